@@ -1,0 +1,18 @@
+"""Greedy layer-wise pre-training for scikit-learn."""
+
+from importlib.metadata import version
+
+from sklearn_greedy._autoencoder import StackedAutoencoderTransformer
+from sklearn_greedy._mlp import (
+    GreedyPretrainedMLPClassifier,
+    GreedyPretrainedMLPRegressor,
+)
+from sklearn_greedy._rbm import StackedRBMTransformer
+
+__all__ = [
+    "GreedyPretrainedMLPClassifier",
+    "GreedyPretrainedMLPRegressor",
+    "StackedAutoencoderTransformer",
+    "StackedRBMTransformer",
+]
+__version__ = version("sklearn_greedy")

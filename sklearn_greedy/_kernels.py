@@ -1,0 +1,897 @@
+"""Everything compiled: random numbers, contrastive divergence, backpropagation.
+
+All kernels live in this one file because numba's disk cache does not notice an
+edited callee in another file. They are pure functions of arrays: they allocate
+nothing, write only to their workspace, state and output arrays, and run one slice
+(many mini-batches) per call, so that Python regains control several times a second.
+
+Random numbers are a pure function of ``(seed, step, phase, element)``. A result
+therefore does not depend on how an epoch is cut into slices. Training runs in
+float32; the same code in float64 serves gradient checks. Each kernel has a
+plain-NumPy twin with the same name in ``tests/reference.py``.
+"""
+
+import math
+import os
+
+import numba
+import numpy as np
+
+_CACHE = os.environ.get("SKLEARN_GREEDY_NUMBA_CACHE", "1").lower() not in {
+    "0",
+    "false",
+    "no",
+}
+
+# Reductions may be reordered, so that they vectorise; NaN and inf stay exact.
+_REORDER = frozenset({"reassoc", "nsz", "contract"})
+
+
+def _jit(fastmath=False):
+    """Compile lazily with the package's options; cache on disk where possible.
+
+    A read-only install without a writable home has no place for a cache: numba then
+    raises in the decorator, and the function is compiled in each process instead.
+    """
+
+    def decorate(func):
+        options = {
+            "nogil": True,
+            "error_model": "numpy",
+            "fastmath": set(fastmath) if fastmath else False,
+        }
+        if _CACHE:
+            try:
+                return numba.njit(cache=True, **options)(func)
+            except RuntimeError as exc:
+                if "no locator available" not in str(exc):
+                    raise
+        return numba.njit(cache=False, **options)(func)
+
+    return decorate
+
+
+# Integer codes of activations, unit kinds, solvers and corruptions.
+LOGISTIC, TANH, RELU, IDENTITY = range(4)
+GAUSSIAN, BERNOULLI, SOFTMAX = range(3)
+SGD, NESTEROV, ADAM = range(3)
+NO_CORRUPTION, MASKING, GAUSSIAN_NOISE = range(3)
+
+# Columns of the integer tables that describe a network and a side of a model.
+N_IN, N_OUT, ACTIVATION, WEIGHT, BIAS, TRANSPOSED = range(6)
+START, STOP, KIND, SAMPLED = range(4)
+
+# A persistent chain is not paired with the rows, so its reconstruction error costs
+# one more product; it is taken at every eighth step only.
+PERSISTENT_LOSS_EVERY = 8
+
+_F32 = np.float32
+_ZERO = np.float32(0.0)
+_HALF = np.float32(0.5)
+_ONE = np.float32(1.0)
+_TWO = np.float32(2.0)
+# Cephes single-precision exp and log: x = n log 2 + r, log 2 in two parts.
+_EXP_LO = np.float32(-87.3)
+_EXP_HI = np.float32(88.3)
+_LOG2E = np.float32(1.44269504)
+_LN2_HI = np.float32(0.693359375)
+_LN2_LO = np.float32(-2.12194440e-4)
+_E0 = np.float32(1.9875691500e-4)
+_E1 = np.float32(1.3981999507e-3)
+_E2 = np.float32(8.3334519073e-3)
+_E3 = np.float32(4.1665795894e-2)
+_E4 = np.float32(1.6666665459e-1)
+_E5 = np.float32(5.0000001201e-1)
+_SQRT2 = np.float32(1.41421356)
+_L0 = np.float32(7.0376836292e-2)
+_L1 = np.float32(-1.1514610310e-1)
+_L2 = np.float32(1.1676998740e-1)
+_L3 = np.float32(-1.2420140846e-1)
+_L4 = np.float32(1.4249322787e-1)
+_L5 = np.float32(-1.6668057665e-1)
+_L6 = np.float32(2.0000714765e-1)
+_L7 = np.float32(-2.4999993993e-1)
+_L8 = np.float32(3.3333331174e-1)
+# Adding and subtracting 1.5 * 2**23 rounds a small float32 to the nearest integer.
+_ROUND = np.float32(12582912.0)
+_TO_UNIT = np.float32(2.0**-24)
+# Giles' single-precision inverse error function, centre (C) and tail (T).
+_C0 = np.float32(2.81022636e-08)
+_C1 = np.float32(3.43273939e-07)
+_C2 = np.float32(-3.5233877e-06)
+_C3 = np.float32(-4.39150654e-06)
+_C4 = np.float32(0.00021858087)
+_C5 = np.float32(-0.00125372503)
+_C6 = np.float32(-0.00417768164)
+_C7 = np.float32(0.246640727)
+_C8 = np.float32(1.50140941)
+_T0 = np.float32(-0.000200214257)
+_T1 = np.float32(0.000100950558)
+_T2 = np.float32(0.00134934322)
+_T3 = np.float32(-0.00367342844)
+_T4 = np.float32(0.00573950773)
+_T5 = np.float32(-0.0076224613)
+_T6 = np.float32(0.00943887047)
+_T7 = np.float32(1.00167406)
+_T8 = np.float32(2.83297682)
+_TAIL = np.float32(5.0)
+_CENTRE = np.float32(2.5)
+_THREE = np.float32(3.0)
+
+
+# --- random numbers ------------------------------------------------------------
+
+
+@_jit()
+def scramble(x):
+    """Mix 32 bits (two rounds of multiply and xor-shift, a bijection).
+
+    Numba promotes uint32 arithmetic to 64 bits, hence a cast after each operation.
+    """
+    x = np.uint32(x ^ np.uint32(x >> np.uint32(16)))
+    x = np.uint32(x * np.uint32(0x7FEB352D))
+    x = np.uint32(x ^ np.uint32(x >> np.uint32(15)))
+    x = np.uint32(x * np.uint32(0x846CA68B))
+    return np.uint32(x ^ np.uint32(x >> np.uint32(16)))
+
+
+@_jit()
+def random_bits(counter, key0, key1):
+    """32 random bits: ``scramble(scramble(counter ^ key0) + key1)``."""
+    x = scramble(np.uint32(np.uint32(counter) ^ key0))
+    return scramble(np.uint32(x + key1))
+
+
+@_jit()
+def stream_keys(seed, step, phase):
+    """Two key words of the stream of one phase of one mini-batch.
+
+    seed : (2,) uint32. For a fixed seed and phase the keys of different steps differ.
+    """
+    offset = np.uint32(np.uint32(phase) * np.uint32(0x9E3779B9))
+    first = np.uint32(seed[0] ^ offset)
+    second = np.uint32(seed[1] + offset)
+    key0 = random_bits(step, first, second)
+    key1 = random_bits(step, scramble(second), scramble(first))
+    return key0, key1
+
+
+@_jit()
+def uniform_number(bits):
+    """Map 32 bits to a float32 in [0, 1): the upper 24 bits over 2**24."""
+    return _F32(np.int32(np.uint32(bits >> np.uint32(8)))) * _TO_UNIT
+
+
+@_jit()
+def normal_number(bits):
+    """Map 32 bits to a standard normal float32: sqrt(2) erfinv(2 u - 1).
+
+    The 24-bit uniform is taken at the middle of its cell, so that u = 0 and u = 1
+    do not occur; |z| stays below 5.6.
+    """
+    k = np.int32(np.uint32(bits >> np.uint32(8)))
+    x = _F32(np.int32(2) * k + np.int32(1) - np.int32(1 << 24)) * _TO_UNIT
+    w = -log32((_ONE - x) * (_ONE + x))
+    c = w - _CENTRE
+    p = _C0 * c + _C1
+    p = p * c + _C2
+    p = p * c + _C3
+    p = p * c + _C4
+    p = p * c + _C5
+    p = p * c + _C6
+    p = p * c + _C7
+    p = p * c + _C8
+    t = np.sqrt(w) - _THREE
+    q = _T0 * t + _T1
+    q = q * t + _T2
+    q = q * t + _T3
+    q = q * t + _T4
+    q = q * t + _T5
+    q = q * t + _T6
+    q = q * t + _T7
+    q = q * t + _T8
+    return _SQRT2 * (p if w < _TAIL else q) * x
+
+
+# --- elementary functions ------------------------------------------------------
+
+
+@_jit()
+def exp32(x):
+    """exp(x) in float32, relative error about 1e-7; x is held in [-87.3, 88.3]."""
+    x = min(max(x, _EXP_LO), _EXP_HI)  # in this form NaN passes through
+    n = (x * _LOG2E + _ROUND) - _ROUND
+    r = x - n * _LN2_HI
+    r = r - n * _LN2_LO
+    p = _E0 * r + _E1
+    p = p * r + _E2
+    p = p * r + _E3
+    p = p * r + _E4
+    p = p * r + _E5
+    p = p * (r * r) + r + _ONE
+    power = np.int32((np.int32(n) + np.int32(127)) << np.int32(23))
+    return p * power.view(np.float32)
+
+
+@_jit()
+def log32(x):
+    """log(x) in float32 for positive, normal x."""
+    bits = _F32(x).view(np.int32)
+    e = np.int32(np.int32(bits >> np.int32(23)) - np.int32(127))
+    m = np.int32((bits & np.int32(0x007FFFFF)) | np.int32(0x3F800000)).view(np.float32)
+    high = m > _SQRT2
+    f = (m * _HALF if high else m) - _ONE
+    n = _F32(e) + (_ONE if high else _ZERO)
+    z = f * f
+    p = _L0 * f + _L1
+    p = p * f + _L2
+    p = p * f + _L3
+    p = p * f + _L4
+    p = p * f + _L5
+    p = p * f + _L6
+    p = p * f + _L7
+    p = p * f + _L8
+    y = f * z * p + n * _LN2_LO - _HALF * z
+    return f + y + n * _LN2_HI
+
+
+@_jit()
+def logistic(z):
+    """z <- 1 / (1 + exp(-z)), in place; z : (size,). NaN passes through."""
+    if z.itemsize == 4:
+        for i in range(z.size):
+            z[i] = _ONE / (_ONE + exp32(-z[i]))
+    else:
+        for i in range(z.size):
+            z[i] = 1.0 / (1.0 + math.exp(-z[i]))
+
+
+@_jit()
+def activate(z, activation):
+    """z <- f(z), in place; z : (size,). NaN passes through every activation."""
+    if activation == LOGISTIC:
+        logistic(z)
+    elif activation == TANH:
+        if z.itemsize == 4:
+            for i in range(z.size):  # tanh(x) = 2 logistic(2 x) - 1
+                z[i] = _TWO / (_ONE + exp32(-_TWO * z[i])) - _ONE
+        else:
+            for i in range(z.size):
+                z[i] = math.tanh(z[i])
+    elif activation == RELU:
+        for i in range(z.size):
+            z[i] = _ZERO if z[i] <= _ZERO else z[i]
+
+
+@_jit()
+def multiply_derivative(delta, a, activation):
+    """delta <- delta * f'(z), written on the output a = f(z); both (size,)."""
+    if activation == LOGISTIC:
+        for i in range(a.size):
+            delta[i] *= a[i] * (_ONE - a[i])
+    elif activation == TANH:
+        for i in range(a.size):
+            delta[i] *= _ONE - a[i] * a[i]
+    elif activation == RELU:
+        for i in range(a.size):
+            delta[i] = _ZERO if a[i] <= _ZERO else delta[i]
+
+
+@_jit()
+def add_bias(z, bias):
+    """z <- z + bias, row by row; z : (rows, n), bias : (n,)."""
+    for r in range(z.shape[0]):
+        for j in range(z.shape[1]):
+            z[r, j] += bias[j]
+
+
+@_jit()
+def subtract_row(a, row):
+    """a <- a - row in every row; a : (rows, n), row : (n,)."""
+    for r in range(a.shape[0]):
+        for j in range(a.shape[1]):
+            a[r, j] -= row[j]
+
+
+@_jit()
+def column_sums(a, out):
+    """out <- sum of the rows of a; a : (rows, n), out : (n,)."""
+    out[:] = _ZERO
+    for r in range(a.shape[0]):
+        for j in range(a.shape[1]):
+            out[j] += a[r, j]
+
+
+@_jit(fastmath=_REORDER)
+def squared_distance(a, b):
+    """sum (a - b)**2 of two vectors of one length."""
+    total = a.dtype.type(0.0)
+    for i in range(a.size):
+        difference = a[i] - b[i]
+        total += difference * difference
+    return total
+
+
+@_jit()
+def sample_bernoulli(p, counter, key0, key1):
+    """p <- 1 where u < p, else 0, in place; p : (size,), counters from ``counter``."""
+    first = np.uint32(counter)
+    for i in range(p.size):
+        u = uniform_number(random_bits(np.uint32(first + np.uint32(i)), key0, key1))
+        p[i] = _ONE if u < p[i] else _ZERO
+
+
+@_jit()
+def add_normal(a, scale, counter, key0, key1):
+    """a <- a + scale * N(0, 1), in place; a : (size,), counters from ``counter``."""
+    first = np.uint32(counter)
+    for i in range(a.size):
+        z = normal_number(random_bits(np.uint32(first + np.uint32(i)), key0, key1))
+        a[i] += scale * z
+
+
+# --- contrastive divergence ----------------------------------------------------
+
+
+@_jit()
+def visible_means(z, blocks):
+    """z <- E[v | h] from the visible pre-activations, block by block; z : (rows, n)."""
+    n = z.shape[1]
+    flat = z.reshape(z.size)
+    runs = 1 if blocks.shape[0] == 1 else z.shape[0]  # one block covers all rows
+    for r in range(runs):
+        for b in range(blocks.shape[0]):
+            if blocks[b, KIND] == BERNOULLI:
+                start = r * n + blocks[b, START]
+                stop = z.size if runs == 1 else r * n + blocks[b, STOP]
+                logistic(flat[start:stop])
+
+
+@_jit()
+def sample_visible(v, blocks, key0, key1):
+    """v <- a sample of p(v | h) with mean v, in the blocks marked as sampled.
+
+    Bernoulli units are drawn, gaussian ones (unit variance) get normal noise.
+    """
+    n = v.shape[1]
+    flat = v.reshape(v.size)
+    runs = 1 if blocks.shape[0] == 1 else v.shape[0]
+    for r in range(runs):
+        for b in range(blocks.shape[0]):
+            start = r * n + blocks[b, START]
+            stop = v.size if runs == 1 else r * n + blocks[b, STOP]
+            if blocks[b, SAMPLED] == 1 and blocks[b, KIND] == BERNOULLI:
+                sample_bernoulli(flat[start:stop], start, key0, key1)
+            elif blocks[b, SAMPLED] == 1:
+                one = v.dtype.type(1.0)
+                add_normal(flat[start:stop], one, start, key0, key1)
+
+
+@_jit()
+def cd_statistics(
+    rows, w, hidden_bias, visible_bias, chain, blocks, gibbs, seed, step, v, h, s
+):
+    """Positive and negative phase of one mini-batch (user guide, eqs. 5-7).
+
+    Upper part of v, h: the m rows and E[h | v]; lower part: the end of the Gibbs
+    chains and E[h | v] there. Samples only drive the chains.
+
+    rows : (m, n_visible); w : (n_visible, n_hidden); v : (m + n_chains, n_visible);
+    h : (m + n_chains, n_hidden); s : (n_chains, n_hidden) workspace; chain :
+    (n_chains, n_hidden) hidden states of persistent chains, or (0, n_hidden).
+    Returns the squared reconstruction error of the rows, or -1 where not taken.
+    """
+    m = rows.shape[0]
+    persistent = chain.shape[0] > 0
+    v[:m] = rows
+    h0, v1, h1 = h[:m], v[m:], h[m:]
+    np.dot(v[:m], w, h0)
+    add_bias(h0, hidden_bias)
+    logistic(h0.reshape(h0.size))
+    loss = -1.0
+    if persistent:
+        if step % PERSISTENT_LOSS_EVERY == 0:
+            reconstruction = v[m : 2 * m]
+            np.dot(h0, w.T, reconstruction)
+            add_bias(reconstruction, visible_bias)
+            visible_means(reconstruction, blocks)
+            loss = squared_distance(
+                rows.reshape(rows.size), reconstruction.reshape(rows.size)
+            )
+        s[:] = chain
+    else:
+        key0, key1 = stream_keys(seed, step, 0)
+        s[:] = h0
+        sample_bernoulli(s.reshape(s.size), 0, key0, key1)
+    for k in range(gibbs):
+        np.dot(s, w.T, v1)
+        add_bias(v1, visible_bias)
+        visible_means(v1, blocks)
+        if k == 0 and not persistent:
+            loss = squared_distance(rows.reshape(rows.size), v1.reshape(v1.size))
+        key0, key1 = stream_keys(seed, step, 2 * k + 1)
+        sample_visible(v1, blocks, key0, key1)
+        np.dot(v1, w, h1)
+        add_bias(h1, hidden_bias)
+        logistic(h1.reshape(h1.size))
+        if persistent or k < gibbs - 1:
+            key0, key1 = stream_keys(seed, step, 2 * k + 2)
+            s[:] = h1
+            sample_bernoulli(s.reshape(s.size), 0, key0, key1)
+    if persistent:
+        chain[:] = s
+    return loss
+
+
+@_jit(fastmath=_REORDER)
+def inner_product(a, b):
+    """sum a * b of two vectors of one length."""
+    total = a.dtype.type(0.0)
+    for i in range(a.size):
+        total += a[i] * b[i]
+    return total
+
+
+@_jit()
+def slide(offset, a, rate):
+    """offset <- (1 - rate) offset + rate * mean of the rows of a."""
+    keep = a.dtype.type(1.0 - rate)
+    add = a.dtype.type(rate / a.shape[0])
+    for j in range(a.shape[1]):
+        offset[j] *= keep
+    for r in range(a.shape[0]):
+        for j in range(a.shape[1]):
+            offset[j] += add * a[r, j]
+
+
+@_jit()
+def weigh_phases(h, m):
+    """Scale the first m rows of h by 1 / m and the others by -1 / their number, so
+    that a sum over rows is the difference of the two phases' means.
+    """
+    positive = h.dtype.type(1.0 / m)
+    negative = h.dtype.type(-1.0 / (h.shape[0] - m))
+    for r in range(h.shape[0]):
+        weight = positive if r < m else negative
+        for j in range(h.shape[1]):
+            h[r, j] *= weight
+
+
+@_jit()
+def weighted_column_sums(v, m, out):
+    """out <- mean of the first m rows of v minus the mean of the others."""
+    positive = v.dtype.type(1.0 / m)
+    negative = v.dtype.type(-1.0 / (v.shape[0] - m))
+    out[:] = _ZERO
+    for r in range(v.shape[0]):
+        weight = positive if r < m else negative
+        for j in range(v.shape[1]):
+            out[j] += weight * v[r, j]
+
+
+@_jit()
+def cd_gradient(v, h, m, mu, lam, grad):
+    """Ascent direction of the log-likelihood from the statistics of both phases.
+
+    With offsets mu, lam (zero: the plain gradient) and D the mean of the first m rows
+    minus the mean of the others (user guide, eq. 9):
+
+        grad_w = D[(v - mu)' (h - lam)]
+        grad_c = D[h] - grad_w' mu
+        grad_b = D[v] - grad_w lam
+
+    v : (m + n_chains, n_visible) and h : (m + n_chains, n_hidden), both overwritten;
+    mu : (n_visible,), lam : (n_hidden,); grad : flat (w, c, b).
+    """
+    n_visible, n_hidden = mu.size, lam.size
+    size = n_visible * n_hidden
+    gw = grad[:size].reshape(n_visible, n_hidden)
+    gc = grad[size : size + n_hidden]
+    gb = grad[size + n_hidden :]
+    weighted_column_sums(v, m, gb)
+    weighted_column_sums(h, m, gc)
+    subtract_row(v, mu)
+    subtract_row(h, lam)
+    weigh_phases(h, m)
+    np.dot(v.T, h, gw)
+    for i in range(n_visible):
+        for j in range(n_hidden):
+            gc[j] -= mu[i] * gw[i, j]
+        gb[i] -= inner_product(gw[i], lam)
+
+
+@_jit()
+def momentum_ascent(theta, velocity, grad, n_weights, learning_rate, momentum, alpha):
+    """velocity <- momentum * velocity + learning_rate * (grad - alpha * theta), then
+    theta <- theta + velocity. Only the first n_weights entries decay; all (size,).
+    """
+    lr = theta.dtype.type(learning_rate)
+    beta = theta.dtype.type(momentum)
+    decay = theta.dtype.type(alpha)
+    for i in range(n_weights):
+        velocity[i] = beta * velocity[i] + lr * (grad[i] - decay * theta[i])
+        theta[i] += velocity[i]
+    for i in range(n_weights, theta.size):
+        velocity[i] = beta * velocity[i] + lr * grad[i]
+        theta[i] += velocity[i]
+
+
+@_jit()
+def cd_slice(
+    rows,
+    batch_size,
+    theta,
+    velocity,
+    mu,
+    lam,
+    chain,
+    blocks,
+    gibbs,
+    learning_rate,
+    momentum,
+    alpha,
+    sliding,
+    seed,
+    step,
+    grad,
+    work,
+):
+    """Train an RBM on consecutive mini-batches of rows (the last may be short).
+
+    theta = (w, hidden bias, visible bias), flat; velocity, grad like theta; mu, lam:
+    offsets of visible and hidden units, both sliding with rate ``sliding``; work: at
+    least 2 (batch_size + n_chains) (n_visible + n_hidden) floats.
+    Returns (sum of squared reconstruction errors, number of elements in that sum).
+    """
+    n_visible, n_hidden = mu.size, lam.size
+    size = n_visible * n_hidden
+    w = theta[:size].reshape(n_visible, n_hidden)
+    hidden_bias = theta[size : size + n_hidden]
+    visible_bias = theta[size + n_hidden :]
+    total, count = 0.0, 0
+    for start in range(0, rows.shape[0], batch_size):
+        batch = rows[start : start + batch_size]
+        m = batch.shape[0]
+        n_chains = chain.shape[0] if chain.shape[0] > 0 else m
+        n = m + n_chains
+        v = work[: n * n_visible].reshape(n, n_visible)
+        at = n * n_visible
+        h = work[at : at + n * n_hidden].reshape(n, n_hidden)
+        at += n * n_hidden
+        s = work[at : at + n_chains * n_hidden].reshape(n_chains, n_hidden)
+        loss = cd_statistics(
+            batch,
+            w,
+            hidden_bias,
+            visible_bias,
+            chain,
+            blocks,
+            gibbs,
+            seed,
+            step,
+            v,
+            h,
+            s,
+        )
+        if loss != -1.0:
+            total += loss
+            count += batch.size
+        if sliding > 0.0:
+            slide(mu, v[:m], sliding)
+            slide(lam, h[:m], sliding)
+        cd_gradient(v, h, m, mu, lam, grad)
+        momentum_ascent(theta, velocity, grad, size, learning_rate, momentum, alpha)
+        step += 1
+    return total, count
+
+
+# --- backpropagation -----------------------------------------------------------
+
+
+@_jit()
+def corrupt(x, corruption, level, key0, key1):
+    """Corrupt x : (size,) in place.
+
+    Masking sets a cell to 0 with probability ``level``; gaussian noise adds
+    ``level * N(0, 1)``.
+    """
+    amount = x.dtype.type(level)
+    if corruption == MASKING:
+        for i in range(x.size):
+            u = uniform_number(random_bits(np.uint32(i), key0, key1))
+            x[i] = _ZERO if u < amount else x[i]
+    elif corruption == GAUSSIAN_NOISE:
+        add_normal(x, amount, 0, key0, key1)
+
+
+@_jit(fastmath=_REORDER)
+def bernoulli_loss(z, y):
+    """Negative log-likelihood sum log(1 + exp(z)) - y z, and z <- logistic(z) - y."""
+    total = z.dtype.type(0.0)
+    if z.itemsize == 4:
+        for i in range(z.size):
+            x = z[i]
+            t = exp32(-abs(x))
+            total += max(x, _ZERO) + log32(_ONE + t) - y[i] * x
+            z[i] = (_ONE if x >= _ZERO else t) / (_ONE + t) - y[i]
+    else:
+        for i in range(z.size):
+            x = z[i]
+            t = math.exp(-abs(x))
+            total += max(x, 0.0) + math.log1p(t) - y[i] * x
+            z[i] = (1.0 if x >= 0.0 else t) / (1.0 + t) - y[i]
+    return total
+
+
+@_jit()
+def softmax_loss(z, y):
+    """Negative log-likelihood of one softmax group, and z <- softmax(z) - y."""
+    top = z[0]
+    for j in range(1, z.size):
+        top = max(top, z[j])
+    total = 0.0
+    loss = 0.0
+    for j in range(z.size):
+        x = z[j] - top
+        loss -= y[j] * x
+        z[j] = exp32(x) if z.itemsize == 4 else math.exp(x)
+        total += z[j]
+    scale = z.dtype.type(1.0 / total)
+    for j in range(z.size):
+        z[j] = z[j] * scale - y[j]
+    return loss + math.log(total)
+
+
+@_jit(fastmath=_REORDER)
+def gaussian_loss(z, y):
+    """Half squared error, and z <- z - y."""
+    total = z.dtype.type(0.0)
+    for i in range(z.size):
+        z[i] -= y[i]
+        total += z[i] * z[i]
+    return 0.5 * total
+
+
+@_jit()
+def output_delta(z, y, blocks):
+    """z <- (mean - target) / m and the loss: one canonical link per unit block.
+
+    z : (m, n) pre-activations of the output; y : (m, n) targets. Returns the mean
+    over rows of the summed negative log-likelihood of the columns.
+    """
+    m, n = z.shape
+    flat_z, flat_y = z.reshape(z.size), y.reshape(y.size)
+    total = 0.0
+    for r in range(m):
+        for b in range(blocks.shape[0]):
+            part_z = flat_z[r * n + blocks[b, START] : r * n + blocks[b, STOP]]
+            part_y = flat_y[r * n + blocks[b, START] : r * n + blocks[b, STOP]]
+            if blocks[b, KIND] == GAUSSIAN:
+                total += gaussian_loss(part_z, part_y)
+            elif blocks[b, KIND] == BERNOULLI:
+                total += bernoulli_loss(part_z, part_y)
+            else:
+                total += softmax_loss(part_z, part_y)
+    flat_z *= z.dtype.type(1.0 / m)
+    return total / m
+
+
+@_jit()
+def forward(rows, theta, layers, work):
+    """Activations of all layers, one after the other in work; the last layer is left
+    at its pre-activation. rows : (m, n_in of the first layer); layers : (L, 6).
+    """
+    m = rows.shape[0]
+    a = rows
+    at = 0
+    for i in range(layers.shape[0]):
+        n_in, n_out = layers[i, N_IN], layers[i, N_OUT]
+        z = work[at : at + m * n_out].reshape(m, n_out)
+        weights = theta[layers[i, WEIGHT] : layers[i, WEIGHT] + n_in * n_out]
+        if layers[i, TRANSPOSED] == 0:
+            np.dot(a, weights.reshape(n_in, n_out), z)
+        else:
+            np.dot(a, weights.reshape(n_out, n_in).T, z)
+        add_bias(z, theta[layers[i, BIAS] : layers[i, BIAS] + n_out])
+        if i < layers.shape[0] - 1:
+            activate(z.reshape(z.size), layers[i, ACTIVATION])
+        a = z
+        at += m * n_out
+
+
+@_jit()
+def weight_gradient(a, delta, transposed, shared, grad, scratch):
+    """grad <- a' delta (or delta' a for transposed weights); added to what is there
+    when the weights are shared with a layer further up. a : (m, n_in), delta :
+    (m, n_out), grad, scratch : (n_in * n_out,).
+    """
+    n_in, n_out = a.shape[1], delta.shape[1]
+    out = scratch[: n_in * n_out] if shared else grad
+    if transposed == 0:
+        np.dot(a.T, delta, out.reshape(n_in, n_out))
+    else:
+        np.dot(delta.T, a, out.reshape(n_out, n_in))
+    if shared:
+        for i in range(grad.size):
+            grad[i] += scratch[i]
+
+
+@_jit()
+def backward(rows, theta, grad, layers, work, deltas, scratch):
+    """Gradient of the mean loss by backpropagation (user guide, eq. 12).
+
+    work : activations as ``forward`` leaves them, the last layer's part replaced by
+    (mean - target) / m; deltas : workspace like work; scratch : the largest weight
+    matrix, used where weights are tied.
+    """
+    m = rows.shape[0]
+    at = 0
+    for i in range(layers.shape[0] - 1):
+        at += m * layers[i, N_OUT]
+    n_out = layers[layers.shape[0] - 1, N_OUT]
+    delta = work[at : at + m * n_out].reshape(m, n_out)
+    for i in range(layers.shape[0] - 1, -1, -1):
+        n_in, n_out = layers[i, N_IN], layers[i, N_OUT]
+        shared = False
+        for k in range(i + 1, layers.shape[0]):
+            shared = shared or layers[k, WEIGHT] == layers[i, WEIGHT]
+        first = layers[i, WEIGHT]
+        part = grad[first : first + n_in * n_out]
+        transposed = layers[i, TRANSPOSED]
+        if i > 0:
+            at -= m * n_in
+            a = work[at : at + m * n_in].reshape(m, n_in)
+        else:
+            a = rows
+        weight_gradient(a, delta, transposed, shared, part, scratch)
+        column_sums(delta, grad[layers[i, BIAS] : layers[i, BIAS] + n_out])
+        if i > 0:
+            below = deltas[at : at + m * n_in].reshape(m, n_in)
+            weights = theta[first : first + n_in * n_out]
+            if transposed == 0:
+                np.dot(delta, weights.reshape(n_in, n_out).T, below)
+            else:
+                np.dot(delta, weights.reshape(n_out, n_in), below)
+            multiply_derivative(
+                below.reshape(below.size), a.reshape(a.size), layers[i - 1, ACTIVATION]
+            )
+            delta = below
+
+
+@_jit()
+def loss_gradient(rows, targets, theta, grad, layers, blocks, work, deltas, scratch):
+    """Mean loss of a batch; its gradient goes to grad (flat, like theta).
+
+    rows : (m, n_in), targets : (m, n_out); see ``forward``, ``output_delta`` and
+    ``backward``.
+    """
+    m = rows.shape[0]
+    forward(rows, theta, layers, work)
+    at = 0
+    for i in range(layers.shape[0] - 1):
+        at += m * layers[i, N_OUT]
+    n_out = layers[layers.shape[0] - 1, N_OUT]
+    loss = output_delta(work[at : at + m * n_out].reshape(m, n_out), targets, blocks)
+    backward(rows, theta, grad, layers, work, deltas, scratch)
+    return loss
+
+
+@_jit()
+def sgd_update(theta, velocity, grad, learning_rate, momentum, nesterov, alpha):
+    """velocity <- momentum * velocity - lr * g with g = grad + alpha * theta; theta
+    moves by velocity, or by momentum * velocity - lr * g (Nesterov). All (size,).
+    """
+    lr = theta.dtype.type(learning_rate)
+    beta = theta.dtype.type(momentum)
+    decay = theta.dtype.type(alpha)
+    for i in range(theta.size):
+        move = lr * (grad[i] + decay * theta[i])
+        velocity[i] = beta * velocity[i] - move
+        theta[i] += beta * velocity[i] - move if nesterov else velocity[i]
+
+
+@_jit()
+def adam_update(theta, first, second, grad, rate, beta_1, beta_2, epsilon, alpha):
+    """Adam (Kingma and Ba 2015, section 2) with the bias corrections in ``rate``:
+    first and second moment of g = grad + alpha * theta, then
+    theta <- theta - rate * first / (sqrt(second) + epsilon). All (size,).
+    """
+    lr = theta.dtype.type(rate)
+    b1, c1 = theta.dtype.type(beta_1), theta.dtype.type(1.0 - beta_1)
+    b2, c2 = theta.dtype.type(beta_2), theta.dtype.type(1.0 - beta_2)
+    eps, decay = theta.dtype.type(epsilon), theta.dtype.type(alpha)
+    for i in range(theta.size):
+        g = grad[i] + decay * theta[i]
+        first[i] = b1 * first[i] + c1 * g
+        second[i] = b2 * second[i] + c2 * g * g
+        theta[i] -= lr * first[i] / (np.sqrt(second[i]) + eps)
+
+
+@_jit()
+def update_part(theta, first, second, grad, solver, hyper, step, alpha):
+    """One optimiser step on a part of the parameters; first, second: moments, all
+    (size,). hyper = (learning rate, momentum, beta_1, beta_2, epsilon).
+    """
+    if solver == ADAM:
+        t = step + 1
+        rate = hyper[0] * math.sqrt(1.0 - hyper[3] ** t) / (1.0 - hyper[2] ** t)
+        adam_update(
+            theta, first, second, grad, rate, hyper[2], hyper[3], hyper[4], alpha
+        )
+    else:
+        nesterov = solver == NESTEROV
+        sgd_update(theta, first, grad, hyper[0], hyper[1], nesterov, alpha)
+
+
+@_jit()
+def update_parameters(theta, state, grad, layers, solver, hyper, step, alpha):
+    """One optimiser step on all layers; only weights, not biases, decay.
+
+    state : (2, theta.size) moments. Tied weights are updated once, with the layer
+    that holds them untransposed.
+    """
+    first, second = state[0], state[1]
+    for i in range(layers.shape[0]):
+        for part in (WEIGHT, BIAS):
+            if part == WEIGHT and layers[i, TRANSPOSED] == 1:
+                continue
+            a = layers[i, part]
+            size = layers[i, N_IN] if part == WEIGHT else 1
+            b = a + size * layers[i, N_OUT]
+            decay = alpha if part == WEIGHT else 0.0
+            update_part(
+                theta[a:b],
+                first[a:b],
+                second[a:b],
+                grad[a:b],
+                solver,
+                hyper,
+                step,
+                decay,
+            )
+
+
+@_jit()
+def backprop_slice(
+    rows,
+    targets,
+    batch_size,
+    theta,
+    state,
+    grad,
+    layers,
+    blocks,
+    corruption,
+    level,
+    solver,
+    hyper,
+    alpha,
+    seed,
+    step,
+    noisy,
+    work,
+    deltas,
+    scratch,
+):
+    """Train a network on consecutive mini-batches (the last may be short).
+
+    The input is corrupted, the targets are not. noisy : workspace of batch_size rows
+    of input; step counts mini-batches from the start of training (optimiser time and
+    random streams). Returns the sum over rows of the loss.
+    """
+    total = 0.0
+    for start in range(0, rows.shape[0], batch_size):
+        x = rows[start : start + batch_size]
+        y = targets[start : start + batch_size]
+        m = x.shape[0]
+        if corruption != NO_CORRUPTION:
+            key0, key1 = stream_keys(seed, step, 0)
+            noisy_x = noisy[: x.size]
+            noisy_x[:] = x.reshape(x.size)
+            corrupt(noisy_x, corruption, level, key0, key1)
+            x = noisy_x.reshape(m, rows.shape[1])
+        loss = loss_gradient(x, y, theta, grad, layers, blocks, work, deltas, scratch)
+        total += loss * m
+        update_parameters(theta, state, grad, layers, solver, hyper, step, alpha)
+        step += 1
+    return total

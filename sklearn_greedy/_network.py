@@ -1,0 +1,158 @@
+"""A dense network as arrays: one flat parameter vector and a table of its layers."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import expit, log_expit, softmax
+from sklearn.utils.extmath import safe_sparse_dot
+
+from sklearn_greedy._units import BERNOULLI, GAUSSIAN
+
+Array = npt.NDArray
+
+# In the order of the kernels' integer codes.
+ACTIVATIONS = ("logistic", "tanh", "relu", "identity")
+
+
+def activate(z: Array, activation: str) -> Array:
+    """Apply an activation to z, in place, in the dtype of z."""
+    if activation == "logistic":
+        expit(z, out=z)
+    elif activation == "tanh":
+        np.tanh(z, out=z)
+    elif activation == "relu":
+        np.maximum(z, 0, out=z)
+    return z
+
+
+def dense_layer(X, coef: Array, intercept: Array) -> Array:
+    """Pre-activations ``X @ coef + intercept`` for dense or CSR X."""
+    z = safe_sparse_dot(X, coef, dense_output=True)
+    z += intercept
+    return z
+
+
+def forward(X, coefs, intercepts, activations) -> Array:
+    """Output of the last layer, in the dtype of X and the parameters."""
+    for coef, intercept, activation in zip(coefs, intercepts, activations, strict=True):
+        X = activate(dense_layer(X, coef, intercept), activation)
+    return X
+
+
+def unit_means(z: Array, kinds: Array) -> Array:
+    """E[unit] from the pre-activation, in place, for gaussian and bernoulli columns."""
+    if np.all(kinds == BERNOULLI):
+        return expit(z, out=z)
+    chosen = kinds == BERNOULLI
+    z[:, chosen] = expit(z[:, chosen])
+    return z
+
+
+def unit_log_likelihood(x: Array, z: Array, kinds: Array, scale: Array) -> Array:
+    """Log-density per row of x given the pre-activation z of its columns.
+
+    Bernoulli: ``x z - log(1 + exp(z))``; gaussian: ``-((x - z) / scale)**2 / 2``,
+    without the constant, so that it is minus the training loss.
+    """
+    terms = np.empty_like(z)
+    gaussian = kinds == GAUSSIAN
+    terms[:, gaussian] = -0.5 * ((x - z)[:, gaussian] / scale[gaussian]) ** 2
+    chosen = ~gaussian
+    terms[:, chosen] = (x[:, chosen] - 1) * z[:, chosen] + log_expit(z[:, chosen])
+    return terms.sum(axis=1)
+
+
+def output_means(z: Array, activation: str) -> Array:
+    """Mean of the head's units: the canonical link of its block, out of place."""
+    if activation == "softmax":
+        return softmax(z, axis=1)
+    return activate(z, activation)
+
+
+def glorot_uniform(rng, n_in: int, n_out: int, activation: str):
+    """Weights and biases as in scikit-learn's MLP (Glorot and Bengio 2010, eq. 16)."""
+    factor = 2.0 if activation == "logistic" else 6.0
+    bound = np.sqrt(factor / (n_in + n_out))
+    return rng.uniform(-bound, bound, (n_in, n_out)), rng.uniform(-bound, bound, n_out)
+
+
+def fold_input(coef: Array, intercept: Array, offset: Array, scale: Array):
+    """Parameters for raw input from those for ``(X - offset) / scale``."""
+    coef = coef / scale[:, None]
+    return coef, intercept - offset @ coef
+
+
+def unfold_input(coef: Array, intercept: Array, offset: Array, scale: Array):
+    """Inverse of ``fold_input``."""
+    return coef * scale[:, None], intercept + offset @ coef
+
+
+def fold_output(coef: Array, intercept: Array, offset: Array, scale: Array):
+    """Parameters for raw output from those for ``(y - offset) / scale``."""
+    return coef * scale, intercept * scale + offset
+
+
+def unfold_output(coef: Array, intercept: Array, offset: Array, scale: Array):
+    """Inverse of ``fold_output``."""
+    return coef / scale, (intercept - offset) / scale
+
+
+@dataclass(frozen=True)
+class Network:
+    """Table of the layers of a network whose parameters are one flat vector.
+
+    ``layers`` : (n_layers, 6) int64 with n_in, n_out, activation code, offset of the
+    weights, offset of the biases, and whether the weights are stored transposed.
+    """
+
+    layers: Array
+    n_parameters: int
+
+    @classmethod
+    def dense(cls, sizes, activations) -> "Network":
+        """Network with layer widths ``sizes`` (inputs first)."""
+        table, at = [], 0
+        for n_in, n_out, activation in zip(
+            sizes[:-1], sizes[1:], activations, strict=True
+        ):
+            code = ACTIVATIONS.index(activation)
+            table.append((n_in, n_out, code, at, at + n_in * n_out, 0))
+            at += (n_in + 1) * n_out
+        return cls(np.array(table, dtype=np.int64), at)
+
+    @classmethod
+    def tied(cls, n_in, n_hidden, activation) -> "Network":
+        """Autoencoder with one hidden layer whose decoder shares the weights."""
+        code, linear = ACTIVATIONS.index(activation), ACTIVATIONS.index("identity")
+        n_weights = n_in * n_hidden
+        decoder_bias = n_weights + n_hidden
+        table = [
+            (n_in, n_hidden, code, 0, n_weights, 0),
+            (n_hidden, n_in, linear, 0, decoder_bias, 1),
+        ]
+        return cls(np.array(table, dtype=np.int64), decoder_bias + n_in)
+
+    def views(self, theta: Array):
+        """Weights (n_in, n_out) and biases of each layer, as views into theta."""
+        coefs, intercepts = [], []
+        for n_in, n_out, _, weight, bias, transposed in self.layers:
+            block = theta[weight : weight + n_in * n_out]
+            coefs.append(
+                block.reshape(n_out, n_in).T
+                if transposed
+                else block.reshape(n_in, n_out)
+            )
+            intercepts.append(theta[bias : bias + n_out])
+        return coefs, intercepts
+
+    def pack(self, coefs, intercepts, dtype=np.float32) -> Array:
+        """Flat parameter vector of the given weights and biases; where weights are
+        tied, the layer that comes last gives them.
+        """
+        theta = np.empty(self.n_parameters, dtype=dtype)
+        for view, value in zip(self.views(theta)[0], coefs, strict=True):
+            view[...] = value
+        for view, value in zip(self.views(theta)[1], intercepts, strict=True):
+            view[...] = value
+        return theta

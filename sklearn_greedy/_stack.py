@@ -1,0 +1,429 @@
+"""What both transformers are: the greedy loop over layers and per-layer parameters."""
+
+import warnings
+from abc import ABCMeta, abstractmethod
+from dataclasses import dataclass
+from numbers import Integral
+from types import SimpleNamespace
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+)
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from sklearn_greedy._compat import (
+    fit_context,
+    validate_data,
+    validate_parameter_constraints,
+)
+from sklearn_greedy._network import activate, dense_layer, forward
+from sklearn_greedy._training import (
+    History,
+    Model,
+    Plan,
+    hold_out,
+    run_epochs,
+    train_epoch,
+)
+from sklearn_greedy._units import ColumnStatistics, Units, choose_units
+
+Array = npt.NDArray
+
+# Rows looked at for constant hidden units.
+_SAMPLE_ROWS = 1000
+
+
+def layer_sizes(hidden_layer_sizes) -> tuple[int, ...]:
+    """Widths as a tuple of ints; raises ValueError unless all are positive."""
+    sizes = np.atleast_1d(np.asarray(hidden_layer_sizes, dtype=object)).tolist()
+    for size in sizes:
+        if not isinstance(size, Integral) or isinstance(size, bool) or size <= 0:
+            raise ValueError(
+                "hidden_layer_sizes must be an integer or a sequence of integers "
+                f"> 0. Got {hidden_layer_sizes!r} instead."
+            )
+    return tuple(int(size) for size in sizes)
+
+
+def draw_seed(random_state) -> Array:
+    """Two 32-bit words for the counter-based generators."""
+    rng = check_random_state(random_state)
+    return rng.randint(0, 2**32, size=2, dtype=np.uint32)
+
+
+def layer_streams(seed: Array, layer: int):
+    """A NumPy generator and a kernel seed that depend on (seed, layer) alone."""
+    words = np.random.SeedSequence([*(int(word) for word in seed), layer])
+    for_python, for_kernels = words.spawn(2)
+    return np.random.default_rng(for_python), for_kernels.generate_state(2, np.uint32)
+
+
+@dataclass
+class LayerTask:
+    """All that training one layer starts from.
+
+    theta, state : flat parameters and optimiser state to go on from, or None.
+    """
+
+    layer: int
+    place: str
+    data: Array
+    units: Units
+    statistics: ColumnStatistics
+    width: int
+    settings: SimpleNamespace
+    rng: np.random.Generator
+    seed: Array
+    theta: Array | None = None
+    state: dict | None = None
+
+
+class GreedyStack(
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    BaseEstimator,
+    metaclass=ABCMeta,
+):
+    """Base of the transformers: layers trained one after the other.
+
+    Layer i learns from the clean output of layer i - 1. A subclass says what a layer
+    is (``_build``), how good it is on held-out rows (``_monitor``), how its training
+    parameters become fitted attributes (``_fold``) and back (``_recall``).
+    """
+
+    # Parameters that take one value for all layers or a sequence with one per layer.
+    _per_layer: tuple[str, ...]
+    # The parameter to lower when training diverges.
+    _rate: str
+    _parameter_constraints: dict
+
+    @abstractmethod
+    def _units_above(self, layer: int) -> str:
+        """Unit kind in which layer ``layer`` > 0 sees the output of the one below."""
+
+    @abstractmethod
+    def _build(self, task: LayerTask) -> Model:
+        """The model that the training loop trains."""
+
+    @abstractmethod
+    def _monitor(self, task: LayerTask, model: Model, held: Array):
+        """Function that scores the model on the rows ``held``, higher is better."""
+
+    @abstractmethod
+    def _fold(self, task: LayerTask, model: Model) -> dict:
+        """Fitted attributes of the layer for raw input, in float64: each name holds
+        a list with one entry per layer.
+        """
+
+    @abstractmethod
+    def _recall(self, layer: int, units: Units) -> Array:
+        """Flat training parameters of a fitted layer."""
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Train the layers one after the other.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Training data. Memory maps and CSR matrices are read batch by batch and
+            never copied or made dense as a whole.
+        y : None
+            Ignored, present for API consistency.
+
+        Returns
+        -------
+        self : object
+            The fitted stack.
+
+        Raises
+        ------
+        ValueError
+            If a sequence of per-layer values has another length than
+            ``hidden_layer_sizes``, or if training diverges.
+        """
+        warm = self.warm_start and hasattr(self, "coefs_")
+        X = self._validate(X, reset=not warm)
+        sizes = self._checked_sizes(X, warm)
+        seed = draw_seed(self.random_state)
+        data, fitted, histories, units = X, [], [], []
+        for layer, width in enumerate(sizes):
+            task = self._task(layer, data, width, seed)
+            if warm:
+                task.theta = self._recall(layer, task.units)
+            model = self._build(task)
+            histories.append(self._train(task, model))
+            fitted.append(_in_dtype(self._fold(task, model), X.dtype))
+            units.append(task.units)
+            data = self._pass_up(task, fitted[-1], last=layer == len(sizes) - 1)
+        self._adopt(fitted, units, [history.losses for history in histories])
+        self.n_iter_ = sum(len(history.losses) for history in histories)
+        self.validation_scores_ = None
+        if self.early_stopping:
+            self.validation_scores_ = [history.scores for history in histories]
+        if hasattr(self, "_resume"):
+            del self._resume
+        return self
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y=None):
+        """Train every layer on one more chunk of rows, from the first layer up.
+
+        Each layer makes one pass over the chunk, in mini-batches of ``batch_size``
+        rows in the order given, and passes its clean output up. The kinds of units
+        and the scale of gaussian columns come from the first chunk (or from an
+        earlier ``fit``). ``max_iter``, ``tol``, ``shuffle`` and early stopping play
+        no part.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            A chunk of training data, of any size.
+        y : None
+            Ignored, present for API consistency.
+
+        Returns
+        -------
+        self : object
+            The stack after the chunk.
+
+        Raises
+        ------
+        ValueError
+            If the number of columns changes, or if training diverges.
+        """
+        first = not hasattr(self, "coefs_")
+        X = self._validate(X, reset=first)
+        sizes = self._checked_sizes(X, warm=not first)
+        resume = getattr(self, "_resume", None)
+        if resume is None:
+            resume = {"seed": draw_seed(self.random_state), "layers": []}
+        data, fitted, units, states, losses = X, [], [], [], []
+        for layer, width in enumerate(sizes):
+            known = None if first else Units(**self._units[layer])
+            task = self._task(layer, data, width, resume["seed"], known)
+            if known is not None:
+                task.theta = self._recall(layer, known)
+            if resume["layers"]:
+                task.state = resume["layers"][layer]
+            model = self._build(task)
+            order = np.arange(data.shape[0])
+            losses.append(train_epoch(model, order, self._plan(task), epoch=1))
+            dtype = X.dtype if first else self.coefs_[layer].dtype
+            fitted.append(_in_dtype(self._fold(task, model), dtype))
+            units.append(task.units)
+            states.append(model.state())
+            last = layer == len(sizes) - 1
+            data = None if last else _layer_output(fitted[-1], data)
+        curves = [[] for _ in sizes] if first else self.loss_curves_
+        self._adopt(
+            fitted, units, [[*c, x] for c, x in zip(curves, losses, strict=True)]
+        )
+        self.n_iter_ = 1 if first else self.n_iter_ + 1
+        self._resume = {"seed": resume["seed"], "layers": states}
+        return self
+
+    def transform(self, X):
+        """Features of the top layer, from the clean input.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Data.
+
+        Returns
+        -------
+        H : ndarray of shape (n_samples, hidden_layer_sizes[-1])
+            Activations (for RBMs: probabilities) of the last layer, in the dtype of X.
+        """
+        check_is_fitted(self)
+        X = self._validate(X, reset=False)
+        return forward(X, self.coefs_, self.intercepts_, self.activations_)
+
+    def score(self, X, y=None):
+        """Mean of ``score_samples``, so that a grid search can rank stacks.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Data.
+        y : None
+            Ignored, present for API consistency.
+
+        Returns
+        -------
+        score : float
+            Higher is better.
+        """
+        return float(np.mean(self.score_samples(X)))
+
+    @property
+    def _n_features_out(self):
+        return self.coefs_[-1].shape[1]
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+    def _validate(self, X, reset: bool):
+        return validate_data(
+            self, X, reset=reset, accept_sparse="csr", dtype=[np.float64, np.float32]
+        )
+
+    def _validate_hidden(self, H) -> Array:
+        """Hidden activations given to go down the stack."""
+        check_is_fitted(self)
+        H = np.asarray(H)
+        width = self.coefs_[-1].shape[1]
+        if H.ndim != 2 or H.shape[1] != width:
+            raise ValueError(
+                f"X has shape {H.shape}, but {type(self).__name__} expects rows of "
+                f"{width} hidden units, as transform gives them."
+            )
+        if not np.issubdtype(H.dtype, np.floating):
+            H = H.astype(self.coefs_[-1].dtype)
+        return H
+
+    def _checked_sizes(self, X, warm: bool) -> tuple[int, ...]:
+        sizes = layer_sizes(self.hidden_layer_sizes)
+        if not sizes:
+            raise ValueError(
+                f"{type(self).__name__} needs at least one hidden layer. Got "
+                f"hidden_layer_sizes={self.hidden_layer_sizes!r}."
+            )
+        for name in self._per_layer:
+            value = getattr(self, name)
+            if _is_sequence(value) and len(value) != len(sizes):
+                raise ValueError(
+                    f"{name} has {len(value)} values for {len(sizes)} layers. Give "
+                    "one value for all layers or one per layer."
+                )
+        if warm and sizes != tuple(coef.shape[1] for coef in self.coefs_):
+            raise ValueError(
+                f"hidden_layer_sizes={sizes} differs from the fitted layers "
+                f"{tuple(coef.shape[1] for coef in self.coefs_)}. Set "
+                "warm_start=False, or call fit on a clone to start anew."
+            )
+        return sizes
+
+    def _settings(self, layer: int) -> SimpleNamespace:
+        """The parameters that may differ from layer to layer, for one layer."""
+        settings = {}
+        for name in self._per_layer:
+            value = getattr(self, name)
+            if _is_sequence(value):
+                value = value[layer]
+                validate_parameter_constraints(
+                    {name: self._parameter_constraints[name]},
+                    {name: value},
+                    type(self).__name__,
+                )
+            settings[name] = value
+        return SimpleNamespace(**settings)
+
+    def _task(self, layer: int, data, width: int, seed: Array, known=None) -> LayerTask:
+        place = f"{type(self).__name__} layer {layer + 1}"
+        statistics = ColumnStatistics.of(data)
+        visible = self.visible if layer == 0 else self._units_above(layer)
+        units = known or choose_units(statistics, visible, place)
+        rng, kernel_seed = layer_streams(seed, layer)
+        return LayerTask(
+            layer,
+            place,
+            data,
+            units,
+            statistics,
+            width,
+            self._settings(layer),
+            rng,
+            kernel_seed,
+        )
+
+    def _plan(self, task: LayerTask, monitor=None) -> Plan:
+        return Plan(
+            max_iter=task.settings.max_iter,
+            tol=self.tol,
+            n_iter_no_change=self.n_iter_no_change,
+            shuffle=self.shuffle,
+            learning_rate=(self._rate, getattr(task.settings, self._rate)),
+            place=task.place,
+            monitor=monitor,
+            report=print if self.verbose else None,
+        )
+
+    def _train(self, task: LayerTask, model: Model) -> History:
+        index, monitor = np.arange(task.data.shape[0]), None
+        if self.early_stopping:
+            index, held = hold_out(
+                len(index), self.validation_fraction, task.rng, task.place
+            )
+            monitor = self._monitor(task, model, held)
+        return run_epochs(model, index, self._plan(task, monitor), task.rng)
+
+    def _pass_up(self, task: LayerTask, fitted: dict, last: bool):
+        """The layer's clean output, or None for the last layer; warns where most of
+        its units are constant.
+        """
+        rows = task.data[:_SAMPLE_ROWS] if last else task.data
+        output = _layer_output(fitted, rows)
+        n_constant = _constant_units(output[:_SAMPLE_ROWS], fitted["activations_"])
+        if output.shape[0] > 1 and 2 * n_constant > task.width:
+            rate = getattr(task.settings, self._rate)
+            warnings.warn(
+                f"{n_constant} of {task.width} hidden units of {task.place} are dead "
+                f"or saturated: they hardly change from row to row. Lower {self._rate} "
+                f"(now {rate:g}), train longer (max_iter), or scale the input.",
+                UserWarning,
+                stacklevel=3,
+            )
+        return None if last else output
+
+    def _adopt(self, fitted: list[dict], units: list[Units], curves: list) -> None:
+        """Set the fitted attributes, all at the end: an interrupted fit changes
+        nothing.
+        """
+        for name in fitted[0]:
+            setattr(self, name, [layer[name] for layer in fitted])
+        self.loss_curves_ = curves
+        self._units = [
+            {"kinds": u.kinds, "offset": u.offset, "scale": u.scale} for u in units
+        ]
+        self.visible_kinds_ = units[0].names()
+        self.visible_offset_ = units[0].offset
+        self.visible_scale_ = units[0].scale
+
+
+def _is_sequence(value) -> bool:
+    return isinstance(value, list | tuple | np.ndarray)
+
+
+def _in_dtype(fitted: dict, dtype) -> dict:
+    """Arrays of a layer in the dtype of the data."""
+    return {
+        name: value.astype(dtype) if isinstance(value, np.ndarray) else value
+        for name, value in fitted.items()
+    }
+
+
+def _layer_output(fitted: dict, X) -> Array:
+    return activate(
+        dense_layer(X, fitted["coefs_"], fitted["intercepts_"]), fitted["activations_"]
+    )
+
+
+def _constant_units(output: Array, activation: str) -> int:
+    """Number of units that are off, or at one end of their range, on all rows."""
+    low, high = output.min(axis=0), output.max(axis=0)
+    if activation == "relu":
+        return int(np.sum(high <= 0))
+    if activation == "identity":
+        return int(np.sum(low == high))
+    bottom = 0.0 if activation == "logistic" else -1.0
+    return int(np.sum((high < bottom + 0.01) | (low > 0.99)))

@@ -1,0 +1,393 @@
+"""One loop for every kind of training: epochs, slices, history and stopping."""
+
+import threading
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+from sklearn.exceptions import ConvergenceWarning
+from threadpoolctl import threadpool_limits
+
+from sklearn_greedy._network import Network
+from sklearn_greedy._units import Units
+
+Array = npt.NDArray
+
+SOLVERS = ("sgd", "nesterov", "adam")
+CORRUPTIONS = (None, "masking", "gaussian")
+
+# A slice is about 50 to 100 ms of products, and its rows stay within a few MB.
+_SLICE_PRODUCTS = 1 << 31
+_SLICE_FLOATS = 1 << 20
+# Two BLAS threads stall on products below about 2**24 multiplications when another
+# process is busy, and gain nothing on them.
+_SMALL_PRODUCT = 1 << 24
+
+
+def kernels():
+    """The compiled module, imported at the first fit: numba takes time to import."""
+    from sklearn_greedy import _kernels
+
+    return _kernels
+
+
+class _OneBlasThread:
+    """Limit BLAS to one thread while any fit with small products runs.
+
+    The limit is a setting of the process. Fits in several Python threads overlap, so
+    the first one in sets it and the last one out restores it.
+    """
+
+    def __init__(self):
+        self._lock = threading.Lock()
+        self._users = 0
+        self._limits = None
+
+    def __enter__(self):
+        with self._lock:
+            if self._users == 0:
+                self._limits = threadpool_limits(1, user_api="blas")
+            self._users += 1
+
+    def __exit__(self, *exc_info):
+        with self._lock:
+            self._users -= 1
+            if self._users == 0:
+                self._limits.restore_original_limits()
+
+
+_one_blas_thread = _OneBlasThread()
+
+
+class Rows:
+    """Rows of dense or CSR data, copied batch by batch into float32 buffers.
+
+    The data themselves are never copied, cast or made dense as a whole. With
+    ``units``, gaussian columns are shifted and scaled in the precision of the data.
+    """
+
+    def __init__(self, X, units: Units | None = None):
+        self.X = X
+        self.n_columns = X.shape[1]
+        self._scaling = None
+        if units is not None and units.scaled:
+            self._scaling = units.offset, units.scale
+        self._plain = (
+            self._scaling is None
+            and not sparse.issparse(X)
+            and X.dtype == np.float32
+            and X.flags.c_contiguous
+        )
+
+    def __len__(self) -> int:
+        return self.X.shape[0]
+
+    def gather(self, index: Array, out: Array) -> None:
+        """Write the rows ``index`` into out, (len(index), n_columns) float32."""
+        if self._plain:
+            # mode="clip" writes straight into out; the index is ours and in range.
+            np.take(self.X, index, axis=0, out=out, mode="clip")
+            return
+        part = self.X[index]
+        if sparse.issparse(part):
+            part = part.toarray()
+        if self._scaling is not None:
+            offset, scale = self._scaling
+            part = (part - offset) / scale
+        out[...] = part
+
+
+class OneHotRows:
+    """Rows of a one-hot matrix that is never stored: codes of ``n_columns`` classes."""
+
+    def __init__(self, codes: Array, n_columns: int):
+        self.codes = codes
+        self.n_columns = n_columns
+
+    def gather(self, index: Array, out: Array) -> None:
+        """Write the rows ``index`` into out, (len(index), n_columns) float32."""
+        out[...] = 0
+        out[np.arange(len(index)), self.codes[index]] = 1
+
+
+class Model(Protocol):
+    """What the loop trains."""
+
+    theta: Array  # flat parameters, changed in place
+    batch_size: int
+    n_columns: int  # of a row
+    products_per_row: int  # multiplications of one step
+    largest_product: int  # multiplications of the largest product of a step
+
+    def train(self, index: Array) -> tuple[float, float]:
+        """Train on the rows ``index`` in mini-batches; (sum of losses, weight)."""
+
+    def penalty(self) -> float:
+        """Penalty part of the loss at the present parameters."""
+
+
+@dataclass
+class Plan:
+    """How long to train and when to stop.
+
+    tol : least improvement that counts, or None to run all epochs; monitor : score to
+    maximise on held-out rows, whose best parameters are kept, or None; learning_rate :
+    name and value of the parameter to lower on divergence; report : called with a line
+    per epoch, or None; place : what is trained, for messages.
+    """
+
+    max_iter: int
+    tol: float | None
+    n_iter_no_change: float
+    shuffle: bool
+    learning_rate: tuple[str, float]
+    place: str
+    monitor: Callable[[], float] | None = None
+    report: Callable[[str], None] | None = None
+
+
+@dataclass
+class History:
+    """Losses (and monitor scores) per epoch, and the best of each."""
+
+    losses: list[float] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
+    best_loss: float = np.inf
+    best_score: float = -np.inf
+    stale: int = 0
+
+    def add(self, loss: float, score: float | None, tol: float) -> bool:
+        """Record an epoch; True when it is the best by the monitored score."""
+        self.losses.append(loss)
+        if score is None:
+            self.stale = self.stale + 1 if loss > self.best_loss - tol else 0
+        else:
+            self.scores.append(score)
+            self.stale = self.stale + 1 if score < self.best_score + tol else 0
+        self.best_loss = min(self.best_loss, loss)
+        if score is None or score <= self.best_score:
+            return False
+        self.best_score = score
+        return True
+
+
+def run_epochs(model: Model, index: Array, plan: Plan, rng) -> History:
+    """Train ``model`` on the rows ``index`` for up to ``plan.max_iter`` epochs.
+
+    Raises ValueError when the loss or a parameter stops being finite. With a monitor
+    the parameters of the best epoch are put back at the end.
+    """
+    history = History()
+    tol = 0.0 if plan.tol is None else plan.tol
+    best_theta = None
+    stalls = plan.tol is not None or plan.monitor is not None
+    for epoch in range(1, plan.max_iter + 1):
+        start = time.perf_counter()
+        order = rng.permutation(index) if plan.shuffle else index
+        loss = train_epoch(model, order, plan, epoch)
+        score = None if plan.monitor is None else plan.monitor()
+        if history.add(loss, score, tol):
+            best_theta = model.theta.copy()
+        if plan.report is not None:
+            plan.report(_epoch_line(plan, epoch, loss, score, start))
+        if stalls and history.stale > plan.n_iter_no_change:
+            break
+    else:
+        if plan.tol is not None:
+            warnings.warn(
+                f"{plan.place} reached max_iter={plan.max_iter} before the "
+                f"{'loss' if plan.monitor is None else 'score'} stopped improving "
+                f"(last: {history.losses[-1] if score is None else score:.6g}). "
+                "Raise max_iter or tol.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+    if best_theta is not None:
+        model.theta[...] = best_theta
+    return history
+
+
+def train_epoch(model: Model, order: Array, plan: Plan, epoch: int) -> float:
+    """One pass over the rows in ``order``, slice by slice; the mean loss."""
+    rows_per_slice = _rows_per_slice(model)
+    total, weight = 0.0, 0.0
+    with _blas_rule(model):
+        for start in range(0, len(order), rows_per_slice):
+            part, count = model.train(order[start : start + rows_per_slice])
+            total += part
+            weight += count
+            if not np.isfinite(total):
+                _raise_diverged(plan, epoch, f"the loss is {total}")
+    if not np.all(np.isfinite(model.theta)):
+        _raise_diverged(plan, epoch, "a parameter is no longer finite")
+    return total / max(weight, 1.0) + model.penalty()
+
+
+def _rows_per_slice(model: Model) -> int:
+    """Rows of one kernel call: a whole number of mini-batches, at least one."""
+    most = min(
+        _SLICE_PRODUCTS // model.products_per_row, _SLICE_FLOATS // model.n_columns
+    )
+    return max(1, most // model.batch_size) * model.batch_size
+
+
+def _blas_rule(model: Model):
+    """One BLAS thread for small products; the user's setting for large ones."""
+    if model.largest_product <= _SMALL_PRODUCT:
+        return _one_blas_thread
+    return threadpool_limits(None)
+
+
+def _raise_diverged(plan: Plan, epoch: int, seen: str):
+    name, value = plan.learning_rate
+    raise ValueError(
+        f"Training diverged in {plan.place}, epoch {epoch}: {seen}. Lower {name} "
+        f"(now {value:g}), or scale the input."
+    )
+
+
+def _epoch_line(plan: Plan, epoch: int, loss: float, score, start: float) -> str:
+    width = len(str(plan.max_iter))
+    line = f"[{plan.place}] epoch {epoch:{width}d}/{plan.max_iter}, loss = {loss:.6f}"
+    if score is not None:
+        line += f", validation score = {score:.6f}"
+    return f"{line}, time = {time.perf_counter() - start:.2f}s"
+
+
+@dataclass
+class Optimizer:
+    """Solver and its constants, named as in MLPClassifier."""
+
+    solver: str
+    learning_rate_init: float
+    momentum: float = 0.9
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    epsilon: float = 1e-8
+
+    def constants(self) -> Array:
+        """Array in the kernels' order."""
+        return np.array(
+            [
+                self.learning_rate_init,
+                self.momentum,
+                self.beta_1,
+                self.beta_2,
+                self.epsilon,
+            ]
+        )
+
+
+class Backpropagation:
+    """A network in training: parameters, optimiser state and the kernel call.
+
+    rows, targets : what ``gather`` reads; ``targets=None`` reconstructs the rows.
+    blocks : unit blocks of the output; alpha : weight decay, added to the gradient
+    as ``alpha * w``; state : as from ``state``, to go on with an earlier training.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        theta: Array,
+        rows: Rows,
+        blocks: Array,
+        optimizer: Optimizer,
+        *,
+        batch_size: int,
+        seed: Array,
+        targets: Any = None,
+        alpha: float = 0.0,
+        corruption: str | None = None,
+        corruption_level: float = 0.0,
+        state: dict | None = None,
+    ):
+        self.network, self.theta = network, theta
+        self.rows, self.targets, self.blocks = rows, targets, blocks
+        self.optimizer, self.alpha, self.seed = optimizer, alpha, seed
+        self.batch_size, self.n_columns = batch_size, rows.n_columns
+        self._noise = (
+            CORRUPTIONS.index(corruption if corruption_level > 0 else None),
+            float(corruption_level),
+        )
+        if state is None:
+            state = {"moments": np.zeros((2, theta.size), np.float32), "step": 0}
+        self.moments, self.step = np.array(state["moments"]), state["step"]
+        sizes = network.layers[:, 0] * network.layers[:, 1]
+        self.products_per_row = int(3 * sizes.sum())
+        self.largest_product = int(sizes.max()) * batch_size
+        width = int(network.layers[:, 1].sum())
+        tied = bool(network.layers[:, 5].any())
+        self._grad = np.empty_like(theta)
+        self._work = np.empty(batch_size * width, np.float32)
+        self._deltas = np.empty(batch_size * width, np.float32)
+        self._noisy = np.empty(batch_size * rows.n_columns, np.float32)
+        self._scratch = np.empty(int(sizes.max()) if tied else 0, np.float32)
+
+    def state(self) -> dict:
+        """Optimiser state as plain arrays and numbers."""
+        return {"moments": self.moments, "step": self.step}
+
+    def train(self, index: Array) -> tuple[float, float]:
+        """See ``Model.train``; the loss of a row is its negative log-likelihood."""
+        x = np.empty((len(index), self.n_columns), np.float32)
+        self.rows.gather(index, x)
+        y = x
+        if self.targets is not None:
+            y = np.empty((len(index), self.targets.n_columns), np.float32)
+            self.targets.gather(index, y)
+        total = kernels().backprop_slice(
+            x,
+            y,
+            self.batch_size,
+            self.theta,
+            self.moments,
+            self._grad,
+            self.network.layers,
+            self.blocks,
+            *self._noise,
+            SOLVERS.index(self.optimizer.solver),
+            self.optimizer.constants(),
+            float(self.alpha),
+            self.seed,
+            self.step,
+            self._noisy,
+            self._work,
+            self._deltas,
+            self._scratch,
+        )
+        self.step += -(-len(index) // self.batch_size)
+        return total, float(len(index))
+
+    def penalty(self) -> float:
+        """``alpha / 2`` times the sum of the squared weights."""
+        if self.alpha == 0:
+            return 0.0
+        own = zip(
+            self.network.views(self.theta)[0], self.network.layers[:, 5], strict=True
+        )
+        squares = sum(float(np.sum(w * w)) for w, transposed in own if not transposed)
+        return 0.5 * self.alpha * squares
+
+
+def hold_out(n_rows: int, fraction: float, rng, owner: str):
+    """Split row numbers into training and held-out ones."""
+    n_held = int(np.ceil(fraction * n_rows))
+    if n_held >= n_rows or n_rows < 2:
+        raise ValueError(
+            f"{owner} got early_stopping=True and validation_fraction={fraction}, "
+            f"which leaves no training rows of {n_rows}. Use more rows or a smaller "
+            "validation_fraction."
+        )
+    order = rng.permutation(n_rows)
+    return np.sort(order[n_held:]), np.sort(order[:n_held])
+
+
+def epoch_reporter(verbose) -> Callable[[str], None] | None:
+    """Print for verbose estimators, else None."""
+    return print if verbose else None
