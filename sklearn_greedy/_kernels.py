@@ -152,7 +152,10 @@ def stream_keys(seed, step, phase):
     first = np.uint32(seed[0] ^ offset)
     second = np.uint32(seed[1] + offset)
     key0 = random_bits(step, first, second)
-    key1 = random_bits(step, scramble(second), scramble(first))
+    # 0 is a fixed point of scramble: shifted, so that step and seed cannot swap places.
+    shifted0 = np.uint32(first + np.uint32(0xC2B2AE35))
+    shifted1 = np.uint32(second + np.uint32(0x85EBCA6B))
+    key1 = random_bits(step, scramble(shifted1), scramble(shifted0))
     return key0, key1
 
 
@@ -338,12 +341,13 @@ def visible_means(z, blocks):
     """z <- E[v | h] from the visible pre-activations, block by block; z : (rows, n)."""
     n = z.shape[1]
     flat = z.reshape(z.size)
-    runs = 1 if blocks.shape[0] == 1 else z.shape[0]  # one block covers all rows
+    whole = blocks.shape[0] == 1  # one block covers all rows
+    runs = 1 if whole else z.shape[0]
     for r in range(runs):
         for b in range(blocks.shape[0]):
             if blocks[b, KIND] == BERNOULLI:
                 start = r * n + blocks[b, START]
-                stop = z.size if runs == 1 else r * n + blocks[b, STOP]
+                stop = z.size if whole else r * n + blocks[b, STOP]
                 logistic(flat[start:stop])
 
 
@@ -355,11 +359,12 @@ def sample_visible(v, blocks, key0, key1):
     """
     n = v.shape[1]
     flat = v.reshape(v.size)
-    runs = 1 if blocks.shape[0] == 1 else v.shape[0]
+    whole = blocks.shape[0] == 1
+    runs = 1 if whole else v.shape[0]
     for r in range(runs):
         for b in range(blocks.shape[0]):
             start = r * n + blocks[b, START]
-            stop = v.size if runs == 1 else r * n + blocks[b, STOP]
+            stop = v.size if whole else r * n + blocks[b, STOP]
             if blocks[b, SAMPLED] == 1 and blocks[b, KIND] == BERNOULLI:
                 sample_bernoulli(flat[start:stop], start, key0, key1)
             elif blocks[b, SAMPLED] == 1:
@@ -371,7 +376,7 @@ def sample_visible(v, blocks, key0, key1):
 def cd_statistics(
     rows, w, hidden_bias, visible_bias, chain, blocks, gibbs, seed, step, v, h, s
 ):
-    """Positive and negative phase of one mini-batch (user guide, eqs. 5-7).
+    """Positive and negative phase of one mini-batch (user guide, eqs. 5-6).
 
     Upper part of v, h: the m rows and E[h | v]; lower part: the end of the Gibbs
     chains and E[h | v] there. Samples only drive the chains.
@@ -718,7 +723,7 @@ def weight_gradient(a, delta, transposed, shared, grad, scratch):
 
 @_jit()
 def backward(rows, theta, grad, layers, work, deltas, scratch):
-    """Gradient of the mean loss by backpropagation (user guide, eq. 12).
+    """Gradient of the mean loss by backpropagation (user guide, eqs. 20-21).
 
     work : activations as ``forward`` leaves them, the last layer's part replaced by
     (mean - target) / m; deltas : workspace like work; scratch : the largest weight

@@ -39,7 +39,7 @@ def pseudo_log_likelihood(
     Bernoulli units: from the free energies with the unit at 0 and at 1, weighted by
     the value (which may lie between). Gaussian units: with the normaliser over v_i
     by quadrature. ``columns``: sum over these columns only, scaled up to
-    all of them. Rows and columns are taken in blocks (user guide, eq. 11).
+    all of them. Rows and columns are taken in blocks (user guide, eqs. 11-12).
     """
     columns = np.arange(v.shape[1]) if columns is None else columns
     out = np.empty(v.shape[0], dtype=v.dtype)

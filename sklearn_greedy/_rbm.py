@@ -278,7 +278,7 @@ class StackedRBMTransformer(GreedyStack):
     n_features_in_ : int
         Number of columns seen in ``fit``.
 
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Names of the columns, where they are all strings.
 
     See Also

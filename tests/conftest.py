@@ -1,0 +1,14 @@
+"""Make ``reference`` importable from the tests, and one seeded generator."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)

@@ -1,0 +1,584 @@
+"""Plain-NumPy twins of the compiled kernels: the readable form of each algorithm.
+
+Every function has the name, the arguments and the in-place behaviour of a kernel in
+``sklearn_greedy/_kernels.py``. Random numbers agree with the kernels bit for bit, so
+uint32 arithmetic wraps and the float32 polynomials behind ``normal_number`` are
+evaluated in the same order. All other results agree to rounding, and use NumPy's own
+exp and log. Functions of random bits also accept arrays of counters.
+"""
+
+import numpy as np
+
+from sklearn_greedy._kernels import (
+    ACTIVATION,
+    ADAM,
+    BERNOULLI,
+    BIAS,
+    GAUSSIAN,
+    GAUSSIAN_NOISE,
+    KIND,
+    LOGISTIC,
+    MASKING,
+    N_IN,
+    N_OUT,
+    NESTEROV,
+    NO_CORRUPTION,
+    PERSISTENT_LOSS_EVERY,
+    RELU,
+    SAMPLED,
+    START,
+    STOP,
+    TANH,
+    TRANSPOSED,
+    WEIGHT,
+)
+
+F32 = np.float32
+U32 = np.uint32
+
+_ERFINV_CENTRE = F32(
+    [
+        2.81022636e-08,
+        3.43273939e-07,
+        -3.5233877e-06,
+        -4.39150654e-06,
+        0.00021858087,
+        -0.00125372503,
+        -0.00417768164,
+        0.246640727,
+        1.50140941,
+    ]
+)
+_ERFINV_TAIL = F32(
+    [
+        -0.000200214257,
+        0.000100950558,
+        0.00134934322,
+        -0.00367342844,
+        0.00573950773,
+        -0.0076224613,
+        0.00943887047,
+        1.00167406,
+        2.83297682,
+    ]
+)
+_LOG = F32(
+    [
+        7.0376836292e-2,
+        -1.1514610310e-1,
+        1.1676998740e-1,
+        -1.2420140846e-1,
+        1.4249322787e-1,
+        -1.6668057665e-1,
+        2.0000714765e-1,
+        -2.4999993993e-1,
+        3.3333331174e-1,
+    ]
+)
+
+
+def _polynomial(coefficients, x):
+    """Horner's rule, highest power first; the order of rounding matters."""
+    value = coefficients[0]
+    for coefficient in coefficients[1:]:
+        value = value * x + coefficient
+    return value
+
+
+def _counters(first, size):
+    return (first + np.arange(size, dtype=np.int64)).astype(U32)
+
+
+def _wide(x):
+    """In float64, so that the twin's own rounding does not count."""
+    return np.asarray(x, dtype=np.float64)
+
+
+# --- random numbers ------------------------------------------------------------
+
+
+@np.errstate(over="ignore")
+def scramble(x):
+    """Two rounds of multiply and xor-shift on 32 bits that wrap around."""
+    x = np.asarray(x).astype(U32)
+    x = (x ^ (x >> U32(16))) * U32(0x7FEB352D)
+    x = (x ^ (x >> U32(15))) * U32(0x846CA68B)
+    return x ^ (x >> U32(16))
+
+
+@np.errstate(over="ignore")
+def random_bits(counter, key0, key1):
+    """Scramble the keyed counter twice."""
+    counter = np.asarray(counter).astype(U32)
+    return scramble(scramble(counter ^ U32(key0)) + U32(key1))
+
+
+@np.errstate(over="ignore")
+def stream_keys(seed, step, phase):
+    """Two keys of the stream of (seed, step, phase)."""
+    offset = U32(phase) * U32(0x9E3779B9)
+    first, second = seed[0] ^ offset, seed[1] + offset
+    key0 = random_bits(step, first, second)
+    key1 = random_bits(
+        step,
+        scramble(second + U32(0x85EBCA6B)),
+        scramble(first + U32(0xC2B2AE35)),
+    )
+    return key0, key1
+
+
+def uniform_number(bits):
+    """The upper 24 bits as a float32 in [0, 1)."""
+    return (bits >> U32(8)).astype(F32) * F32(2.0**-24)
+
+
+def normal_number(bits):
+    """Sqrt(2) erfinv(x) with x at the middle of one of 2**24 cells of (-1, 1)."""
+    k = (bits >> U32(8)).astype(np.int64)
+    x = (2 * k + 1 - 2**24).astype(F32) * F32(2.0**-24)
+    w = -log32((F32(1) - x) * (F32(1) + x))
+    centre = _polynomial(_ERFINV_CENTRE, w - F32(2.5))
+    tail = _polynomial(_ERFINV_TAIL, np.sqrt(w) - F32(3))
+    return F32(1.41421356) * np.where(w < F32(5), centre, tail) * x
+
+
+# --- elementary functions ------------------------------------------------------
+
+
+def exp32(x):
+    """Exp with the argument held in the range of normal float32 results."""
+    return np.exp(np.clip(_wide(x), F32(-87.3), F32(88.3))).astype(F32)
+
+
+def log32(x):
+    """Log of m 2**n with m in [sqrt(1/2), sqrt(2)], in float32 steps."""
+    bits = np.asarray(x, dtype=F32).view(np.int32)
+    mantissa = ((bits & np.int32(0x007FFFFF)) | np.int32(0x3F800000)).view(F32)
+    high = mantissa > F32(1.41421356)
+    f = np.where(high, mantissa * F32(0.5), mantissa) - F32(1)
+    n = ((bits >> np.int32(23)) - np.int32(127) + high).astype(F32)
+    z = f * f
+    y = f * z * _polynomial(_LOG, f) + n * F32(-2.12194440e-4) - F32(0.5) * z
+    return f + y + n * F32(0.693359375)
+
+
+def logistic(z):
+    """z <- 1 / (1 + exp(-z)); the clip keeps exp from overflowing."""
+    z[...] = 1 / (1 + np.exp(-np.clip(_wide(z), -700, 700)))
+
+
+def activate(z, activation):
+    """z <- f(z)."""
+    if activation == LOGISTIC:
+        logistic(z)
+    elif activation == TANH:
+        z[...] = np.tanh(_wide(z))
+    elif activation == RELU:
+        z[...] = np.maximum(z, 0)
+
+
+def multiply_derivative(delta, a, activation):
+    """delta <- delta * f'(z), from the output a."""
+    if activation == LOGISTIC:
+        delta *= a * (1 - a)
+    elif activation == TANH:
+        delta *= 1 - a**2
+    elif activation == RELU:
+        delta[a <= 0] = 0
+
+
+def add_bias(z, bias):
+    z += bias
+
+
+def subtract_row(a, row):
+    a -= row
+
+
+def column_sums(a, out):
+    out[...] = a.sum(axis=0)
+
+
+def squared_distance(a, b):
+    return np.sum((a - b) ** 2)
+
+
+def sample_bernoulli(p, counter, key0, key1):
+    """p <- 1 with probability p, else 0."""
+    bits = random_bits(_counters(counter, p.size), key0, key1)
+    p[...] = uniform_number(bits) < p
+
+
+def add_normal(a, scale, counter, key0, key1):
+    """a <- a + scale N(0, 1)."""
+    bits = random_bits(_counters(counter, a.size), key0, key1)
+    a += scale * normal_number(bits).astype(a.dtype)
+
+
+# --- contrastive divergence ----------------------------------------------------
+
+
+def visible_means(z, blocks):
+    """z <- E[v | h]: logistic in bernoulli blocks, z itself in gaussian ones."""
+    for block in blocks:
+        if block[KIND] == BERNOULLI:
+            logistic(z[:, block[START] : block[STOP]])
+
+
+def sample_visible(v, blocks, key0, key1):
+    """v <- a sample with mean v; the counter is the place in the whole matrix."""
+    bits = random_bits(_counters(0, v.size).reshape(v.shape), key0, key1)
+    for block in blocks[blocks[:, SAMPLED] == 1]:
+        columns = slice(block[START], block[STOP])
+        if block[KIND] == BERNOULLI:
+            v[:, columns] = uniform_number(bits[:, columns]) < v[:, columns]
+        else:
+            v[:, columns] += normal_number(bits[:, columns])
+
+
+def cd_statistics(
+    rows, w, hidden_bias, visible_bias, chain, blocks, gibbs, seed, step, v, h, s
+):
+    """Positive phase in the first rows of v and h, negative phase below."""
+    m, persistent = len(rows), len(chain) > 0
+
+    def hidden_means(visible):
+        p = visible @ w + hidden_bias
+        logistic(p)
+        return p
+
+    def reconstruct(hidden):
+        means = hidden @ w.T + visible_bias
+        visible_means(means, blocks)
+        return means
+
+    def draw(p, phase):
+        states = p.copy()
+        sample_bernoulli(states.reshape(-1), 0, *stream_keys(seed, step, phase))
+        return states
+
+    loss = -1.0
+    v[:m], h[:m] = rows, hidden_means(rows)
+    if not persistent:
+        s[...] = draw(h[:m], 0)
+    else:
+        s[...] = chain
+        if step % PERSISTENT_LOSS_EVERY == 0:
+            loss = squared_distance(rows, reconstruct(h[:m]))
+    for k in range(gibbs):
+        v[m:] = reconstruct(s)
+        if k == 0 and not persistent:
+            loss = squared_distance(rows, v[m:])
+        sample_visible(v[m:], blocks, *stream_keys(seed, step, 2 * k + 1))
+        h[m:] = hidden_means(v[m:])
+        if persistent or k < gibbs - 1:
+            s[...] = draw(h[m:], 2 * k + 2)
+    if persistent:
+        chain[...] = s
+    return loss
+
+
+def inner_product(a, b):
+    return np.sum(a * b)
+
+
+def slide(offset, a, rate):
+    """Exponential moving average of the column means."""
+    offset[...] = (1 - rate) * offset + rate * a.mean(axis=0)
+
+
+def weigh_phases(h, m):
+    """Rows weighted so that their sum is the difference of the phases' means."""
+    h[:m] /= m
+    h[m:] /= -(len(h) - m)
+
+
+def weighted_column_sums(v, m, out):
+    out[...] = v[:m].mean(axis=0) - v[m:].mean(axis=0)
+
+
+def cd_gradient(v, h, m, mu, lam, grad):
+    """Gradient of the centered RBM, turned back to the plain one's parameters."""
+    difference_v = v[:m].mean(axis=0) - v[m:].mean(axis=0)
+    difference_h = h[:m].mean(axis=0) - h[m:].mean(axis=0)
+    v -= mu
+    h -= lam
+    weigh_phases(h, m)
+    grad_w = v.T @ h
+    grad_c = difference_h - mu @ grad_w
+    grad_b = difference_v - grad_w @ lam
+    grad[...] = np.concatenate([grad_w.ravel(), grad_c, grad_b])
+
+
+def momentum_ascent(theta, velocity, grad, n_weights, learning_rate, momentum, alpha):
+    """One step uphill; only the weights, which come first, decay."""
+    decay = np.where(np.arange(theta.size) < n_weights, alpha, 0.0)
+    velocity[...] = momentum * velocity + learning_rate * (grad - decay * theta)
+    theta += velocity
+
+
+def cd_slice(
+    rows,
+    batch_size,
+    theta,
+    velocity,
+    mu,
+    lam,
+    chain,
+    blocks,
+    gibbs,
+    learning_rate,
+    momentum,
+    alpha,
+    sliding,
+    seed,
+    step,
+    grad,
+    work,
+):
+    """Train an RBM on consecutive mini-batches."""
+    n_visible, n_hidden = len(mu), len(lam)
+    n_weights = n_visible * n_hidden
+    w, hidden_bias, visible_bias = np.split(theta, [n_weights, n_weights + n_hidden])
+    total, count = 0.0, 0
+    for start in range(0, len(rows), batch_size):
+        batch = rows[start : start + batch_size]
+        m = len(batch)
+        n_chains = len(chain) or m
+        v, h, s = _carve(
+            work,
+            (m + n_chains, n_visible),
+            (m + n_chains, n_hidden),
+            (n_chains, n_hidden),
+        )
+        loss = cd_statistics(
+            batch,
+            w.reshape(n_visible, n_hidden),
+            hidden_bias,
+            visible_bias,
+            chain,
+            blocks,
+            gibbs,
+            seed,
+            step,
+            v,
+            h,
+            s,
+        )
+        if loss != -1.0:
+            total, count = total + loss, count + batch.size
+        if sliding > 0:
+            slide(mu, batch, sliding)
+            slide(lam, h[:m], sliding)
+        cd_gradient(v, h, m, mu, lam, grad)
+        momentum_ascent(
+            theta, velocity, grad, n_weights, learning_rate, momentum, alpha
+        )
+        step += 1
+    return total, count
+
+
+def _carve(work, *shapes):
+    """Consecutive parts of a flat workspace as matrices."""
+    ends = np.cumsum([rows * columns for rows, columns in shapes])
+    parts = np.split(work, ends)[:-1]
+    return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
+
+
+# --- backpropagation -----------------------------------------------------------
+
+
+def corrupt(x, corruption, level, key0, key1):
+    """Masking sets cells to zero; gaussian noise is added."""
+    amount = x.dtype.type(level)
+    if corruption == MASKING:
+        u = uniform_number(random_bits(_counters(0, x.size), key0, key1))
+        x[u.astype(x.dtype) < amount] = 0
+    elif corruption == GAUSSIAN_NOISE:
+        add_normal(x, amount, 0, key0, key1)
+
+
+def bernoulli_loss(z, y):
+    """Sum log(1 + exp(z)) - y z, and z <- logistic(z) - y."""
+    loss = np.sum(np.logaddexp(0, _wide(z)) - _wide(y) * z)
+    logistic(z)
+    z -= y
+    return loss
+
+
+def softmax_loss(z, y):
+    """Minus sum y log(softmax(z)), and z <- softmax(z) - y."""
+    x = _wide(z) - z.max()
+    total = np.exp(x).sum()
+    z[...] = np.exp(x) / total - y
+    return np.log(total) - np.sum(y * x)
+
+
+def gaussian_loss(z, y):
+    """Half the squared error, and z <- z - y."""
+    z -= y
+    return 0.5 * np.sum(z**2)
+
+
+def output_delta(z, y, blocks):
+    """z <- (mean - target) / m, and the mean loss of a row."""
+    losses = {GAUSSIAN: gaussian_loss, BERNOULLI: bernoulli_loss}
+    total = 0.0
+    for row, target in zip(z, y, strict=True):
+        for block in blocks:
+            columns = slice(block[START], block[STOP])
+            loss = losses.get(block[KIND], softmax_loss)
+            total += loss(row[columns], target[columns])
+    z /= len(z)
+    return total / len(z)
+
+
+def _activations(layers, m, work):
+    """The part of work that belongs to each layer, (m, n_out)."""
+    return _carve(work, *((m, layer[N_OUT]) for layer in layers))
+
+
+def _weights(theta, layer):
+    """The matrix by which a layer multiplies its input."""
+    flat = theta[layer[WEIGHT] : layer[WEIGHT] + layer[N_IN] * layer[N_OUT]]
+    if layer[TRANSPOSED]:
+        return flat.reshape(layer[N_OUT], layer[N_IN]).T
+    return flat.reshape(layer[N_IN], layer[N_OUT])
+
+
+def _bias(theta, layer):
+    return theta[layer[BIAS] : layer[BIAS] + layer[N_OUT]]
+
+
+def forward(rows, theta, layers, work):
+    """Activations of each layer in work; the last one stays a pre-activation."""
+    a = rows
+    outputs = _activations(layers, len(rows), work)
+    for i, layer in enumerate(layers):
+        outputs[i][...] = a @ _weights(theta, layer) + _bias(theta, layer)
+        if i < len(layers) - 1:
+            activate(outputs[i], layer[ACTIVATION])
+        a = outputs[i]
+
+
+def weight_gradient(a, delta, transposed, shared, grad, scratch):
+    """Gradient of one layer's weights, in the order in which they are stored."""
+    product = delta.T @ a if transposed else a.T @ delta
+    if shared:
+        scratch[: product.size] = product.ravel()
+        grad += scratch[: product.size]
+    else:
+        grad[...] = product.ravel()
+
+
+def backward(rows, theta, grad, layers, work, deltas, scratch):
+    """Backpropagate (mean - target) / m, which the last layer's part of work holds."""
+    outputs = _activations(layers, len(rows), work)
+    errors = _activations(layers, len(rows), deltas)
+    delta = outputs[-1]
+    for i in reversed(range(len(layers))):
+        layer = layers[i]
+        below = outputs[i - 1] if i > 0 else rows
+        size = layer[N_IN] * layer[N_OUT]
+        weight_gradient(
+            below,
+            delta,
+            layer[TRANSPOSED],
+            layer[WEIGHT] in layers[i + 1 :, WEIGHT],
+            grad[layer[WEIGHT] : layer[WEIGHT] + size],
+            scratch,
+        )
+        column_sums(delta, _bias(grad, layer))
+        if i > 0:
+            errors[i - 1][...] = delta @ _weights(theta, layer).T
+            delta = errors[i - 1]
+            multiply_derivative(delta, below, layers[i - 1, ACTIVATION])
+
+
+def loss_gradient(rows, targets, theta, grad, layers, blocks, work, deltas, scratch):
+    """Mean loss of a batch, and its gradient in grad."""
+    forward(rows, theta, layers, work)
+    output = _activations(layers, len(rows), work)[-1]
+    loss = output_delta(output, targets, blocks)
+    backward(rows, theta, grad, layers, work, deltas, scratch)
+    return loss
+
+
+def sgd_update(theta, velocity, grad, learning_rate, momentum, nesterov, alpha):
+    """Gradient descent with (Nesterov) momentum."""
+    move = learning_rate * (grad + alpha * theta)
+    velocity[...] = momentum * velocity - move
+    theta += momentum * velocity - move if nesterov else velocity
+
+
+def adam_update(theta, first, second, grad, rate, beta_1, beta_2, epsilon, alpha):
+    """Adam; ``rate`` holds the bias corrections."""
+    g = grad + alpha * theta
+    first[...] = beta_1 * first + (1 - beta_1) * g
+    second[...] = beta_2 * second + (1 - beta_2) * g**2
+    theta -= rate * first / (np.sqrt(second) + epsilon)
+
+
+def update_part(theta, first, second, grad, solver, hyper, step, alpha):
+    """One step of the chosen optimiser."""
+    learning_rate, momentum, beta_1, beta_2, epsilon = hyper
+    if solver == ADAM:
+        t = step + 1
+        rate = learning_rate * np.sqrt(1 - beta_2**t) / (1 - beta_1**t)
+        adam_update(theta, first, second, grad, rate, beta_1, beta_2, epsilon, alpha)
+    else:
+        nesterov = solver == NESTEROV
+        sgd_update(theta, first, grad, learning_rate, momentum, nesterov, alpha)
+
+
+def update_parameters(theta, state, grad, layers, solver, hyper, step, alpha):
+    """One step on all layers; biases do not decay, tied weights move once."""
+    for layer in layers:
+        size = layer[N_IN] * layer[N_OUT]
+        weights = slice(layer[WEIGHT], layer[WEIGHT] + size)
+        biases = slice(layer[BIAS], layer[BIAS] + layer[N_OUT])
+        parts = (
+            [(biases, 0.0)] if layer[TRANSPOSED] else [(weights, alpha), (biases, 0.0)]
+        )
+        for part, decay in parts:
+            first, second = state[0, part], state[1, part]
+            update_part(
+                theta[part], first, second, grad[part], solver, hyper, step, decay
+            )
+
+
+def backprop_slice(
+    rows,
+    targets,
+    batch_size,
+    theta,
+    state,
+    grad,
+    layers,
+    blocks,
+    corruption,
+    level,
+    solver,
+    hyper,
+    alpha,
+    seed,
+    step,
+    noisy,
+    work,
+    deltas,
+    scratch,
+):
+    """Train a network on consecutive mini-batches."""
+    total = 0.0
+    for start in range(0, len(rows), batch_size):
+        x = rows[start : start + batch_size]
+        y = targets[start : start + batch_size]
+        if corruption != NO_CORRUPTION:
+            noisy[: x.size] = x.ravel()
+            corrupt(noisy[: x.size], corruption, level, *stream_keys(seed, step, 0))
+            x = noisy[: x.size].reshape(x.shape)
+        loss = loss_gradient(x, y, theta, grad, layers, blocks, work, deltas, scratch)
+        total += loss * len(x)
+        update_parameters(theta, state, grad, layers, solver, hyper, step, alpha)
+        step += 1
+    return total

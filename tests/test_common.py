@@ -1,0 +1,117 @@
+"""scikit-learn's own checks: the common suite and the checks it leaves out."""
+
+import pytest
+from sklearn.utils import estimator_checks
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from sklearn_greedy import (
+    GreedyPretrainedMLPClassifier,
+    GreedyPretrainedMLPRegressor,
+    StackedAutoencoderTransformer,
+    StackedRBMTransformer,
+)
+
+TRANSFORMERS = [
+    StackedRBMTransformer((6,), max_iter=3),
+    StackedRBMTransformer(
+        (5, 3),
+        visible="gaussian",
+        learning_rate=[0.01, 0.05],
+        persistent=True,
+        visible_reconstruction="sample",
+        centered=False,
+        n_gibbs_steps=2,
+        max_iter=2,
+        early_stopping=True,
+        validation_fraction=0.2,
+    ),
+    StackedAutoencoderTransformer((6,), max_iter=3),
+    StackedAutoencoderTransformer(
+        (5, 3),
+        activation=["tanh", "logistic"],
+        visible="gaussian",
+        corruption="gaussian",
+        tied_weights=False,
+        solver="sgd",
+        learning_rate_init=0.01,
+        max_iter=2,
+    ),
+]
+CLASSIFIERS = [
+    GreedyPretrainedMLPClassifier(
+        pretrainer=StackedRBMTransformer((8,), max_iter=3),
+        learning_rate_init=0.05,
+        batch_size=32,
+        max_iter=20,
+    ),
+    GreedyPretrainedMLPClassifier(
+        (8, 8),
+        pretrainer=None,
+        activation="tanh",
+        solver="sgd",
+        learning_rate_init=0.2,
+        batch_size=32,
+        max_iter=20,
+    ),
+]
+REGRESSORS = [
+    GreedyPretrainedMLPRegressor(
+        pretrainer=StackedAutoencoderTransformer((8,), max_iter=3),
+        solver="sgd",
+        learning_rate_init=0.02,
+        batch_size=32,
+        max_iter=20,
+    ),
+    GreedyPretrainedMLPRegressor(
+        pretrainer=StackedRBMTransformer((6,), max_iter=3),
+        learning_rate_init=0.02,
+        batch_size=32,
+        max_iter=20,
+    ),
+]
+ESTIMATORS = [*TRANSFORMERS, *CLASSIFIERS, *REGRESSORS]
+
+# scikit-learn runs these on its own estimators; check_estimator leaves them out.
+CHECKS_OF_ALL = [
+    "check_param_validation",
+    "check_dataframe_column_names_consistency",
+    "check_inplace_ensure_writeable",
+]
+CHECKS_OF_TRANSFORMERS = [
+    "check_set_output_transform",
+    "check_set_output_transform_pandas",
+    "check_global_output_transform_pandas",
+    "check_set_output_transform_polars",
+    "check_global_set_output_transform_polars",
+    "check_transformer_get_feature_names_out",
+    "check_transformer_get_feature_names_out_pandas",
+    "check_get_feature_names_out_error",
+]
+
+
+@parametrize_with_checks(ESTIMATORS)
+def test_check_estimator(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.parametrize("check", CHECKS_OF_ALL)
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=lambda e: type(e).__name__)
+def test_unlisted_check(estimator, check):
+    getattr(estimator_checks, check)(type(estimator).__name__, estimator)
+
+
+# The set_output checks mix DataFrames and arrays on purpose.
+@pytest.mark.filterwarnings("ignore:X .*feature names:UserWarning")
+@pytest.mark.parametrize("check", CHECKS_OF_TRANSFORMERS)
+@pytest.mark.parametrize("estimator", TRANSFORMERS, ids=lambda e: type(e).__name__)
+def test_unlisted_transformer_check(estimator, check):
+    getattr(estimator_checks, check)(type(estimator).__name__, estimator)
+
+
+def test_every_check_by_name_is_one_that_check_estimator_leaves_out():
+    listed = set()
+    for estimator in ESTIMATORS:
+        checks = estimator_checks.estimator_checks_generator(estimator)
+        listed |= {getattr(c, "func", c).__name__ for _, c in checks}
+    assert len(CHECKS_OF_ALL + CHECKS_OF_TRANSFORMERS) == 11
+    assert not listed & set(CHECKS_OF_ALL + CHECKS_OF_TRANSFORMERS)

@@ -1,0 +1,474 @@
+"""Gradients by finite differences, optimisers by hand, both against scikit-learn."""
+
+import itertools
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.neural_network import MLPClassifier, MLPRegressor
+from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOptimizer
+
+from sklearn_greedy import GreedyPretrainedMLPClassifier, GreedyPretrainedMLPRegressor
+from sklearn_greedy import _kernels as kernels
+from sklearn_greedy._kernels import (
+    ADAM,
+    BERNOULLI,
+    GAUSSIAN,
+    NESTEROV,
+    SGD,
+    SOFTMAX,
+    TRANSPOSED,
+    WEIGHT,
+)
+from sklearn_greedy._network import ACTIVATIONS, Network
+
+# --- finite differences --------------------------------------------------------
+
+N_ROWS, N_FEATURES, STEP = 4, 5, 1e-5
+OUTPUTS = {
+    "gaussian": [(0, 3, GAUSSIAN)],
+    "bernoulli": [(0, 3, BERNOULLI)],
+    "softmax": [(0, 3, SOFTMAX)],
+    "mixed": [(0, 2, GAUSSIAN), (2, 4, BERNOULLI), (4, 7, SOFTMAX)],
+}
+
+
+def targets_for(blocks, rng):
+    """Targets in the range of each block; those of a softmax block sum to one."""
+    parts = []
+    for start, stop, kind in blocks:
+        shape = N_ROWS, stop - start
+        if kind == GAUSSIAN:
+            parts.append(rng.normal(size=shape))
+        elif kind == BERNOULLI:
+            parts.append(rng.random(shape))
+        else:
+            parts.append(rng.dirichlet(np.ones(shape[1]), size=N_ROWS))
+    return np.hstack(parts)
+
+
+class Loss:
+    """Mean loss of a network on fixed rows, as a function of its parameters."""
+
+    def __init__(self, network, blocks, rng):
+        self.network = network
+        self.rows = rng.normal(size=(N_ROWS, N_FEATURES))
+        self.targets = targets_for(blocks, rng)
+        self.blocks = np.array([(*block, 0) for block in blocks], dtype=np.int64)
+        self.work = np.empty(N_ROWS * int(network.layers[:, 1].sum()))
+        self.deltas = np.empty_like(self.work)
+        self.scratch = np.empty(
+            int((network.layers[:, 0] * network.layers[:, 1]).max())
+        )
+
+    def __call__(self, theta):
+        """Loss and gradient."""
+        grad = np.full_like(theta, np.nan)
+        loss = kernels.loss_gradient(
+            self.rows,
+            self.targets,
+            theta,
+            grad,
+            self.network.layers,
+            self.blocks,
+            self.work,
+            self.deltas,
+            self.scratch,
+        )
+        return loss, grad
+
+    def differences(self, theta):
+        """Central differences of the loss along each parameter."""
+        steps = STEP * np.eye(theta.size)
+        return np.array(
+            [(self(theta + d)[0] - self(theta - d)[0]) / (2 * STEP) for d in steps]
+        )
+
+    def distance_to_kink(self, theta):
+        """Least pre-activation of the hidden layers in absolute value."""
+        coefs, intercepts = self.network.views(theta)
+        a, least = self.rows, np.inf
+        for coef, intercept in zip(coefs[:-1], intercepts[:-1], strict=True):
+            z = a @ coef + intercept
+            a, least = np.maximum(z, 0), min(least, np.abs(z).min())
+        return least
+
+    def smooth_point(self, rng, relu):
+        """Parameters at which no relu changes sign within the finite differences."""
+        for _ in range(100):
+            theta = 0.7 * rng.normal(size=self.network.n_parameters)
+            if not relu or self.distance_to_kink(theta) > 1e-3:
+                return theta
+        raise AssertionError("no point away from the kinks")
+
+
+def check_gradient(network, blocks, activation, rng):
+    loss = Loss(network, blocks, rng)
+    theta = loss.smooth_point(rng, activation == "relu")
+    before = theta.copy()
+    _, grad = loss(theta)
+    assert_array_equal(theta, before)
+    assert np.abs(grad).max() > 1e-2
+    # Central differences: h**2 times a third derivative, and eps / h of rounding.
+    assert_allclose(grad, loss.differences(theta), rtol=1e-7, atol=3e-9)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("output", OUTPUTS)
+@pytest.mark.parametrize("depth", [0, 1, 2, 3])
+def test_gradient(activation, output, depth, rng):
+    blocks = OUTPUTS[output]
+    sizes = [N_FEATURES, *(4, 3, 5)[:depth], blocks[-1][1]]
+    network = Network.dense(sizes, [activation] * depth + ["identity"])
+    check_gradient(network, blocks, activation, rng)
+
+
+@pytest.mark.parametrize("activations", list(itertools.permutations(ACTIVATIONS, 2)))
+def test_gradient_of_mixed_activations(activations, rng):
+    """Each derivative belongs to the layer below the weights it passes through."""
+    network = Network.dense([N_FEATURES, 4, 3, 7], [*activations, "identity"])
+    relu = "relu" if "relu" in activations else ""
+    check_gradient(network, OUTPUTS["mixed"], relu, rng)
+
+
+TIED_OUTPUTS = {
+    "gaussian": [(0, N_FEATURES, GAUSSIAN)],
+    "bernoulli": [(0, N_FEATURES, BERNOULLI)],
+    "mixed": [(0, 2, GAUSSIAN), (2, N_FEATURES, BERNOULLI)],
+}
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("output", TIED_OUTPUTS)
+def test_gradient_of_a_tied_autoencoder(activation, output, rng):
+    network = Network.tied(N_FEATURES, 3, activation)
+    check_gradient(network, TIED_OUTPUTS[output], activation, rng)
+
+
+def unrolled(activation, tied):
+    """Autoencoder 5-4-3-4-5; tied: the decoder layers use the encoder's weights."""
+    if not tied:
+        sizes = [N_FEATURES, 4, 3, 4, N_FEATURES]
+        return Network.dense(sizes, [activation] * 3 + ["identity"])
+    code, linear = ACTIVATIONS.index(activation), ACTIVATIONS.index("identity")
+    first, second, biases = 0, 20, 32
+    layers = [
+        (5, 4, code, first, biases, 0),
+        (4, 3, code, second, biases + 4, 0),
+        (3, 4, code, second, biases + 7, 1),
+        (4, 5, linear, first, biases + 11, 1),
+    ]
+    return Network(np.array(layers, dtype=np.int64), biases + 16)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("output", TIED_OUTPUTS)
+def test_gradient_of_an_unrolled_tied_autoencoder(activation, output, rng):
+    network = unrolled(activation, tied=True)
+    check_gradient(network, TIED_OUTPUTS[output], activation, rng)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_tied_gradient_is_the_sum_over_the_places_of_a_weight(activation, rng):
+    """The chain rule: tied = encoder's part + transpose of the decoder's part."""
+    tied, free = unrolled(activation, True), unrolled(activation, False)
+    loss = Loss(tied, TIED_OUTPUTS["mixed"], rng)
+    theta = 0.7 * rng.normal(size=tied.n_parameters)
+    value, grad = loss(theta)
+    loss.network = free
+    untied_value, untied_grad = loss(free.pack(*tied.views(theta), dtype=np.float64))
+    assert_allclose(value, untied_value, rtol=1e-13)
+    coefs, intercepts = free.views(untied_grad)
+    ours_coefs, ours_intercepts = tied.views(grad)
+    for i in (0, 1):
+        assert_allclose(ours_coefs[i], coefs[i] + coefs[3 - i].T, atol=1e-13)
+    for ours, expected in zip(ours_intercepts, intercepts, strict=True):
+        assert_allclose(ours, expected, atol=1e-13)
+
+
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_bias_gradient_is_the_mean_residual(output, rng):
+    """Canonical links: the gradient at the output's pre-activation is mean - target."""
+    blocks = OUTPUTS[output]
+    network = Network.dense([N_FEATURES, blocks[-1][1]], ["identity"])
+    loss = Loss(network, blocks, rng)
+    theta = rng.normal(size=network.n_parameters)
+    (coef,), (intercept,) = network.views(theta)
+    means = loss.rows @ coef + intercept
+    for start, stop, kind in blocks:
+        part = means[:, start:stop]
+        if kind == BERNOULLI:
+            part[...] = 1 / (1 + np.exp(-part))
+        elif kind == SOFTMAX:
+            part[...] = np.exp(part) / np.exp(part).sum(axis=1, keepdims=True)
+    residual = means - loss.targets
+    _, grad = loss(theta)
+    (grad_coef,), (grad_intercept,) = network.views(grad)
+    assert_allclose(grad_intercept, residual.mean(axis=0), atol=1e-14)
+    assert_allclose(grad_coef, loss.rows.T @ residual / N_ROWS, atol=1e-14)
+
+
+# --- optimisers ----------------------------------------------------------------
+
+LR, MOMENTUM, BETA_1, BETA_2, EPSILON = 0.1, 0.9, 0.8, 0.95, 1e-3
+HYPER = np.array([LR, MOMENTUM, BETA_1, BETA_2, EPSILON])
+
+
+def test_sgd_momentum_by_hand():
+    """v = m v - lr g, written out for gradients g1, g2, g3."""
+    theta, velocity = np.array([1.0, -2.0]), np.zeros(2)
+    g1, g2, g3 = np.array([[1.0, 2.0], [3.0, -1.0], [-2.0, 0.5]])
+    expected = [
+        1 * LR * g1,
+        LR * (MOMENTUM * g1 + g2),
+        LR * (MOMENTUM**2 * g1 + MOMENTUM * g2 + g3),
+    ]
+    position = theta.copy()
+    for g, move in zip((g1, g2, g3), expected, strict=True):
+        kernels.sgd_update(theta, velocity, g, LR, MOMENTUM, False, 0.0)
+        position = position - move
+        assert_allclose(velocity, -move, rtol=1e-14)
+        assert_allclose(theta, position, rtol=1e-14)
+
+
+def test_nesterov_momentum_by_hand():
+    """The step looks ahead: m times the new velocity, minus lr g."""
+    theta, velocity = np.array([1.0]), np.zeros(1)
+    gradients = [2.0, -1.0, 4.0]
+    velocities = [-0.2, 0.9 * -0.2 + 0.1, 0.9 * (0.9 * -0.2 + 0.1) - 0.4]
+    position = 1.0
+    for g, v in zip(gradients, velocities, strict=True):
+        kernels.sgd_update(theta, velocity, np.array([g]), 0.1, 0.9, True, 0.0)
+        position += 0.9 * v - 0.1 * g
+        assert_allclose(velocity, v, rtol=1e-13)
+        assert_allclose(theta, position, rtol=1e-13)
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_sgd_equals_scikit_learn(nesterov, rng):
+    theta, velocity = rng.normal(size=20), np.zeros(20)
+    params = [theta.copy()]
+    peer = SGDOptimizer(params, LR, momentum=MOMENTUM, nesterov=nesterov)
+    for _ in range(20):
+        grad = rng.normal(size=20)
+        kernels.sgd_update(theta, velocity, grad, LR, MOMENTUM, nesterov, 0.0)
+        peer.update_params(params, [grad])
+        assert_allclose(theta, params[0], rtol=1e-12, atol=1e-13)
+
+
+def test_adam_by_hand():
+    """Sums of the gradients' own weights, written out for three steps."""
+    theta, first, second = np.array([1.0]), np.zeros(1), np.zeros(1)
+    gradients = np.array([2.0, -1.0, 4.0])
+    position = 1.0
+    for t in (1, 2, 3):
+        seen, age = gradients[:t], np.arange(t)[::-1]
+        m = (1 - BETA_1) * np.sum(BETA_1**age * seen)
+        v = (1 - BETA_2) * np.sum(BETA_2**age * seen**2)
+        correction = np.sqrt(1 - BETA_2**t) / (1 - BETA_1**t)
+        position -= LR * correction * m / (np.sqrt(v) + EPSILON)
+        kernels.update_part(
+            theta, first, second, gradients[t - 1 : t], ADAM, HYPER, t - 1, 0.0
+        )
+        assert_allclose([first[0], second[0]], [m, v], rtol=1e-13)
+        assert_allclose(theta, position, rtol=1e-13)
+
+
+def test_first_step_of_adam_has_the_length_of_the_learning_rate(rng):
+    """Whatever the gradient's size, since m and sqrt(v) are the gradient's own."""
+    for scale in (1e-3, 1.0, 1e3):
+        theta, first, second = np.zeros((3, 10))
+        grad = scale * rng.choice([-1.0, 1.0], size=10)
+        hyper = np.array([LR, MOMENTUM, 0.9, 0.999, 1e-12])
+        kernels.update_part(theta, first, second, grad, ADAM, hyper, 0, 0.0)
+        assert_allclose(theta, -LR * np.sign(grad), rtol=1e-6)
+
+
+def test_adam_equals_scikit_learn(rng):
+    theta, first, second = rng.normal(size=20), np.zeros(20), np.zeros(20)
+    params = [theta.copy()]
+    peer = AdamOptimizer(params, LR, BETA_1, BETA_2, EPSILON)
+    for step in range(20):
+        grad = rng.normal(size=20)
+        kernels.update_part(theta, first, second, grad, ADAM, HYPER, step, 0.0)
+        peer.update_params(params, [grad])
+        assert_allclose(theta, params[0], rtol=1e-12, atol=1e-13)
+
+
+def test_momentum_ascent_by_hand():
+    """velocity = m velocity + lr g, uphill; here without decay."""
+    theta, velocity = np.array([1.0, -2.0]), np.zeros(2)
+    g1, g2, g3 = np.array([[1.0, 2.0], [3.0, -1.0], [-2.0, 0.5]])
+    expected = [
+        1 * LR * g1,
+        LR * (0.5 * g1 + g2),
+        LR * (0.25 * g1 + 0.5 * g2 + g3),
+    ]
+    position = theta.copy()
+    for g, move in zip((g1, g2, g3), expected, strict=True):
+        kernels.momentum_ascent(theta, velocity, g, 1, LR, 0.5, 0.0)
+        position = position + move
+        assert_allclose(velocity, move, rtol=1e-14)
+        assert_allclose(theta, position, rtol=1e-14)
+
+
+def test_decay_of_an_rbm_shrinks_weights_only():
+    """Without gradient and momentum each step multiplies by 1 - lr alpha."""
+    theta, velocity = np.ones(5), np.zeros(5)
+    for _ in range(3):
+        kernels.momentum_ascent(theta, velocity, np.zeros(5), 3, LR, 0.0, 0.2)
+    assert_allclose(theta[:3], (1 - LR * 0.2) ** 3, rtol=1e-14)
+    assert_array_equal(theta[3:], 1)
+
+
+@pytest.mark.parametrize("solver", [SGD, NESTEROV, ADAM])
+@pytest.mark.parametrize("tied", [False, True])
+def test_decay_of_a_network_shrinks_weights_only(solver, tied):
+    """Tied weights decay once, and an undecayed parameter does not move at all."""
+    network = unrolled("tanh", tied)
+    theta = np.ones(network.n_parameters)
+    state, grad = np.zeros((2, theta.size)), np.zeros(theta.size)
+    hyper = np.array([LR, 0.0, BETA_1, BETA_2, EPSILON])
+    kernels.update_parameters(theta, state, grad, network.layers, solver, hyper, 0, 0.2)
+    coefs, intercepts = network.views(theta)
+    shrunk = 1 - LR * 0.2
+    if solver == ADAM:
+        # The decay is part of the gradient: m = g, v = g**2 after correction.
+        root = np.sqrt(1 - BETA_2)
+        shrunk = 1 - LR * root * 0.2 / (root * 0.2 + EPSILON)
+    for coef, intercept in zip(coefs, intercepts, strict=True):
+        assert_allclose(coef, shrunk, rtol=1e-12)
+        assert_array_equal(intercept, 1)
+
+
+@pytest.mark.parametrize("solver", [SGD, NESTEROV, ADAM])
+def test_all_parameters_move_once(solver, rng):
+    """A step on a network is the step on its flat vector, tied weights included."""
+    network = unrolled("tanh", tied=True)
+    assert set(network.layers[network.layers[:, TRANSPOSED] == 1, WEIGHT]) == {0, 20}
+    theta, grad = rng.normal(size=(2, network.n_parameters))
+    state = rng.random((2, theta.size))
+    flat, flat_state = theta.copy(), state.copy()
+    kernels.update_parameters(theta, state, grad, network.layers, solver, HYPER, 3, 0.0)
+    kernels.update_part(flat, *flat_state, grad, solver, HYPER, 3, 0.0)
+    assert_array_equal(theta, flat)
+    assert_array_equal(state, flat_state)
+
+
+# --- scikit-learn's networks ---------------------------------------------------
+
+N_SAMPLES = 23
+COMMON = {
+    "hidden_layer_sizes": (6, 4),
+    "shuffle": False,
+    "alpha": 0.0,
+    "warm_start": True,
+    "random_state": 0,
+}
+SGD_STEP = {
+    "solver": "sgd",
+    "momentum": 0.0,
+    "nesterovs_momentum": False,
+    "learning_rate_init": LR,
+}
+PROBLEMS = ["softmax", "binary", "multilabel", "regression", "two outputs"]
+
+
+def problem(name):
+    """Rows and targets, and the two estimators' classes."""
+    rng = np.random.default_rng(4)
+    X = rng.normal(size=(N_SAMPLES, N_FEATURES))
+    pair = GreedyPretrainedMLPClassifier, MLPClassifier
+    if name == "softmax":
+        return X, np.arange(N_SAMPLES) % 3, *pair
+    if name == "binary":
+        return X, np.arange(N_SAMPLES) % 2, *pair
+    if name == "multilabel":
+        return X, rng.integers(2, size=(N_SAMPLES, 3)), *pair
+    y = rng.normal(size=(N_SAMPLES, 2))
+    pair = GreedyPretrainedMLPRegressor, MLPRegressor
+    return X, y if name == "two outputs" else y[:, 0], *pair
+
+
+def start_alike(ours, peer, X, y):
+    """One chunk each, then the peer's weights for both."""
+    classes = {}
+    if isinstance(peer, MLPClassifier):
+        n_classes = y.shape[1] if y.ndim == 2 else y.max() + 1
+        classes = {"classes": np.arange(n_classes)}
+    ours.partial_fit(X, y, **classes)
+    peer.partial_fit(X, y, **classes)
+    copy_parameters(peer, ours)
+
+
+def copy_parameters(source, target):
+    target.coefs_ = [coef.copy() for coef in source.coefs_]
+    target.intercepts_ = [intercept.copy() for intercept in source.intercepts_]
+
+
+def parameters(estimator):
+    parts = [*estimator.coefs_, *estimator.intercepts_]
+    return np.concatenate([part.ravel() for part in parts])
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("batch_size", [N_SAMPLES, 5])
+def test_sgd_step_equals_scikit_learn(name, activation, batch_size):
+    """The gradient, or the steps of five mini-batches of which the last is short."""
+    X, y, our_class, peer_class = problem(name)
+    options = COMMON | SGD_STEP | {"activation": activation, "batch_size": batch_size}
+    ours, peer = our_class(pretrainer=None, **options), peer_class(**options)
+    start_alike(ours, peer, X, y)
+    start = parameters(peer)
+    ours.partial_fit(X, y)
+    peer.partial_fit(X, y)
+    # Per unit of learning rate: of one batch this is minus the gradient.
+    ours_moved = (parameters(ours) - start) / LR
+    peer_moved = (parameters(peer) - start) / LR
+    scale = np.abs(peer_moved).max()
+    assert scale > 0.01
+    # Training runs in float32: parameters of size 1 are rounded to 1e-7.
+    assert_allclose(ours_moved, peer_moved, rtol=0, atol=1e-5 * max(scale, 1.0))
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.5])
+def test_penalised_step_equals_scikit_learn(alpha):
+    """One batch of all rows, where alpha means the same to both."""
+    X, y, our_class, peer_class = problem("softmax")
+    options = COMMON | SGD_STEP | {"alpha": alpha}
+    ours, peer = our_class(pretrainer=None, **options), peer_class(**options)
+    start_alike(ours, peer, X, y)
+    ours.partial_fit(X, y)
+    peer.partial_fit(X, y)
+    assert_allclose(parameters(ours), parameters(peer), rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("name", ["softmax", "binary", "regression"])
+@pytest.mark.parametrize(
+    "solver",
+    [
+        {"solver": "adam", "learning_rate_init": 0.01, "epsilon": 1e-4},
+        {"solver": "sgd", "learning_rate_init": 0.05, "nesterovs_momentum": False},
+        {"solver": "sgd", "learning_rate_init": 0.05, "nesterovs_momentum": True},
+    ],
+    ids=["adam", "sgd", "nesterov"],
+)
+def test_epochs_equal_scikit_learn(name, solver):
+    """Five epochs of mini-batches from the same weights with a fresh optimiser."""
+    X, y, our_class, peer_class = problem(name)
+    options = COMMON | solver
+    options |= {"activation": "tanh", "batch_size": 5, "max_iter": 5}
+    ours, peer = our_class(pretrainer=None, **options), peer_class(**options)
+    for estimator in (ours, peer):
+        with pytest.warns(ConvergenceWarning):
+            estimator.fit(X, y)
+    copy_parameters(peer, ours)
+    start = parameters(peer)
+    for estimator in (ours, peer):
+        with pytest.warns(ConvergenceWarning):
+            estimator.fit(X, y)
+    assert np.abs(parameters(peer) - start).max() > 0.02
+    assert_allclose(parameters(ours), parameters(peer), rtol=0, atol=2e-5)
+    assert_allclose(ours.loss_curve_, peer.loss_curve_[-5:], rtol=1e-5)

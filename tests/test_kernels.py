@@ -1,0 +1,870 @@
+"""The compiled kernels against their plain-NumPy twins, and their contracts.
+
+``check_twin`` runs a kernel and its twin on equal copies of the arguments and compares
+what they return and every array afterwards: outputs, workspaces and untouched inputs.
+Workspaces start as NaN, so that a kernel that reads one before writing it fails.
+"""
+
+import ast
+import inspect
+import itertools
+
+import numpy as np
+import pytest
+import reference
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.special import expit, ndtri, xlogy
+
+from sklearn_greedy import _kernels as kernels
+from sklearn_greedy._kernels import (
+    ADAM,
+    BERNOULLI,
+    GAUSSIAN,
+    GAUSSIAN_NOISE,
+    IDENTITY,
+    LOGISTIC,
+    MASKING,
+    NESTEROV,
+    NO_CORRUPTION,
+    RELU,
+    SGD,
+    SOFTMAX,
+    TANH,
+)
+from sklearn_greedy._network import Network
+from sklearn_greedy._units import output_blocks
+
+SOURCE = inspect.getsource(kernels)
+DISPATCHERS = {
+    name: value for name, value in vars(kernels).items() if hasattr(value, "py_func")
+}
+DTYPES = [np.float32, np.float64]
+ACTIVATIONS = [LOGISTIC, TANH, RELU, IDENTITY]
+# Largest difference from the twin, relative to the largest entry of an array.
+TOLERANCE = {np.float32: 3e-6, np.float64: 1e-13}
+# The main loop of a vectorised kernel takes 4 to 64 elements, the rest come one by one.
+SIZES = [0, 1, 3, 8, 15, 16, 17, 33, 64, 100]
+KEYS = np.uint32(0x12345678), np.uint32(0x9ABCDEF0)
+
+
+def copies_of(arguments):
+    return [a.copy() if isinstance(a, np.ndarray) else a for a in arguments]
+
+
+def assert_close(actual, expected, tolerance, name=""):
+    expected = np.asarray(expected, dtype=np.float64)
+    finite = expected[np.isfinite(expected)]
+    scale = max(1.0, np.abs(finite).max(initial=0.0))
+    assert_allclose(actual, expected, rtol=0, atol=tolerance * scale, err_msg=name)
+
+
+def check_twin(name, *arguments, tolerance=None):
+    """Run kernel and twin; the kernel's result and its arguments afterwards."""
+    ours, theirs = copies_of(arguments), copies_of(arguments)
+    result = getattr(kernels, name)(*ours)
+    expected = getattr(reference, name)(*theirs)
+    dtype = next(a.dtype.type for a in arguments if np.asarray(a).dtype.kind == "f")
+    tolerance = TOLERANCE[dtype] if tolerance is None else tolerance
+    if expected is None:
+        assert result is None
+    else:
+        assert_close(result, expected, tolerance, "returned value")
+    for parameter, ours_, theirs_ in zip(
+        inspect.signature(getattr(reference, name)).parameters,
+        ours,
+        theirs,
+        strict=True,
+    ):
+        if isinstance(ours_, np.ndarray):
+            assert_close(ours_, theirs_, tolerance, f"{name}: {parameter}")
+    return result, ours
+
+
+def each(kernel, values, *more):
+    """A scalar kernel, called from Python on each value."""
+    return np.array([kernel(value, *more) for value in values])
+
+
+def unwritten(size, dtype):
+    return np.full(size, np.nan, dtype=dtype)
+
+
+# --- policy --------------------------------------------------------------------
+
+
+def test_every_kernel_has_a_twin_of_the_same_signature():
+    assert len(DISPATCHERS) > 30
+    for name, dispatcher in DISPATCHERS.items():
+        twin = getattr(reference, name)
+        ours = list(inspect.signature(dispatcher.py_func).parameters)
+        assert list(inspect.signature(twin).parameters) == ours, name
+
+
+def test_no_twin_without_a_kernel():
+    public = {
+        name
+        for name, value in vars(reference).items()
+        if inspect.isfunction(value) and not name.startswith("_")
+    }
+    assert public == set(DISPATCHERS)
+
+
+def test_every_kernel_is_compared_here():
+    """A new kernel must be named in this file: by check_twin or as ``kernels.name``."""
+    tree = ast.parse(inspect.getsource(inspect.getmodule(check_twin)))
+    named = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+    named |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    assert set(DISPATCHERS) <= named
+
+
+@pytest.mark.parametrize("name", DISPATCHERS)
+def test_compiler_options(name):
+    """An option left out is inherited from the caller that compiles first, and a
+    fastmath version then reaches all callers; NaN must never be assumed away.
+    """
+    options = DISPATCHERS[name].targetoptions
+    assert options["nogil"] is True
+    assert options["nopython"] is True
+    assert options["error_model"] == "numpy"
+    assert not options.get("parallel", False)
+    fastmath = options["fastmath"]
+    assert fastmath is False or (
+        isinstance(fastmath, set) and not fastmath & {"nnan", "ninf", "fast", "arcp"}
+    )
+
+
+def test_every_function_of_the_module_is_compiled():
+    tree = ast.parse(SOURCE)
+    functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+    assert functions - {"_jit"} == set(DISPATCHERS)
+
+
+def test_source_draws_no_numpy_random_numbers():
+    """The state of np.random inside compiled code is another one, per thread."""
+    tree = ast.parse(SOURCE)
+    attributes = {n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute)}
+    assert not attributes & {"random", "prange", "default_rng", "RandomState"}
+
+
+def test_source_imports_nothing_of_the_package():
+    """Numba's disk cache does not notice an edited callee in another file."""
+    imported = set()
+    for node in ast.walk(ast.parse(SOURCE)):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0
+            imported.add(node.module)
+    assert imported == {"math", "os", "numba", "numpy"}
+
+
+# --- random numbers ------------------------------------------------------------
+
+
+def some_bits():
+    special = [0, 1, 255, 256, 2**31 - 1, 2**31, 2**32 - 256, 2**32 - 1]
+    drawn = np.random.default_rng(5).integers(2**32, size=5000)
+    return np.concatenate([special, drawn]).astype(np.uint32)
+
+
+def test_scramble_and_random_bits_are_bit_identical():
+    bits = some_bits()
+    assert_array_equal(each(kernels.scramble, bits), reference.scramble(bits))
+    assert_array_equal(
+        each(kernels.random_bits, bits, *KEYS), reference.random_bits(bits, *KEYS)
+    )
+
+
+@pytest.mark.parametrize("seed", [(0, 0), (2**32 - 1, 1), (123456789, 2**31)])
+def test_stream_keys_are_bit_identical(seed):
+    seed = np.array(seed, dtype=np.uint32)
+    for step in (0, 1, 2, 1000, 2**31, 2**32 - 1):
+        for phase in (0, 1, 2, 7, 100):
+            expected = reference.stream_keys(seed, step, phase)
+            assert kernels.stream_keys(seed, step, phase) == tuple(map(int, expected))
+
+
+def test_uniform_and_normal_numbers_are_bit_identical():
+    bits = some_bits()
+    for name in ("uniform_number", "normal_number"):
+        ours = each(getattr(kernels, name), bits).astype(np.float32)
+        assert_array_equal(ours, getattr(reference, name)(bits), err_msg=name)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("counter", [0, 1, 1000, 2**32 - 7])
+def test_samples_are_bit_identical(dtype, counter, rng):
+    """Also where the counter wraps around."""
+    for size in SIZES:
+        values = rng.random(size).astype(dtype)
+        check_twin("sample_bernoulli", values, counter, *KEYS, tolerance=0)
+        check_twin("add_normal", values, dtype(0.3), counter, *KEYS, tolerance=0)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("corruption", [NO_CORRUPTION, MASKING, GAUSSIAN_NOISE])
+def test_corruption_is_bit_identical(dtype, corruption, rng):
+    for size in SIZES:
+        x = rng.normal(size=size).astype(dtype)
+        check_twin("corrupt", x, corruption, 0.3, *KEYS, tolerance=0)
+
+
+def test_corruption_level_is_the_share_of_masked_cells():
+    for level in (0.0, 0.1, 0.5, 0.9, 1.0):
+        x = np.ones(100_000, dtype=np.float32)
+        kernels.corrupt(x, MASKING, level, *KEYS)
+        deviation = np.sqrt(level * (1 - level) / x.size)
+        assert abs(1 - x.mean() - level) <= 4.5 * deviation
+
+
+def test_certain_probabilities_give_certain_samples():
+    p = np.repeat(np.float32([0, 1]), 100_000)
+    samples = p.copy()
+    kernels.sample_bernoulli(samples, 0, *KEYS)
+    assert_array_equal(samples, p)
+
+
+# --- elementary functions ------------------------------------------------------
+
+
+def test_exp_is_accurate():
+    x = np.linspace(-87.29, 88.29, 40_001).astype(np.float32)
+    exact = np.exp(x.astype(np.float64))
+    assert np.abs(each(kernels.exp32, x) / exact - 1).max() < 1.5e-7
+    assert_allclose(reference.exp32(x), exact, rtol=1e-7)
+
+
+def test_exp_is_held_at_both_ends():
+    x = np.float32([-np.inf, -1e30, -88, 89, 1e30, np.inf, np.nan])
+    low, high = np.exp(-87.3), np.exp(88.3)
+    expected = [low, low, low, high, high, high, np.nan]
+    assert_allclose(each(kernels.exp32, x), expected, rtol=1e-5)
+
+
+def test_exp_is_exact_where_it_can_be():
+    assert kernels.exp32(np.float32(0)) == 1.0
+
+
+def test_log_is_accurate():
+    grid = np.linspace(-87, 88, 20_001)
+    near_one = 1 + np.linspace(-0.3, 0.4, 20_001)
+    x = np.concatenate([np.exp(grid), near_one]).astype(np.float32)
+    ours, exact = each(kernels.log32, x), np.log(x.astype(np.float64))
+    assert np.abs(ours - exact).max() <= 1e-7 * np.abs(exact).max()
+    close = np.abs(exact) > 0
+    assert np.abs(ours[close] / exact[close] - 1).max() < 1.5e-7
+    assert kernels.log32(np.float32(1)) == 0.0
+
+
+def test_log_is_bit_identical_to_its_twin():
+    x = np.exp(np.linspace(-87, 88, 5001)).astype(np.float32)
+    ours = each(kernels.log32, x).astype(np.float32)
+    assert_array_equal(ours, reference.log32(x))
+
+
+def test_normal_number_is_accurate():
+    """Against the exact quantile at the middle of each of the 2**24 cells."""
+    k = np.unique(np.concatenate([np.arange(5000), np.arange(0, 2**23, 1009)]))
+    k = np.concatenate([k, 2**24 - 1 - k])
+    bits = (k << 8).astype(np.uint32)
+    exact = ndtri((k + 0.5) / 2**24)
+    # Near 1 the argument of ndtri is rounded: mirror the upper half.
+    upper = k >= 2**23
+    exact[upper] = -ndtri((2**24 - 1 - k[upper] + 0.5) / 2**24)
+    ours = each(kernels.normal_number, bits)
+    assert np.abs(ours / exact - 1).max() < 1e-6
+    assert np.abs(ours).max() < 5.6
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_activation_equals_its_twin(dtype, activation, rng):
+    for size in SIZES:
+        z = (10 * rng.normal(size=size)).astype(dtype)
+        check_twin("activate", z, activation)
+        a = z.copy()
+        kernels.activate(a, activation)
+        check_twin("multiply_derivative", z, a, activation)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_activation_does_not_depend_on_the_place_in_the_array(dtype, activation, rng):
+    """The vectorised loop and its scalar remainder round alike: rows come out the
+    same in any batch.
+    """
+    z = (10 * rng.normal(size=131)).astype(dtype)
+    whole = z.copy()
+    kernels.activate(whole, activation)
+    for start, stop in [(0, 1), (1, 8), (5, 22), (64, 131), (130, 131)]:
+        part = z[start:stop].copy()
+        kernels.activate(part, activation)
+        assert_array_equal(part, whole[start:stop])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("activation", "limits"),
+    [
+        (LOGISTIC, (0, 1)),
+        (TANH, (-1, 1)),
+        (RELU, (0, np.inf)),
+        (IDENTITY, (-np.inf, np.inf)),
+    ],
+)
+def test_nan_and_infinity_pass_through_activations(dtype, activation, limits):
+    """In the vectorised loop and in its remainder."""
+    z = np.tile([np.nan, -np.inf, np.inf], 23).astype(dtype)
+    kernels.activate(z, activation)
+    assert_allclose(z, np.tile([np.nan, *limits], 23), rtol=0, atol=1e-37)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_nan_passes_through_derivatives(activation):
+    delta = np.full(33, np.nan, dtype=np.float32)
+    kernels.multiply_derivative(delta, np.full(33, 0.5, np.float32), activation)
+    assert np.isnan(delta).all()
+
+
+def test_logistic_and_tanh_at_extreme_inputs():
+    z = np.float32([-3e38, -1e4, -100, -88, 88, 100, 1e4, 3e38, 1e-45, -1e-45, 0])
+    for name, function in [("logistic", expit), ("tanh", np.tanh)]:
+        a = z.copy()
+        kernels.activate(a, LOGISTIC if name == "logistic" else TANH)
+        assert_allclose(a, function(z.astype(float)), rtol=0, atol=1e-37, err_msg=name)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_small_array_kernels_equal_their_twins(dtype, rng):
+    for rows, columns in [(1, 1), (3, 5), (16, 17), (33, 2)]:
+        a = rng.normal(size=(rows, columns)).astype(dtype)
+        b = rng.normal(size=(rows, columns)).astype(dtype)
+        row = rng.normal(size=columns).astype(dtype)
+        check_twin("logistic", a.ravel())
+        check_twin("add_bias", a, row)
+        check_twin("subtract_row", a, row)
+        check_twin("column_sums", a, unwritten(columns, dtype))
+        check_twin("squared_distance", a.ravel(), b.ravel())
+        check_twin("inner_product", a.ravel(), b.ravel())
+        check_twin("slide", row, a, 0.05)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", ["squared_distance", "inner_product", "gaussian_loss"])
+def test_reordered_sums_keep_nan_and_infinity(dtype, name):
+    for bad in (np.nan, np.inf):
+        a, b = np.ones(37, dtype), np.full(37, 2, dtype)
+        a[20] = bad
+        assert not np.isfinite(getattr(kernels, name)(a, b))
+
+
+# --- contrastive divergence ----------------------------------------------------
+
+N_VISIBLE, N_HIDDEN = 7, 5
+BLOCKS = {
+    "bernoulli": [(0, 7, BERNOULLI)],
+    "gaussian": [(0, 7, GAUSSIAN)],
+    "mixed": [(0, 3, BERNOULLI), (3, 5, GAUSSIAN), (5, 7, BERNOULLI)],
+}
+SAMPLED_KINDS = {
+    "mean": [],
+    "sampled bernoulli": [BERNOULLI],
+    "sampled": [BERNOULLI, GAUSSIAN],
+}
+
+
+def block_table(side, sampled=()):
+    table = [(*block, int(block[2] in sampled)) for block in BLOCKS[side]]
+    return np.array(table, dtype=np.int64)
+
+
+def visible_rows(side, n_rows, rng, dtype):
+    rows = rng.normal(size=(n_rows, N_VISIBLE))
+    for start, stop, kind in BLOCKS[side]:
+        if kind == BERNOULLI:
+            rows[:, start:stop] = rng.random((n_rows, stop - start))
+    return rows.astype(dtype)
+
+
+def rbm_arguments(
+    dtype,
+    side="mixed",
+    sampled="sampled",
+    gibbs=1,
+    persistent=False,
+    sliding=0.01,
+    n_rows=23,
+    batch_size=5,
+    seed=1,
+):
+    """Arguments of cd_slice by name, with a short last batch."""
+    rng = np.random.default_rng(seed)
+    size = N_VISIBLE * N_HIDDEN + N_VISIBLE + N_HIDDEN
+    n_chains = batch_size if persistent else 0
+    floats = 4 * batch_size * (N_VISIBLE + N_HIDDEN)
+    return {
+        "rows": visible_rows(side, n_rows, rng, dtype),
+        "batch_size": batch_size,
+        "theta": (0.5 * rng.normal(size=size)).astype(dtype),
+        "velocity": (0.1 * rng.normal(size=size)).astype(dtype),
+        "mu": (rng.random(N_VISIBLE) * (sliding > 0)).astype(dtype),
+        "lam": (rng.random(N_HIDDEN) * (sliding > 0)).astype(dtype),
+        "chain": (rng.random((n_chains, N_HIDDEN)) < 0.5).astype(dtype),
+        "blocks": block_table(side, SAMPLED_KINDS[sampled]),
+        "gibbs": gibbs,
+        "learning_rate": 0.1,
+        "momentum": 0.5,
+        "alpha": 0.01,
+        "sliding": sliding,
+        "seed": np.array([11, 22], dtype=np.uint32),
+        "step": 6,
+        "grad": unwritten(size, dtype),
+        "work": unwritten(floats, dtype),
+    }
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("side", BLOCKS)
+def test_visible_units_equal_their_twins(dtype, side, rng):
+    for n_rows in (1, 4, 9):
+        z = (3 * rng.normal(size=(n_rows, N_VISIBLE))).astype(dtype)
+        check_twin("visible_means", z, block_table(side))
+        v = visible_rows(side, n_rows, rng, dtype)
+        for kinds in SAMPLED_KINDS.values():
+            blocks = block_table(side, kinds)
+            check_twin("sample_visible", v, blocks, *KEYS, tolerance=0)
+
+
+@pytest.mark.parametrize("kind", [BERNOULLI, GAUSSIAN])
+def test_samples_do_not_depend_on_how_columns_are_cut_into_blocks(kind, rng):
+    v = rng.random((6, N_VISIBLE)).astype(np.float32)
+    results = []
+    for cuts in [(0, 7), (0, 2, 7), (0, 1, 6, 7)]:
+        table = [(a, b, kind, 1) for a, b in itertools.pairwise(cuts)]
+        results.append(v.copy())
+        kernels.sample_visible(results[-1], np.array(table, dtype=np.int64), *KEYS)
+    assert_array_equal(results[1], results[0])
+    assert_array_equal(results[2], results[0])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("m", "n_chains"), [(5, 5), (3, 8), (1, 1)])
+def test_phase_means_and_gradient_equal_their_twins(dtype, m, n_chains, rng):
+    v = rng.normal(size=(m + n_chains, N_VISIBLE)).astype(dtype)
+    h = rng.random((m + n_chains, N_HIDDEN)).astype(dtype)
+    mu, lam = rng.random(N_VISIBLE).astype(dtype), rng.random(N_HIDDEN).astype(dtype)
+    size = N_VISIBLE * N_HIDDEN + N_VISIBLE + N_HIDDEN
+    check_twin("weigh_phases", h, m)
+    check_twin("weighted_column_sums", v, m, unwritten(N_VISIBLE, dtype))
+    check_twin("cd_gradient", v, h, m, mu, lam, unwritten(size, dtype))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("persistent", [False, True])
+@pytest.mark.parametrize("step", [7, 8])
+def test_statistics_equal_their_twin(dtype, persistent, step, rng):
+    """With fewer rows than persistent chains, at steps with and without a loss."""
+    m = 3
+    n_chains = 5 if persistent else m
+    check_twin(
+        "cd_statistics",
+        visible_rows("mixed", m, rng, dtype),
+        rng.normal(size=(N_VISIBLE, N_HIDDEN)).astype(dtype),
+        rng.normal(size=N_HIDDEN).astype(dtype),
+        rng.normal(size=N_VISIBLE).astype(dtype),
+        (rng.random((n_chains * persistent, N_HIDDEN)) < 0.5).astype(dtype),
+        block_table("mixed", [BERNOULLI]),
+        2,
+        np.array([3, 4], dtype=np.uint32),
+        step,
+        unwritten((m + n_chains, N_VISIBLE), dtype),
+        unwritten((m + n_chains, N_HIDDEN), dtype),
+        unwritten((n_chains, N_HIDDEN), dtype),
+    )
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("side", BLOCKS)
+@pytest.mark.parametrize("sampled", SAMPLED_KINDS)
+@pytest.mark.parametrize("gibbs", [1, 3])
+@pytest.mark.parametrize("persistent", [False, True])
+@pytest.mark.parametrize("sliding", [0.0, 0.05])
+def test_rbm_training_equals_its_twin(dtype, side, sampled, gibbs, persistent, sliding):
+    arguments = rbm_arguments(dtype, side, sampled, gibbs, persistent, sliding)
+    before = arguments["theta"].copy()
+    (total, count), after = check_twin("cd_slice", *arguments.values())
+    assert np.isfinite(total)
+    # Persistent chains: a loss at step 8 only, of five rows.
+    assert count == (5 if persistent else 23) * N_VISIBLE
+    assert np.abs(after[2] - before).max() > 0.01
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("side", BLOCKS)
+@pytest.mark.parametrize("persistent", [False, True])
+def test_rbm_training_with_one_row_in_the_last_batch(dtype, side, persistent):
+    arguments = rbm_arguments(dtype, side, persistent=persistent, n_rows=16)
+    check_twin("cd_slice", *arguments.values())
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("alpha", [0.0, 0.1])
+def test_rbm_momentum_and_decay_equal_their_twin(momentum, alpha):
+    arguments = rbm_arguments(np.float64)
+    arguments |= {"momentum": momentum, "alpha": alpha}
+    check_twin("cd_slice", *arguments.values())
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_momentum_ascent_equals_its_twin(dtype, rng):
+    theta, velocity, grad = rng.normal(size=(3, 50)).astype(dtype)
+    for n_weights in (0, 31, 50):
+        check_twin("momentum_ascent", theta, velocity, grad, n_weights, 0.1, 0.5, 0.2)
+
+
+def in_slices(kernel, arguments, batches, state):
+    """Call a kernel on consecutive groups of batches; the state arrays and results."""
+    arguments = dict(zip(arguments, copies_of(arguments.values()), strict=True))
+    rows, targets = arguments["rows"], arguments.get("targets")
+    results, start = [], 0
+    for n_batches in batches:
+        stop = start + n_batches * arguments["batch_size"]
+        part = {"rows": rows[start:stop]}
+        if targets is not None:
+            part["targets"] = targets[start:stop]
+        results.append(kernel(*(arguments | part).values()))
+        arguments["step"] += n_batches
+        start = stop
+    return [arguments[name] for name in state], results
+
+
+@pytest.mark.parametrize("persistent", [False, True])
+def test_rbm_training_does_not_depend_on_slices(persistent):
+    """Ten batches, the last one short: at once, in 3 + 4 + 3, and one by one."""
+    arguments = rbm_arguments(np.float32, persistent=persistent, n_rows=48)
+    state = ["theta", "velocity", "mu", "lam", "chain"]
+    whole, ((total, count),) = in_slices(kernels.cd_slice, arguments, [10], state)
+    for batches in [(3, 4, 3), (1,) * 10]:
+        parts, results = in_slices(kernels.cd_slice, arguments, batches, state)
+        for name, ours, expected in zip(state, parts, whole, strict=True):
+            assert_array_equal(ours, expected, err_msg=name)
+        assert sum(part[1] for part in results) == count
+        assert_allclose(sum(part[0] for part in results), total, rtol=1e-12)
+
+
+def test_rbm_training_leaves_its_inputs_alone():
+    arguments = rbm_arguments(np.float32, persistent=True)
+    inputs = ["rows", "blocks", "seed"]
+    after, _ = in_slices(kernels.cd_slice, arguments, [5], inputs)
+    for name, array in zip(inputs, after, strict=True):
+        assert_array_equal(array, arguments[name], err_msg=name)
+
+
+def test_rbm_training_on_no_rows_changes_nothing():
+    arguments = rbm_arguments(np.float32, n_rows=0)
+    theta = arguments["theta"].copy()
+    assert kernels.cd_slice(*arguments.values()) == (0.0, 0)
+    assert_array_equal(arguments["theta"], theta)
+
+
+@pytest.mark.parametrize("side", BLOCKS)
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_rbm_training_shows_rows_that_are_not_finite(side, bad):
+    arguments = rbm_arguments(np.float32, side)
+    arguments["rows"][7, 3] = bad
+    total, _ = kernels.cd_slice(*arguments.values())
+    assert not np.isfinite(total)
+    assert not np.isfinite(arguments["theta"]).all()
+
+
+def test_rbm_training_survives_extreme_parameters():
+    """Saturated units are no reason for a NaN."""
+    arguments = rbm_arguments(np.float32, "bernoulli")
+    arguments["theta"] *= np.float32(1e6)
+    total, _ = kernels.cd_slice(*arguments.values())
+    assert np.isfinite(total)
+    assert np.isfinite(arguments["theta"]).all()
+
+
+# --- backpropagation -----------------------------------------------------------
+
+MIXED_OUTPUT = np.array(
+    [(0, 2, GAUSSIAN, 0), (2, 4, BERNOULLI, 0), (4, 7, SOFTMAX, 0)], dtype=np.int64
+)
+LOSSES = ["gaussian_loss", "bernoulli_loss", "softmax_loss"]
+
+
+def mixed_targets(n_rows, rng, dtype):
+    targets = np.zeros((n_rows, 7))
+    targets[:, :2] = rng.normal(size=(n_rows, 2))
+    targets[:, 2:4] = rng.random((n_rows, 2))
+    targets[np.arange(n_rows), 4 + rng.integers(3, size=n_rows)] = 1
+    return targets.astype(dtype)
+
+
+def network_arguments(
+    dtype,
+    solver=ADAM,
+    corruption=MASKING,
+    tied=False,
+    activation="tanh",
+    n_rows=23,
+    batch_size=5,
+):
+    """Arguments of backprop_slice by name, with a short last batch."""
+    rng = np.random.default_rng(2)
+    if tied:
+        network = Network.tied(6, 4, activation)
+        targets = rng.random((n_rows, 6)).astype(dtype)
+        blocks = np.array([(0, 2, GAUSSIAN, 0), (2, 6, BERNOULLI, 0)], dtype=np.int64)
+    else:
+        hidden = [activation, "relu", "logistic"]
+        network = Network.dense([6, 5, 4, 3, 7], [*hidden, "identity"])
+        targets, blocks = mixed_targets(n_rows, rng, dtype), MIXED_OUTPUT
+    layers, size = network.layers, network.n_parameters
+    width = int(layers[:, 1].sum())
+    return {
+        "rows": rng.normal(size=(n_rows, 6)).astype(dtype),
+        "targets": targets,
+        "batch_size": batch_size,
+        "theta": (0.7 * rng.normal(size=size)).astype(dtype),
+        "state": (0.1 * rng.random((2, size))).astype(dtype),
+        "grad": unwritten(size, dtype),
+        "layers": layers,
+        "blocks": blocks,
+        "corruption": corruption,
+        "level": 0.3,
+        "solver": solver,
+        "hyper": np.array([0.05, 0.9, 0.8, 0.99, 1e-6]),
+        "alpha": 0.01,
+        "seed": np.array([33, 44], dtype=np.uint32),
+        "step": 2,
+        "noisy": unwritten(batch_size * 6, dtype),
+        "work": unwritten(batch_size * width, dtype),
+        "deltas": unwritten(batch_size * width, dtype),
+        "scratch": unwritten(24 if tied else 0, dtype),
+    }
+
+
+def gradient_arguments(**options):
+    """Arguments of loss_gradient by name: one batch of network_arguments."""
+    arguments = network_arguments(**options)
+    arguments["rows"] = arguments["rows"][: arguments["batch_size"]].copy()
+    arguments["targets"] = arguments["targets"][: arguments["batch_size"]].copy()
+    wanted = inspect.signature(reference.loss_gradient).parameters
+    return {name: arguments[name] for name in wanted}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses_equal_their_twins(dtype, name, rng):
+    for size in SIZES[1:]:
+        z = (5 * rng.normal(size=size)).astype(dtype)
+        y = rng.dirichlet(np.ones(size)).astype(dtype)
+        check_twin(name, z, y)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_bernoulli_loss_at_extreme_logits(dtype):
+    """The loss of a confident mistake is the logit itself, never infinite."""
+    x = np.array([-1e30, -1e4, -100, -20, 0, 20, 100, 1e4, 1e30])
+    for target in (0.0, 0.25, 1.0):
+        for value in x:
+            z, y = np.full(1, value, dtype), np.full(1, target, dtype)
+            loss = kernels.bernoulli_loss(z, y)
+            exact = np.logaddexp(0, value) - target * value
+            assert_allclose(loss, exact, rtol=1e-6, atol=1e-7)
+            assert_allclose(z[0], expit(value) - target, rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_softmax_loss_at_extreme_logits(dtype):
+    for shift in (-1e30, -1e4, 0, 1e4, 1e30):
+        z = np.array([0, 1, 2], dtype=dtype)
+        z += dtype(shift)
+        p = np.exp(z.astype(float) - z.max())
+        p /= p.sum()
+        y = np.array([0, 1, 0], dtype=dtype)
+        loss = kernels.softmax_loss(z, y)
+        assert_allclose(loss, -np.log(p[1]), rtol=1e-6)
+        assert_allclose(z + y, p, rtol=0, atol=1e-6)
+    z = np.array([-1e4, 0, 1e4], dtype=dtype)
+    y = np.array([1, 0, 0], dtype=dtype)
+    assert_allclose(kernels.softmax_loss(z, y), 2e4, rtol=1e-6)
+    assert_allclose(z, [-1, 0, 1], rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_losses_show_values_that_are_not_finite(dtype, name, bad):
+    for place in (0, 3, 36):
+        z, y = np.ones(37, dtype), np.full(37, 1 / 37, dtype)
+        z[place] = bad
+        assert not np.isfinite(getattr(kernels, name)(z, y))
+
+
+def test_losses_are_least_at_the_target(rng):
+    """Negative log-likelihoods: at mean = target the delta is zero and the loss is
+    the entropy of the target.
+    """
+    p = rng.dirichlet(np.ones(6))
+    z = np.log(p)
+    assert_allclose(kernels.softmax_loss(z, p), -xlogy(p, p).sum(), rtol=1e-12)
+    assert_allclose(z, 0, atol=1e-15)
+    q = rng.random(6)
+    z = np.log(q / (1 - q))
+    entropy = -(xlogy(q, q) + xlogy(1 - q, 1 - q)).sum()
+    assert_allclose(kernels.bernoulli_loss(z, q), entropy, rtol=1e-12)
+    assert_allclose(z, 0, atol=1e-15)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_output_delta_equals_its_twin(dtype, rng):
+    for m in (1, 5):
+        z = (2 * rng.normal(size=(m, 7))).astype(dtype)
+        check_twin("output_delta", z, mixed_targets(m, rng, dtype), MIXED_OUTPUT)
+
+
+@pytest.mark.parametrize("kind", [GAUSSIAN, BERNOULLI])
+def test_output_delta_does_not_depend_on_how_columns_are_cut(kind, rng):
+    z, y = rng.normal(size=(4, 7)), rng.random((4, 7))
+    whole, parts = z.copy(), z.copy()
+    loss = kernels.output_delta(whole, y, output_blocks(7, kind))
+    blocks = np.array([(0, 3, kind, 0), (3, 7, kind, 0)], dtype=np.int64)
+    assert_allclose(kernels.output_delta(parts, y, blocks), loss, rtol=1e-13)
+    assert_array_equal(parts, whole)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("activation", ["logistic", "tanh", "relu", "identity"])
+def test_gradient_and_its_parts_equal_their_twins(dtype, tied, activation):
+    arguments = gradient_arguments(dtype=dtype, tied=tied, activation=activation)
+    rows, theta, layers = (arguments[name] for name in ("rows", "theta", "layers"))
+    work = arguments["work"]
+    _, (*_, work) = check_twin("forward", rows, theta, layers, work)
+    check_twin(
+        "backward",
+        rows,
+        theta,
+        arguments["grad"],
+        layers,
+        work,
+        arguments["deltas"],
+        arguments["scratch"],
+    )
+    loss, _ = check_twin("loss_gradient", *arguments.values())
+    assert np.isfinite(loss)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("transposed", [0, 1])
+@pytest.mark.parametrize("shared", [False, True])
+def test_weight_gradient_equals_its_twin(dtype, transposed, shared, rng):
+    a = rng.normal(size=(5, 3)).astype(dtype)
+    delta = rng.normal(size=(5, 4)).astype(dtype)
+    grad = rng.normal(size=12).astype(dtype)
+    scratch = unwritten(20, dtype)
+    check_twin("weight_gradient", a, delta, transposed, shared, grad, scratch)
+
+
+def test_gradient_of_a_batch_is_the_mean_over_its_rows():
+    whole = gradient_arguments(dtype=np.float64)
+    loss = kernels.loss_gradient(*whole.values())
+    losses, gradients = [], []
+    for i in range(len(whole["rows"])):
+        row = {name: whole[name][i : i + 1] for name in ("rows", "targets")}
+        losses.append(kernels.loss_gradient(*(whole | row).values()))
+        gradients.append(whole["grad"].copy())
+    kernels.loss_gradient(*whole.values())
+    assert_allclose(loss, np.mean(losses), rtol=1e-13)
+    assert_allclose(whole["grad"], np.mean(gradients, axis=0), rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_sgd_equals_its_twin(dtype, nesterov, rng):
+    for size in SIZES:
+        theta, velocity, grad = rng.normal(size=(3, size)).astype(dtype)
+        check_twin("sgd_update", theta, velocity, grad, 0.1, 0.9, nesterov, 0.2)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_adam_equals_its_twin(dtype, rng):
+    for size in SIZES:
+        theta, first, grad = rng.normal(size=(3, size)).astype(dtype)
+        second = rng.random(size).astype(dtype)
+        constants = 0.1, 0.9, 0.999, 1e-8, 0.2
+        check_twin("adam_update", theta, first, second, grad, *constants)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("solver", [SGD, NESTEROV, ADAM])
+@pytest.mark.parametrize("step", [0, 1, 100_000])
+def test_solver_step_equals_its_twin(dtype, solver, step, rng):
+    arguments = network_arguments(dtype, tied=True)
+    theta, layers, hyper = (arguments[name] for name in ("theta", "layers", "hyper"))
+    state = arguments["state"]
+    grad = rng.normal(size=theta.size).astype(dtype)
+    check_twin("update_part", theta, *state, grad, solver, hyper, step, 0.1)
+    check_twin(
+        "update_parameters", theta, state, grad, layers, solver, hyper, step, 0.1
+    )
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("solver", [SGD, NESTEROV, ADAM])
+@pytest.mark.parametrize("corruption", [NO_CORRUPTION, MASKING, GAUSSIAN_NOISE])
+@pytest.mark.parametrize("tied", [False, True])
+def test_network_training_equals_its_twin(dtype, solver, corruption, tied):
+    arguments = network_arguments(dtype, solver, corruption, tied)
+    before = arguments["theta"].copy()
+    # Adam divides by the root of small second moments, which enlarges rounding.
+    tolerance = {np.float32: 2e-5, np.float64: 1e-12}[dtype]
+    total, after = check_twin(
+        "backprop_slice", *arguments.values(), tolerance=tolerance
+    )
+    assert np.isfinite(total)
+    assert np.abs(after[3] - before).max() > 0.01
+
+
+@pytest.mark.parametrize("solver", [SGD, NESTEROV, ADAM])
+@pytest.mark.parametrize("tied", [False, True])
+def test_network_training_does_not_depend_on_slices(solver, tied):
+    """Ten batches, the last one short: at once, in 3 + 4 + 3, and one by one."""
+    arguments = network_arguments(np.float32, solver, tied=tied, n_rows=48)
+    state = ["theta", "state"]
+    whole, (total,) = in_slices(kernels.backprop_slice, arguments, [10], state)
+    for batches in [(3, 4, 3), (1,) * 10]:
+        parts, totals = in_slices(kernels.backprop_slice, arguments, batches, state)
+        for name, ours, expected in zip(state, parts, whole, strict=True):
+            assert_array_equal(ours, expected, err_msg=name)
+        assert_allclose(sum(totals), total, rtol=1e-12)
+
+
+@pytest.mark.parametrize("corruption", [NO_CORRUPTION, MASKING, GAUSSIAN_NOISE])
+def test_network_training_leaves_its_inputs_alone(corruption):
+    arguments = network_arguments(np.float32, corruption=corruption)
+    inputs = ["rows", "targets", "layers", "blocks", "hyper", "seed"]
+    after, _ = in_slices(kernels.backprop_slice, arguments, [5], inputs)
+    for name, array in zip(inputs, after, strict=True):
+        assert_array_equal(array, arguments[name], err_msg=name)
+
+
+def test_network_training_on_no_rows_changes_nothing():
+    arguments = network_arguments(np.float32, n_rows=0)
+    theta = arguments["theta"].copy()
+    assert kernels.backprop_slice(*arguments.values()) == 0.0
+    assert_array_equal(arguments["theta"], theta)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("activation", ["logistic", "tanh", "relu", "identity"])
+def test_network_training_shows_rows_that_are_not_finite(activation, tied):
+    arguments = network_arguments(
+        np.float32, corruption=NO_CORRUPTION, tied=tied, activation=activation
+    )
+    arguments["rows"][7, 3] = np.nan
+    assert np.isnan(kernels.backprop_slice(*arguments.values()))
+    assert np.isnan(arguments["theta"]).any()

@@ -1,0 +1,799 @@
+"""Behaviour of the pre-trained MLP classifier and regressor."""
+
+import pickle
+import warnings
+from numbers import Number
+
+import joblib
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy import sparse
+from sklearn.base import BaseEstimator, clone
+from sklearn.datasets import load_digits, load_iris
+from sklearn.decomposition import PCA
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import GridSearchCV
+from sklearn.neural_network import MLPClassifier, MLPRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MinMaxScaler, scale
+
+from sklearn_greedy import (
+    GreedyPretrainedMLPClassifier,
+    GreedyPretrainedMLPRegressor,
+    StackedAutoencoderTransformer,
+    StackedRBMTransformer,
+)
+
+PRETRAINERS = {
+    "rbm": StackedRBMTransformer((5, 3), max_iter=2, learning_rate=0.01),
+    "autoencoder": StackedAutoencoderTransformer((5, 3), max_iter=2),
+    "untied tanh": StackedAutoencoderTransformer(
+        (5, 3), activation="tanh", tied_weights=False, max_iter=2
+    ),
+}
+
+
+@pytest.fixture(params=[GreedyPretrainedMLPClassifier, GreedyPretrainedMLPRegressor])
+def mlp_class(request):
+    return request.param
+
+
+@pytest.fixture(params=PRETRAINERS)
+def pretrainer(request):
+    return clone(PRETRAINERS[request.param])
+
+
+@pytest.fixture(scope="module")
+def iris():
+    X, y = load_iris(return_X_y=True)
+    return scale(X), y
+
+
+@pytest.fixture(scope="module")
+def few_digits():
+    X, y = load_digits(return_X_y=True)
+    return X[:300] / 16, y[:300]
+
+
+def build(mlp_class, **params):
+    return mlp_class(
+        **{
+            "hidden_layer_sizes": (5,) if params.get("pretrainer") is None else None,
+            "pretrainer": None,
+            "max_iter": 3,
+            "random_state": 0,
+            **params,
+        }
+    )
+
+
+def classifier(**params):
+    return build(GreedyPretrainedMLPClassifier, **params)
+
+
+def regressor(**params):
+    return build(GreedyPretrainedMLPRegressor, **params)
+
+
+def assert_same(one, other):
+    """Bit for bit the same network."""
+    for name in ("coefs_", "intercepts_"):
+        for a, b in zip(getattr(one, name), getattr(other, name), strict=True):
+            assert_array_equal(a, b)
+
+
+def assert_close(one, other, **tolerance):
+    for name in ("coefs_", "intercepts_"):
+        for a, b in zip(getattr(one, name), getattr(other, name), strict=True):
+            assert_allclose(a, b, **tolerance)
+
+
+# --- the pretrainer ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "expected", "activation"),
+    [
+        ("rbm", StackedRBMTransformer, "logistic"),
+        ("autoencoder", StackedAutoencoderTransformer, "relu"),
+    ],
+)
+def test_pretrainer_by_name(mlp_class, name, expected, activation, iris):
+    mlp = build(mlp_class, pretrainer=name, hidden_layer_sizes=(6, 4)).fit(*iris)
+    assert type(mlp.pretrainer_) is expected
+    assert mlp.pretrainer_.activations_ == [activation] * 2
+    assert [coef.shape for coef in mlp.coefs_[:-1]] == [(4, 6), (6, 4)]
+    assert_same(mlp, clone(mlp).fit(*iris))
+
+
+def test_default_size_is_that_of_scikit_learn(iris):
+    for name in ("rbm", None):
+        mlp = classifier(pretrainer=name, hidden_layer_sizes=None, max_iter=1)
+        if name == "rbm":
+            assert mlp.fit(*iris).pretrainer_.coefs_[0].shape == (4, 100)
+        assert mlp.fit(*iris).coefs_[0].shape == (4, 100)
+
+
+def test_instance_is_cloned_and_never_fitted(mlp_class, pretrainer, iris):
+    mlp = build(mlp_class, pretrainer=pretrainer).fit(*iris)
+    assert mlp.pretrainer is pretrainer
+    assert mlp.pretrainer_ is not pretrainer
+    assert not [name for name in vars(pretrainer) if name.endswith("_")]
+    assert [coef.shape[1] for coef in mlp.coefs_[:-1]] == [5, 3]
+    assert_same(mlp, clone(mlp).fit(*iris))
+
+
+@pytest.mark.parametrize("shift", [0.0, 300.0])
+def test_fine_tuning_starts_at_the_pretrained_layers(
+    mlp_class, pretrainer, shift, iris
+):
+    X, y = iris
+    X = 20 * X + shift
+    mlp = build(mlp_class, pretrainer=pretrainer, max_iter=1, learning_rate_init=1e-9)
+    mlp.fit(X, y)
+    hidden = mlp.pretrainer_
+    for ours, theirs in zip(mlp.coefs_[:-1], hidden.coefs_, strict=True):
+        assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+    for ours, theirs in zip(mlp.intercepts_[:-1], hidden.intercepts_, strict=True):
+        assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4)
+
+
+def test_frozen_pretrainer_is_used_as_it_is(mlp_class, pretrainer, iris):
+    X, y = iris
+    stack = pretrainer.fit(X[::2])
+    before = pickle.dumps(vars(stack))
+    mlp = build(mlp_class, pretrainer=FrozenEstimator(stack)).fit(X, y)
+    assert mlp.pretrainer_.estimator is stack
+    assert pickle.dumps(vars(stack)) == before
+    start = clone(mlp).set_params(learning_rate_init=1e-9, max_iter=1).fit(X, y)
+    for ours, theirs in zip(start.coefs_[:-1], stack.coefs_, strict=True):
+        assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_frozen_pretrainer_must_fit(iris):
+    X, y = iris
+    unfitted = FrozenEstimator(StackedRBMTransformer((3,)))
+    with pytest.raises(NotFittedError):
+        classifier(pretrainer=unfitted).fit(X, y)
+    narrow = FrozenEstimator(StackedRBMTransformer((3,), max_iter=1).fit(X[:, :2]))
+    with pytest.raises(ValueError, match=r"X has 4 features, .* fitted on 2"):
+        classifier(pretrainer=narrow).fit(X, y)
+
+
+def test_pretrainer_without_layers_raises(iris):
+    with pytest.raises(TypeError, match=r"PCA\(.*lacks coefs_"):
+        classifier(pretrainer=PCA()).fit(*iris)
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_contradicting_sizes_name_both(mlp_class, frozen, iris, capsys):
+    X, y = iris
+    stack = StackedRBMTransformer((5, 3), max_iter=1, verbose=not frozen)
+    if frozen:
+        stack = FrozenEstimator(stack.fit(X))
+    mlp = build(mlp_class, pretrainer=stack, hidden_layer_sizes=(7,))
+    with pytest.raises(ValueError, match=r"hidden_layer_sizes=\(7,\).*\(5, 3\)"):
+        mlp.fit(X, y)
+    assert capsys.readouterr().out == ""
+    mlp.set_params(hidden_layer_sizes=[5, 3]).fit(X, y)
+
+
+@pytest.mark.parametrize(
+    ("pretrainer", "seen"),
+    [
+        ("rbm", "logistic"),
+        (StackedRBMTransformer((5,), max_iter=1), "logistic"),
+        (StackedAutoencoderTransformer((5,), max_iter=1, activation="relu"), "relu"),
+    ],
+)
+def test_contradicting_activation_names_both(mlp_class, pretrainer, seen, iris):
+    mlp = build(mlp_class, pretrainer=pretrainer, activation="tanh")
+    with pytest.raises(ValueError, match=f"activation='tanh'.*{seen}"):
+        mlp.fit(*iris)
+
+
+def test_given_activation_reaches_a_named_autoencoder(iris):
+    mlp = classifier(pretrainer="autoencoder", activation="tanh").fit(*iris)
+    assert mlp.pretrainer_.activations_ == ["tanh"]
+
+
+def test_pretraining_helps_a_frozen_bottleneck_of_labels(few_digits):
+    """Few labels, many rows: the pre-trained start beats the random one."""
+    X, y = few_digits
+    stack = StackedRBMTransformer((64,), max_iter=30, random_state=0).fit(X)
+    params = {"hidden_layer_sizes": (64,), "activation": "logistic", "max_iter": 60}
+    scores = []
+    for pretrainer in (FrozenEstimator(stack), None):
+        runs = [
+            classifier(pretrainer=pretrainer, **params, random_state=seed)
+            .fit(X[:50], y[:50])
+            .score(X[50:], y[50:])
+            for seed in range(3)
+        ]
+        scores.append(np.median(runs))
+    assert scores[0] > scores[1] + 0.1
+
+
+# --- without a pretrainer: scikit-learn's MLP ------------------------------------
+
+
+def targets(task, X, y):
+    return {
+        "binary": y > 0,
+        "multiclass": y,
+        "multilabel": np.column_stack([y > 0, X[:, 0] > 0, y == 1]).astype(int),
+        "regression": X[:, 0] * X[:, 1],
+        "multi-output": np.column_stack([X[:, 0] * X[:, 1], X[:, 2]]),
+    }[task]
+
+
+def pair(task, **params):
+    """Ours and scikit-learn's, with the same parameters."""
+    if task in ("regression", "multi-output"):
+        return regressor(**params), MLPRegressor(random_state=0, **params)
+    return classifier(**params), MLPClassifier(random_state=0, **params)
+
+
+def start_alike(ours, theirs, X, y):
+    """Fit both for an epoch, then give them the same parameters to go on from."""
+    for mlp in (ours, theirs):
+        mlp.set_params(warm_start=True, max_iter=1).fit(X, y)
+    theirs.coefs_ = [coef.copy() for coef in ours.coefs_]
+    theirs.intercepts_ = [intercept.copy() for intercept in ours.intercepts_]
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize(
+    "task", ["binary", "multiclass", "multilabel", "regression", "multi-output"]
+)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"solver": "adam", "activation": "relu"},
+        {"solver": "sgd", "activation": "tanh", "nesterovs_momentum": True},
+        {"solver": "sgd", "activation": "logistic", "nesterovs_momentum": False},
+    ],
+    ids=["adam", "nesterov", "momentum"],
+)
+def test_same_start_gives_the_training_of_scikit_learn(task, options, iris):
+    """Batches in order and no noise, so that both must walk the same path."""
+    X, y = iris
+    y = targets(task, X, y)
+    options = {"learning_rate_init": 0.01, "batch_size": 40, "alpha": 0.0, **options}
+    ours, theirs = pair(task, hidden_layer_sizes=(6, 5), shuffle=False, **options)
+    start_alike(ours, theirs, X, y)
+    for mlp in (ours, theirs):
+        mlp.set_params(max_iter=6).fit(X, y)
+    assert_close(ours, theirs, rtol=2e-3, atol=2e-4)
+    assert_allclose(ours.loss_curve_[-6:], theirs.loss_curve_[-6:], rtol=1e-3)
+    assert ours.out_activation_ == theirs.out_activation_
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_penalty_is_that_of_scikit_learn_on_a_full_batch(iris):
+    X, y = iris
+    options = {"alpha": 20.0, "batch_size": 150, "hidden_layer_sizes": (5,)}
+    ours, theirs = pair("multiclass", learning_rate_init=0.02, **options)
+    start_alike(ours, theirs, X, y)
+    for mlp in (ours, theirs):
+        mlp.set_params(max_iter=20).fit(X, y)
+    assert_close(ours, theirs, rtol=2e-3, atol=2e-4)
+    # Ours counts the penalty after an epoch, theirs before its last step.
+    assert_allclose(ours.loss_curve_[-20:], theirs.loss_curve_[-20:], rtol=0.05)
+
+
+@pytest.mark.parametrize("batch_size", [10, 100])
+def test_alpha_means_the_same_at_any_batch_size(batch_size, rng):
+    """A network without hidden layers is ridge regression."""
+    X = rng.normal(size=(100, 3))
+    y = X @ [1.0, -2.0, 0.5] + 0.7
+    model = regressor(
+        hidden_layer_sizes=(),
+        alpha=100.0,
+        batch_size=batch_size,
+        learning_rate_init=0.005,
+        max_iter=1000 if batch_size == 10 else 2500,
+        tol=1e-7,
+    ).fit(X, y)
+    ridge = Ridge(alpha=100.0).fit(X, y)
+    assert_allclose(model.coefs_[0].ravel(), ridge.coef_, atol=0.03)
+    assert_allclose(model.intercepts_[0], ridge.intercept_, atol=0.03)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_random_start_learns_like_scikit_learn(few_digits):
+    X, y = few_digits
+    curves, scores = [], []
+    for cls in (GreedyPretrainedMLPClassifier, MLPClassifier):
+        extra = {} if cls is MLPClassifier else {"pretrainer": None}
+        fits = [
+            cls(hidden_layer_sizes=(30,), max_iter=25, random_state=seed, **extra).fit(
+                X[:200], y[:200]
+            )
+            for seed in range(5)
+        ]
+        curves.append(np.median([fit.loss_curve_ for fit in fits], axis=0))
+        scores.append(np.median([fit.score(X[200:], y[200:]) for fit in fits]))
+    assert_allclose(curves[0], curves[1], rtol=0.06)
+    assert abs(scores[0] - scores[1]) < 0.1
+
+
+def test_patience_is_that_of_scikit_learn(iris):
+    for early_stopping in (False, True):
+        params = {"tol": 1e9, "n_iter_no_change": 3, "early_stopping": early_stopping}
+        ours, theirs = pair("multiclass", hidden_layer_sizes=(5,), **params)
+        for mlp in (ours, theirs):
+            mlp.set_params(max_iter=50).fit(*iris)
+        assert ours.n_iter_ == theirs.n_iter_ == len(ours.loss_curve_) < 50
+
+
+# --- targets -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        [-1, 1],
+        [5, 70],
+        ["no", "yes"],
+        [False, True],
+        np.array(["a", "bb"], dtype=object),
+        [0.0, 1.0],
+        [0, 1, 2],
+        [-1, 0, 4],
+        ["setosa", "versicolor", "virginica"],
+        np.array(["x", "yy", "zzz"], dtype=object),
+    ],
+    ids=str,
+)
+def test_labels_of_any_kind(labels, iris):
+    X, codes = iris
+    labels = np.asarray(labels)
+    rows = codes < len(labels)
+    X, codes = X[rows], codes[rows]
+    y = labels[codes]
+    clf = classifier(max_iter=30, learning_rate_init=0.05).fit(X, y)
+    assert_array_equal(clf.classes_, labels)
+    assert clf.score(X, y) > 0.85
+    assert set(clf.predict(X)) <= set(labels)
+    assert_same(clf, clone(clf).fit(X, codes))
+
+
+def test_labels_in_pandas_and_lists(iris):
+    X, codes = iris
+    names = np.array(["setosa", "versicolor", "virginica"])[codes]
+    expected = classifier().fit(X, codes)
+    for y in (pd.Series(names), pd.Series(names, dtype="category"), names.tolist()):
+        clf = classifier().fit(X, y)
+        assert_same(clf, expected)
+        assert set(clf.predict(X)) <= set(names)
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass"])
+def test_probabilities_sum_to_one_and_agree_with_predict(task, iris):
+    X, y = iris
+    y = targets(task, X, y)
+    clf = classifier(max_iter=20).fit(X, y)
+    proba = clf.predict_proba(X)
+    assert proba.shape == (150, len(clf.classes_))
+    assert_allclose(proba.sum(axis=1), 1)
+    assert_array_equal(clf.classes_[proba.argmax(axis=1)], clf.predict(X))
+    assert_allclose(np.exp(clf.predict_log_proba(X)), proba)
+
+
+def test_multilabel(iris):
+    X, y = iris
+    Y = targets("multilabel", X, y)
+    clf = classifier(max_iter=100, learning_rate_init=0.05).fit(X, Y)
+    proba = clf.predict_proba(X)
+    assert proba.shape == Y.shape
+    assert_array_equal(clf.predict(X), (proba > 0.5).astype(int))
+    assert (clf.predict(X) == Y).mean() > 0.85
+    assert clf.out_activation_ == "logistic"
+
+
+def test_sparse_multilabel_targets(iris):
+    X, y = iris
+    Y = targets("multilabel", X, y)
+    assert_same(classifier().fit(X, sparse.csr_matrix(Y)), classifier().fit(X, Y))
+
+
+def test_one_class_raises(iris):
+    X, y = iris
+    with pytest.raises(ValueError, match="class"):
+        classifier().fit(X[:20], y[:20])
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_non_finite_data_raise(mlp_class, bad, iris):
+    X, y = iris[0].copy(), iris[1]
+    X[3, 2] = bad
+    with pytest.raises(ValueError, match=r"NaN|infinity"):
+        build(mlp_class).fit(X, y)
+    with pytest.raises(ValueError, match=r"NaN|infinity"):
+        build(mlp_class).fit(*iris).predict(X)
+
+
+def test_non_finite_targets_raise(iris):
+    X, y = iris
+    with pytest.raises(ValueError, match=r"y contains NaN"):
+        regressor().fit(X, np.where(y == 1, np.nan, y))
+
+
+def test_multi_output_regression(iris):
+    X, y = iris
+    Y = targets("multi-output", X, y)
+    reg = regressor(max_iter=300, learning_rate_init=0.02).fit(X, Y)
+    assert reg.predict(X).shape == Y.shape
+    assert reg.n_outputs_ == 2
+    assert reg.score(X, Y) > 0.7
+    with pytest.raises(ValueError, match=r"y has 1 outputs, .* has 2"):
+        reg.partial_fit(X, Y[:, 0])
+
+
+def test_column_of_targets_warns_and_counts_as_vector(iris):
+    X, y = iris
+    with pytest.warns(UserWarning, match="column-vector y"):
+        reg = regressor().fit(X, y[:, None])
+    assert reg.predict(X).shape == y.shape
+    assert_same(reg, regressor().fit(X, y))
+
+
+@pytest.mark.parametrize("pretrainer_name", PRETRAINERS)
+def test_raw_targets_fit_as_well_as_scaled_ones(pretrainer_name, iris):
+    X, y = iris
+    y = X[:, 0] + np.abs(X[:, 1]) + 0.5 * y
+    raw = y * 1e5 + 1e6
+    reg = regressor(pretrainer=PRETRAINERS[pretrainer_name], max_iter=40)
+    reg.set_params(learning_rate_init=0.02, batch_size=20)
+    scaled_prediction = clone(reg).fit(X, y).predict(X)
+    raw_prediction = reg.fit(X, raw).predict(X)
+    assert_allclose((raw_prediction - 1e6) / 1e5, scaled_prediction, atol=0.02)
+    assert reg.score(X, raw) > 0.5
+
+
+def test_raw_columns_fit_as_well_as_scaled_ones(mlp_class, pretrainer, iris):
+    X, y = iris
+    raw = X * 1000 + 5
+    mlp = build(mlp_class, pretrainer=pretrainer, max_iter=20)
+    expected = clone(mlp).fit(X, y)._output_means(X)
+    assert_allclose(mlp.fit(raw, y)._output_means(raw), expected, atol=2e-3)
+
+
+# --- partial_fit ---------------------------------------------------------------
+
+
+def test_partial_fit_needs_the_classes_first(iris):
+    X, y = iris
+    with pytest.raises(ValueError, match="classes must be passed"):
+        classifier().partial_fit(X, y)
+    clf = classifier()
+    assert clf.partial_fit(X[:50], y[:50], [0, 1, 2]) is clf
+    assert clf.partial_fit(X, y) is clf
+    clf.partial_fit(X, y, classes=[0, 1, 2])
+    with pytest.raises(ValueError, match="classes"):
+        clf.partial_fit(X, y, classes=[0, 1, 2, 3])
+    with pytest.raises(ValueError, match=r"\[7\]"):
+        clf.partial_fit(X, np.where(y == 1, 7, y))
+    assert clf.n_iter_ == len(clf.loss_curve_) == 3
+    assert clf.t_ == 350
+
+
+def test_failed_first_partial_fit_forgets_its_classes(iris):
+    X, y = iris
+    clf = classifier()
+    with pytest.raises(ValueError, match="NaN"):
+        clf.partial_fit(np.full((3, 4), np.nan), y[:3], classes=[0, 1, 2])
+    with pytest.raises(ValueError, match="classes must be passed"):
+        clf.partial_fit(X[:60], y[:60])
+
+
+@pytest.mark.parametrize("size", [1, 7, 75, 150])
+def test_partial_fit_takes_chunks_of_any_size(mlp_class, size, iris):
+    X, y = iris
+    mlp = build(mlp_class, pretrainer=PRETRAINERS["autoencoder"])
+    first = {"classes": [0, 1, 2]} if mlp_class is GreedyPretrainedMLPClassifier else {}
+    mlp.partial_fit(X[::3], y[::3], **first)
+    for start in range(0, 150, size):
+        mlp.partial_fit(X[start : start + size], y[start : start + size])
+    assert mlp.t_ == 200
+    assert np.isfinite(mlp.predict(X).astype(float)).all()
+
+
+@pytest.mark.parametrize("name", [None, *PRETRAINERS])
+def test_partial_fit_is_one_epoch_in_order(mlp_class, name, iris):
+    X, y = iris
+    pretrainer = PRETRAINERS.get(name)
+    mlp = build(mlp_class, pretrainer=pretrainer, max_iter=1, shuffle=False)
+    once = clone(mlp)
+    first = {"classes": [0, 1, 2]} if mlp_class is GreedyPretrainedMLPClassifier else {}
+    once.partial_fit(X, y, **first)
+    assert_same(once, mlp.fit(X, y))
+    if pretrainer is None:
+        assert_same(once.partial_fit(X, y), clone(mlp).set_params(max_iter=2).fit(X, y))
+
+
+def test_partial_fit_after_fit_and_after_a_memory_map(mlp_class, iris, tmp_path):
+    X, y = iris
+    mlp = build(mlp_class, pretrainer=PRETRAINERS["rbm"]).fit(X, y).partial_fit(X, y)
+    joblib.dump(mlp, tmp_path / "mlp.joblib")
+    loaded = joblib.load(tmp_path / "mlp.joblib", mmap_mode="r")
+    assert_allclose(loaded.predict(X), mlp.predict(X))
+    assert_same(loaded.partial_fit(X, y), mlp.partial_fit(X, y))
+
+
+def test_partial_fit_learns(iris):
+    X, y = iris
+    clf = classifier(pretrainer=PRETRAINERS["autoencoder"], learning_rate_init=0.02)
+    clf.partial_fit(X, y, [0, 1, 2])
+    for _ in range(40):
+        for part in range(3):
+            clf.partial_fit(X[part::3], y[part::3])
+    assert clf.score(X, y) > 0.9
+    assert clf.best_loss_ == min(clf.loss_curve_)
+
+
+def test_partial_fit_refuses_early_stopping(mlp_class, iris):
+    with pytest.raises(ValueError, match="early_stopping"):
+        build(mlp_class, early_stopping=True).partial_fit(
+            *iris, **({"classes": [0, 1, 2]} if "Class" in mlp_class.__name__ else {})
+        )
+
+
+# --- stopping and warm start ----------------------------------------------------
+
+
+def test_held_out_rows_keep_the_proportions_of_the_classes(rng):
+    """Also with more than two classes, where scikit-learn's MLP does not."""
+    held_out = []
+
+    class Recorder(GreedyPretrainedMLPClassifier):
+        def _held_out_score(self, y, means):
+            held_out.append(np.bincount(y, minlength=3).tolist())
+            return super()._held_out_score(y, means)
+
+    y = rng.permutation(np.repeat(["a", "b", "c"], [200, 60, 20]))
+    X = rng.normal(size=(280, 3))
+    for seed in range(3):
+        build(Recorder, early_stopping=True, random_state=seed, max_iter=1).fit(X, y)
+    assert held_out == [[20, 6, 2]] * 3
+
+
+def test_early_stopping_keeps_the_best_parameters(mlp_class, iris):
+    X, y = iris
+    params = {"early_stopping": True, "learning_rate_init": 0.1, "max_iter": 100}
+    mlp = build(mlp_class, **params, validation_fraction=0.3, batch_size=20).fit(X, y)
+    scores = mlp.validation_scores_
+    assert len(scores) == len(mlp.loss_curve_) == mlp.n_iter_ < 100
+    assert mlp.best_validation_score_ == max(scores)
+    assert mlp.best_loss_ is None
+    best = int(np.argmax(scores)) + 1
+    assert best < mlp.n_iter_
+    assert_same(mlp, clone(mlp).set_params(max_iter=best).fit(X, y))
+
+
+def test_without_early_stopping_the_best_loss_is_kept(mlp_class, iris):
+    mlp = build(mlp_class, max_iter=10).fit(*iris)
+    assert mlp.validation_scores_ is None
+    assert mlp.best_validation_score_ is None
+    assert mlp.best_loss_ == min(mlp.loss_curve_)
+    assert mlp.loss_ == mlp.loss_curve_[-1]
+    assert mlp.n_iter_ == len(mlp.loss_curve_) == 10
+    assert mlp.t_ == 1500
+    assert mlp.n_layers_ == 3
+
+
+def test_reaching_max_iter_warns(mlp_class, iris):
+    with pytest.warns(ConvergenceWarning, match="max_iter=3"):
+        build(mlp_class).fit(*iris)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        build(mlp_class, tol=1e9, max_iter=50).fit(*iris)
+
+
+def test_warm_start_goes_on_without_pretraining(mlp_class, iris):
+    X, y = iris
+    mlp = build(mlp_class, pretrainer=PRETRAINERS["autoencoder"], warm_start=True)
+    mlp.set_params(max_iter=40, learning_rate_init=0.01).fit(X, y)
+    stack, first = mlp.pretrainer_, list(mlp.loss_curve_)
+    mlp.fit(X, y)
+    assert mlp.pretrainer_ is stack
+    assert mlp.n_iter_ == 40
+    last = mlp.loss_curve_[-40:]
+    assert first[0] - last[0] > 0.8 * (first[0] - first[-1]) > 0
+    assert last[-1] < first[-1]
+
+
+def test_warm_start_with_other_classes_raises(iris):
+    X, y = iris
+    clf = classifier(warm_start=True).fit(X, y)
+    with pytest.raises(ValueError, match="class"):
+        clf.fit(X, y + 1)
+    with pytest.raises(ValueError, match="class"):
+        clf.fit(X[:100], y[:100])
+    with pytest.raises(ValueError, match="features"):
+        clf.fit(X[:, :2], y)
+
+
+def test_warm_start_with_changed_sizes_raises(mlp_class, iris):
+    mlp = build(mlp_class, warm_start=True).fit(*iris)
+    with pytest.raises(ValueError, match=r"hidden_layer_sizes=\(9,\)"):
+        mlp.set_params(hidden_layer_sizes=(9,)).fit(*iris)
+
+
+def test_divergence_names_place_epoch_and_parameter(mlp_class, iris):
+    mlp = build(mlp_class, solver="sgd", learning_rate_init=1e38, max_iter=20)
+    expected = r"epoch \d+: .*Lower learning_rate_init \(now 1e\+38\)"
+    with pytest.raises(ValueError, match=expected):
+        mlp.fit(*iris)
+    with pytest.raises(NotFittedError):
+        mlp.predict(iris[0])
+
+
+def test_interrupted_refit_leaves_the_earlier_fit(mlp_class, iris):
+    X, y = iris
+
+    class Interrupted(mlp_class):
+        def _adopt(self, model, dtype):
+            raise KeyboardInterrupt
+
+    mlp = build(mlp_class, pretrainer=PRETRAINERS["rbm"]).fit(X, y)
+    before, predicted = pickle.dumps(mlp), mlp.predict(X)
+    mlp.__class__ = Interrupted
+    with pytest.raises(KeyboardInterrupt):
+        mlp.fit(X[:100] * 3, y[:100])
+    mlp.__class__ = mlp_class
+    assert pickle.dumps(mlp) == before
+    assert_array_equal(mlp.predict(X), predicted)
+
+
+# --- forms of input, determinism, citizenship -----------------------------------
+
+
+@pytest.mark.parametrize("name", [None, *PRETRAINERS])
+def test_float32_is_kept(mlp_class, name, iris):
+    X, y = iris[0].astype(np.float32), iris[1]
+    mlp = build(mlp_class, pretrainer=PRETRAINERS.get(name)).fit(X, y)
+    assert {array.dtype for array in mlp.coefs_ + mlp.intercepts_} == {X.dtype}
+    assert mlp._output_means(X).dtype == np.float32
+    double = build(mlp_class, pretrainer=PRETRAINERS.get(name)).fit(*iris)
+    assert_close(mlp, double, rtol=0.02, atol=1e-3)
+
+
+@pytest.mark.parametrize("to_sparse", [sparse.csr_array, sparse.csr_matrix])
+def test_csr_gives_the_result_of_dense(mlp_class, to_sparse, few_digits):
+    X, y = few_digits
+    S = to_sparse(X)
+    for pretrainer in (None, PRETRAINERS["rbm"], PRETRAINERS["autoencoder"]):
+        mlp = build(mlp_class, pretrainer=pretrainer)
+        dense, csr = clone(mlp).fit(X, y), clone(mlp).fit(S, y)
+        assert_close(dense, csr, rtol=1e-4, atol=1e-5)
+        assert_allclose(csr.predict(S), dense.predict(X), rtol=1e-4)
+        dense.partial_fit(X[:50], y[:50])
+        csr.partial_fit(S[:50], y[:50])
+        assert_close(dense, csr, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        lambda X: pd.DataFrame(X, columns=list("abcd")),
+        lambda X: pl.DataFrame(X, schema=list("abcd")),
+    ],
+    ids=["pandas", "polars"],
+)
+def test_data_frames(mlp_class, frame, iris):
+    X, y = iris
+    mlp = build(mlp_class, pretrainer=PRETRAINERS["rbm"]).fit(frame(X), y)
+    assert mlp.feature_names_in_.tolist() == list("abcd")
+    plain = clone(mlp).fit(X, y)
+    assert_close(mlp, plain, rtol=1e-5, atol=1e-7)
+    assert_allclose(mlp.predict(frame(X)), plain.predict(X), rtol=1e-5)
+
+
+def test_inputs_are_never_changed(mlp_class, iris):
+    X, y = iris[0].copy(), iris[1].copy()
+    mlp = build(mlp_class, pretrainer=PRETRAINERS["rbm"]).fit(X, y).partial_fit(X, y)
+    mlp.predict(X)
+    assert_array_equal(X, iris[0])
+    assert_array_equal(y, iris[1])
+
+
+def test_random_state(mlp_class, iris):
+    for pretrainer in (None, "rbm", PRETRAINERS["autoencoder"]):
+        mlp = build(mlp_class, pretrainer=pretrainer, hidden_layer_sizes=None)
+        if pretrainer is None or pretrainer == "rbm":
+            mlp.set_params(hidden_layer_sizes=(6,))
+        rng = np.random.RandomState(1)
+        one = clone(mlp).fit(*iris)
+        assert_same(one, clone(mlp).fit(*iris))
+        first = clone(mlp).set_params(random_state=1).fit(*iris)
+        advancing = [
+            mlp.set_params(random_state=rng).fit(*iris).coefs_[0].copy()
+            for _ in range(2)
+        ]
+        assert_array_equal(advancing[0], first.coefs_[0])
+        assert not np.array_equal(*advancing)
+
+
+def test_verbose_prints_a_line_per_epoch_and_changes_nothing(mlp_class, iris, capsys):
+    quiet = build(mlp_class, early_stopping=True).fit(*iris)
+    assert capsys.readouterr().out == ""
+    loud = build(mlp_class, early_stopping=True, verbose=True).fit(*iris)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    assert f"{loud.loss_curve_[-1]:.6f}" in lines[-1]
+    assert f"{loud.validation_scores_[-1]:.6f}" in lines[-1]
+    assert_same(quiet, loud)
+
+
+def test_grid_search_over_the_pretrainer_in_parallel(few_digits):
+    X, y = few_digits
+    stack = StackedRBMTransformer((16,), max_iter=5, random_state=0)
+    clf = classifier(pretrainer=stack, max_iter=5, learning_rate_init=0.02)
+    prefix = "greedypretrainedmlpclassifier__"
+    grid = {
+        f"{prefix}pretrainer__learning_rate": [1e-6, 0.2],
+        f"{prefix}alpha": [1e-4, 1e-2],
+    }
+    pipeline = make_pipeline(MinMaxScaler(), clf)
+    search = GridSearchCV(pipeline, grid, cv=2, n_jobs=2).fit(X, y)
+    serial = GridSearchCV(pipeline, grid, cv=2, n_jobs=1).fit(X, y)
+    scores = search.cv_results_["mean_test_score"]
+    assert_allclose(scores, serial.cv_results_["mean_test_score"])
+    assert len(set(scores)) > 1
+
+
+def test_parameters_are_stored_as_given(mlp_class):
+    stack = StackedRBMTransformer((5,))
+    mlp = mlp_class(pretrainer=stack)
+    assert mlp.get_params()["pretrainer"] is stack
+    mlp.set_params(pretrainer__learning_rate=0.3, alpha=0.5)
+    assert stack.learning_rate == 0.3
+    copy = clone(mlp)
+    assert copy.pretrainer is not stack
+    assert copy.get_params()["pretrainer__learning_rate"] == 0.3
+    assert copy.alpha == 0.5
+
+
+def test_representations(mlp_class, iris):
+    mlp = build(mlp_class, pretrainer=PRETRAINERS["rbm"])
+    assert repr(mlp).startswith(f"{mlp_class.__name__}(")
+    assert "pretrainer=StackedRBMTransformer(" in repr(mlp)
+    assert repr(mlp_class()) == f"{mlp_class.__name__}()"
+    for estimator in (mlp, clone(mlp).fit(*iris)):
+        html = estimator._repr_html_()
+        assert mlp_class.__name__ in html
+        assert "StackedRBMTransformer" in html
+
+
+def test_stored_model_is_the_same_model(mlp_class, iris):
+    X, y = iris
+    mlp = build(mlp_class, pretrainer=PRETRAINERS["rbm"]).fit(X, y).partial_fit(X, y)
+    loaded = pickle.loads(pickle.dumps(mlp))
+    assert_array_equal(loaded.predict(X), mlp.predict(X))
+    assert_same(loaded.partial_fit(X, y), mlp.partial_fit(X, y))
+
+
+def leaves(value):
+    """All values inside lists, dicts and estimators."""
+    if isinstance(value, BaseEstimator):
+        value = vars(value)
+    if isinstance(value, dict):
+        return [leaf for item in value.values() for leaf in leaves(item)]
+    if isinstance(value, list | tuple):
+        return [leaf for item in value for leaf in leaves(item)]
+    return [value]
+
+
+def test_fitted_state_is_plain(mlp_class, iris):
+    mlp = build(mlp_class, pretrainer=PRETRAINERS["rbm"]).fit(*iris).partial_fit(*iris)
+    for leaf in leaves(mlp):
+        assert (
+            leaf is None or type(leaf) is np.ndarray or isinstance(leaf, str | Number)
+        )
