@@ -35,10 +35,10 @@ class StackedAutoencoderTransformer(GreedyStack):
     """Stack of denoising autoencoders, trained greedily layer by layer.
 
     Each layer learns to rebuild its clean input from a corrupted copy [1]_; its clean
-    activations are the input of the next layer. The reconstruction has one unit per
-    column, bernoulli (cross-entropy) or gaussian (squared error). Gaussian columns are
-    standardised inside and the scaling is folded into ``coefs_``, so that raw tables
-    can be given.
+    activations are the input of the next layer [2]_. The reconstruction has one unit
+    per column, bernoulli (cross-entropy) or gaussian (squared error). Gaussian columns
+    are standardised inside and the scaling is folded into ``coefs_``, so that raw
+    tables can be given.
 
     Parameters
     ----------
@@ -89,8 +89,8 @@ class StackedAutoencoderTransformer(GreedyStack):
 
     tol : float, default=None
         When the loss (with ``early_stopping``: the score) has not improved by ``tol``
-        for ``n_iter_no_change`` epochs, a layer is finished. None trains for
-        ``max_iter`` epochs.
+        for more than ``n_iter_no_change`` epochs, a layer is finished. None trains for
+        ``max_iter`` epochs; with ``early_stopping`` it counts as 0.
 
     n_iter_no_change : int, default=10
         Epochs without improvement that end a layer.

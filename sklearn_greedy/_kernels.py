@@ -61,9 +61,9 @@ NO_CORRUPTION, MASKING, GAUSSIAN_NOISE = range(3)
 N_IN, N_OUT, ACTIVATION, WEIGHT, BIAS, TRANSPOSED = range(6)
 START, STOP, KIND, SAMPLED = range(4)
 
-# A persistent chain is not paired with the rows, so its reconstruction error costs
-# one more product; it is taken at every eighth step only.
-PERSISTENT_LOSS_EVERY = 8
+# A persistent chain is not paired with the rows, so their reconstruction costs one
+# more product; it is taken for one row of this many only.
+PERSISTENT_LOSS_SHARE = 8
 
 _F32 = np.float32
 _ZERO = np.float32(0.0)
@@ -373,6 +373,13 @@ def sample_visible(v, blocks, key0, key1):
 
 
 @_jit()
+def reconstruction_error(rows, v, n):
+    """Squared distance of the first n rows of both; rows, v : (>= n, n_visible)."""
+    size = n * rows.shape[1]
+    return squared_distance(rows.reshape(rows.size)[:size], v.reshape(v.size)[:size])
+
+
+@_jit()
 def cd_statistics(
     rows, w, hidden_bias, visible_bias, chain, blocks, gibbs, seed, step, v, h, s
 ):
@@ -384,7 +391,8 @@ def cd_statistics(
     rows : (m, n_visible); w : (n_visible, n_hidden); v : (m + n_chains, n_visible);
     h : (m + n_chains, n_hidden); s : (n_chains, n_hidden) workspace; chain :
     (n_chains, n_hidden) hidden states of persistent chains, or (0, n_hidden).
-    Returns the squared reconstruction error of the rows, or -1 where not taken.
+    Returns the squared error of the reconstructions of the first rows, and how many
+    rows those are.
     """
     m = rows.shape[0]
     persistent = chain.shape[0] > 0
@@ -393,18 +401,16 @@ def cd_statistics(
     np.dot(v[:m], w, h0)
     add_bias(h0, hidden_bias)
     logistic(h0.reshape(h0.size))
-    loss = -1.0
+    n_paired = m
     if persistent:
-        if step % PERSISTENT_LOSS_EVERY == 0:
-            reconstruction = v[m : 2 * m]
-            np.dot(h0, w.T, reconstruction)
-            add_bias(reconstruction, visible_bias)
-            visible_means(reconstruction, blocks)
-            loss = squared_distance(
-                rows.reshape(rows.size), reconstruction.reshape(rows.size)
-            )
+        n_paired = (m + PERSISTENT_LOSS_SHARE - 1) // PERSISTENT_LOSS_SHARE
+        np.dot(h0[:n_paired], w.T, v1[:n_paired])
+        add_bias(v1[:n_paired], visible_bias)
+        visible_means(v1[:n_paired], blocks)
+        loss = reconstruction_error(rows, v1, n_paired)
         s[:] = chain
     else:
+        loss = rows.dtype.type(0.0)
         key0, key1 = stream_keys(seed, step, 0)
         s[:] = h0
         sample_bernoulli(s.reshape(s.size), 0, key0, key1)
@@ -413,7 +419,7 @@ def cd_statistics(
         add_bias(v1, visible_bias)
         visible_means(v1, blocks)
         if k == 0 and not persistent:
-            loss = squared_distance(rows.reshape(rows.size), v1.reshape(v1.size))
+            loss = reconstruction_error(rows, v1, n_paired)
         key0, key1 = stream_keys(seed, step, 2 * k + 1)
         sample_visible(v1, blocks, key0, key1)
         np.dot(v1, w, h1)
@@ -425,7 +431,7 @@ def cd_statistics(
             sample_bernoulli(s.reshape(s.size), 0, key0, key1)
     if persistent:
         chain[:] = s
-    return loss
+    return loss, n_paired
 
 
 @_jit(fastmath=_REORDER)
@@ -475,11 +481,11 @@ def weighted_column_sums(v, m, out):
 
 
 @_jit()
-def cd_gradient(v, h, m, mu, lam, grad):
+def cd_gradient(v, h, m, centered, mu, lam, grad):
     """Ascent direction of the log-likelihood from the statistics of both phases.
 
-    With offsets mu, lam (zero: the plain gradient) and D the mean of the first m rows
-    minus the mean of the others (user guide, eq. 9):
+    With D the mean of the first m rows minus the mean of the others, and offsets mu,
+    lam where it is centered (without: the same with zeros; user guide, eq. 9):
 
         grad_w = D[(v - mu)' (h - lam)]
         grad_c = D[h] - grad_w' mu
@@ -495,10 +501,13 @@ def cd_gradient(v, h, m, mu, lam, grad):
     gb = grad[size + n_hidden :]
     weighted_column_sums(v, m, gb)
     weighted_column_sums(h, m, gc)
-    subtract_row(v, mu)
-    subtract_row(h, lam)
+    if centered:
+        subtract_row(v, mu)
+        subtract_row(h, lam)
     weigh_phases(h, m)
     np.dot(v.T, h, gw)
+    if not centered:
+        return
     for i in range(n_visible):
         for j in range(n_hidden):
             gc[j] -= mu[i] * gw[i, j]
@@ -544,8 +553,9 @@ def cd_slice(
     """Train an RBM on consecutive mini-batches of rows (the last may be short).
 
     theta = (w, hidden bias, visible bias), flat; velocity, grad like theta; mu, lam:
-    offsets of visible and hidden units, both sliding with rate ``sliding``; work: at
-    least 2 (batch_size + n_chains) (n_visible + n_hidden) floats.
+    offsets of visible and hidden units, sliding with rate ``sliding`` (0: the gradient
+    is not centered); work: at least 2 (batch_size + n_chains) (n_visible + n_hidden)
+    floats.
     Returns (sum of squared reconstruction errors, number of elements in that sum).
     """
     n_visible, n_hidden = mu.size, lam.size
@@ -554,6 +564,7 @@ def cd_slice(
     hidden_bias = theta[size : size + n_hidden]
     visible_bias = theta[size + n_hidden :]
     total, count = 0.0, 0
+    centered = sliding > 0.0
     for start in range(0, rows.shape[0], batch_size):
         batch = rows[start : start + batch_size]
         m = batch.shape[0]
@@ -564,7 +575,7 @@ def cd_slice(
         h = work[at : at + n * n_hidden].reshape(n, n_hidden)
         at += n * n_hidden
         s = work[at : at + n_chains * n_hidden].reshape(n_chains, n_hidden)
-        loss = cd_statistics(
+        loss, n_paired = cd_statistics(
             batch,
             w,
             hidden_bias,
@@ -578,13 +589,12 @@ def cd_slice(
             h,
             s,
         )
-        if loss != -1.0:
-            total += loss
-            count += batch.size
-        if sliding > 0.0:
+        total += loss
+        count += n_paired * n_visible
+        if centered:
             slide(mu, v[:m], sliding)
             slide(lam, h[:m], sliding)
-        cd_gradient(v, h, m, mu, lam, grad)
+        cd_gradient(v, h, m, centered, mu, lam, grad)
         momentum_ascent(theta, velocity, grad, size, learning_rate, momentum, alpha)
         step += 1
     return total, count

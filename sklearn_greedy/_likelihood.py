@@ -9,7 +9,6 @@ gaussian units have unit variance, has the free energy
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import logsumexp
 from sklearn.utils import gen_batches
 
 from sklearn_greedy._units import BERNOULLI
@@ -20,6 +19,8 @@ _BLOCK_FLOATS = 1 << 20
 # Step and margin, in standard deviations, of the quadrature for gaussian units.
 _STEP = 0.75
 _REACH = 9.0
+# Weights that would need more nodes are those of a fit that diverged.
+_MOST_NODES = 100_000
 
 
 def free_energy(v: Array, w: Array, c: Array, b: Array, kinds: Array) -> Array:
@@ -82,7 +83,9 @@ def _log_gaussian(value: Array, x: Array, weights: Array, bias: float) -> Array:
 
     low = bias + np.minimum(weights, 0).sum() - _REACH
     high = bias + np.maximum(weights, 0).sum() + _REACH
-    grid = np.arange(low, high + _STEP, _STEP)
-    levels = [log_density(np.full(len(x), t, x.dtype)) for t in grid]
-    normaliser = logsumexp(np.stack(levels), axis=0) + np.log(_STEP)
-    return log_density(value) - normaliser
+    if not high - low < _MOST_NODES * _STEP:
+        return np.full_like(value, np.nan)
+    normaliser = np.full(len(x), -np.inf)
+    for t in np.arange(low, high + _STEP, _STEP):
+        normaliser = np.logaddexp(normaliser, log_density(np.full(len(x), t, x.dtype)))
+    return log_density(value) - normaliser - np.log(_STEP)

@@ -5,6 +5,7 @@ from numbers import Integral, Real
 
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
 from sklearn.base import (
     BaseEstimator,
     ClassifierMixin,
@@ -484,10 +485,13 @@ class _GreedyPretrainedMLP(BaseEstimator, metaclass=ABCMeta):
                 index = held[start : start + _SCORE_ROWS]
                 rows = np.empty((len(index), model.n_columns), np.float32)
                 model.rows.gather(index, rows)
-                z = forward(rows, coefs, intercepts, activations)
+                with np.errstate(over="ignore", invalid="ignore"):
+                    z = forward(rows, coefs, intercepts, activations)
                 means[start : start + len(index)] = output_means(
                     z, self.out_activation_
                 )
+            if not np.all(np.isfinite(means)):
+                return np.nan  # the training loop reports the divergence
             return self._held_out_score(y[held], means)
 
         return score
@@ -565,7 +569,7 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, _GreedyPretrainedMLP):
 
     tol : float, default=1e-4
         Fine-tuning ends when the loss (with ``early_stopping``: the validation score)
-        has not improved by ``tol`` for ``n_iter_no_change`` epochs.
+        has not improved by ``tol`` for more than ``n_iter_no_change`` epochs.
 
     verbose : bool or int, default=False
         Whether to print a line per epoch.
@@ -672,7 +676,8 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, _GreedyPretrainedMLP):
     def partial_fit(self, X, y, classes=None):
         """Fine-tune on one more chunk of rows, in the order given.
 
-        The first chunk also pre-trains the hidden layers. To pre-train on a stream, use
+        The penalty ``alpha`` is over the rows of the chunk. The first chunk also
+        pre-trains the hidden layers. To pre-train on a stream, use
         ``partial_fit`` of a transformer and give it wrapped in
         `~sklearn.frozen.FrozenEstimator`.
 
@@ -765,6 +770,8 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, _GreedyPretrainedMLP):
         """Codes of the classes, or the indicator matrix of a multilabel problem."""
         check_classification_targets(y)
         multilabel = type_of_target(y, input_name="y") == "multilabel-indicator"
+        if sparse.issparse(y):
+            y = y.toarray()
         if not multilabel:
             y = column_or_1d(y, warn=True)
         labels = unique_labels(y)
@@ -858,7 +865,7 @@ class GreedyPretrainedMLPRegressor(RegressorMixin, _GreedyPretrainedMLP):
 
     tol : float, default=1e-4
         Fine-tuning ends when the loss (with ``early_stopping``: the validation score)
-        has not improved by ``tol`` for ``n_iter_no_change`` epochs.
+        has not improved by ``tol`` for more than ``n_iter_no_change`` epochs.
 
     verbose : bool or int, default=False
         Whether to print a line per epoch.
@@ -960,9 +967,10 @@ class GreedyPretrainedMLPRegressor(RegressorMixin, _GreedyPretrainedMLP):
     def partial_fit(self, X, y):
         """Fine-tune on one more chunk of rows, in the order given.
 
-        The first chunk also pre-trains the hidden layers and gives the scale of the
-        targets. To pre-train on a stream, use ``partial_fit`` of a transformer and give
-        it wrapped in `~sklearn.frozen.FrozenEstimator`.
+        The penalty ``alpha`` is over the rows of the chunk. The first chunk also
+        pre-trains the hidden layers and gives the scale of the targets. To pre-train on
+        a stream, use ``partial_fit`` of a transformer and give it wrapped in
+        `~sklearn.frozen.FrozenEstimator`.
 
         Parameters
         ----------
@@ -1009,7 +1017,7 @@ class GreedyPretrainedMLPRegressor(RegressorMixin, _GreedyPretrainedMLP):
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         flat = y.ndim == 1
-        y = y.reshape(len(y), -1)
+        y = y.reshape(len(y), -1).astype(np.float64, copy=False)
         if reset:
             self._flat, self.n_outputs_ = flat, y.shape[1]
             self.out_activation_ = "identity"
@@ -1025,9 +1033,7 @@ class GreedyPretrainedMLPRegressor(RegressorMixin, _GreedyPretrainedMLP):
         self._target_offset = np.zeros(self.n_outputs_)
         self._target_scale = np.ones(self.n_outputs_)
         if self.pretrainer_ is not None:
-            units = choose_units(
-                ColumnStatistics.of(y), "gaussian", type(self).__name__
-            )
+            units = choose_units(ColumnStatistics.of(y), "gaussian")
             self._target_offset, self._target_scale = units.offset, units.scale
 
     def _target_scaling(self):

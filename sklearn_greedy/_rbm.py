@@ -65,6 +65,9 @@ class ContrastiveDivergence:
         self.velocity = np.array(state["velocity"])
         self.offsets = [np.array(offset) for offset in state["offsets"]]
         self.chain, self.step = np.array(state["chain"]), state["step"]
+        if self.settings.persistent and len(self.chain) < self.batch_size:
+            fresh = self._initial_chain(task)
+            self.chain = np.concatenate([self.chain, fresh[len(self.chain) :]])
         self.sampled = state["sampled"]
         self._blocks = task.units.blocks(self.sampled)
         self._grad = np.empty_like(self.theta)
@@ -167,8 +170,8 @@ class StackedRBMTransformer(GreedyStack):
     """Stack of restricted Boltzmann machines, trained greedily layer by layer.
 
     Each layer is an RBM trained by contrastive divergence on the hidden probabilities
-    of the layer below [1]_. Gaussian columns of the input are standardised inside and
-    the scaling is folded into ``coefs_``, so that raw tables can be given.
+    of the layer below ([1]_, [2]_). Gaussian columns of the input are standardised
+    inside and the scaling is folded into ``coefs_``, so that raw tables can be given.
 
     Parameters
     ----------
@@ -179,10 +182,10 @@ class StackedRBMTransformer(GreedyStack):
         Kind of the visible units of the first layer. "auto" takes bernoulli units for
         columns with all values in [0, 1] and gaussian units for the others.
 
-    learning_rate : float or array-like, default=0.05
+    learning_rate : float or array-like, default=0.1
         Step size of the updates, in (0, inf). Gaussian columns may need a smaller one.
 
-    momentum : float or array-like, default=0.5
+    momentum : float or array-like, default=0.9
         Momentum of the updates, in [0, 1).
 
     alpha : float or array-like, default=1e-4
@@ -203,9 +206,11 @@ class StackedRBMTransformer(GreedyStack):
         binary: when ``1 - sum var / sum mean (1 - mean)`` over the columns is below
         0.3.
 
-    centered : bool, default=True
+    centered : bool, default=False
         Whether the gradient is taken with visible and hidden units relative to their
-        means [4]_, which makes it independent of a flip of the data.
+        means [4]_, which makes it independent of a flip of the data (without weight
+        decay) and gives better densities. Without it the features are sparser, which
+        suits linear models.
 
     batch_size : int or array-like, default=32
         Rows of a mini-batch.
@@ -215,8 +220,9 @@ class StackedRBMTransformer(GreedyStack):
 
     tol : float, default=None
         When the reconstruction error (with ``early_stopping``: the score) has not
-        improved by ``tol`` for ``n_iter_no_change`` epochs, a layer is finished. None
-        trains for ``max_iter`` epochs.
+        improved by ``tol`` for more than ``n_iter_no_change`` epochs, a layer is
+        finished. None trains for ``max_iter`` epochs; with ``early_stopping`` it
+        counts as 0.
 
     n_iter_no_change : int, default=10
         Epochs without improvement that end a layer.
@@ -267,7 +273,7 @@ class StackedRBMTransformer(GreedyStack):
 
     loss_curves_ : list of list of float
         Mean squared reconstruction error per visible unit, per layer and epoch. With
-        persistent chains it is taken at every eighth mini-batch.
+        persistent chains it is taken on an eighth of each mini-batch.
 
     validation_scores_ : list of list of float or None
         With ``early_stopping``: score per layer and epoch.
@@ -352,13 +358,13 @@ class StackedRBMTransformer(GreedyStack):
         hidden_layer_sizes=(256,),
         *,
         visible="auto",
-        learning_rate=0.05,
-        momentum=0.5,
+        learning_rate=0.1,
+        momentum=0.9,
         alpha=1e-4,
         n_gibbs_steps=1,
         persistent=False,
         visible_reconstruction="auto",
-        centered=True,
+        centered=False,
         batch_size=32,
         max_iter=20,
         tol=None,
@@ -406,8 +412,9 @@ class StackedRBMTransformer(GreedyStack):
         H = self._validate_hidden(X)
         for layer in reversed(range(len(self.coefs_))):
             units = self._units[layer]
-            factor = (units["scale"] ** 2).astype(H.dtype)
-            z = (H @ self.coefs_[layer].T) * factor + self.visible_intercepts_[layer]
+            scale = units["scale"].astype(H.dtype)
+            z = H @ self.coefs_[layer].T * scale * scale
+            z += self.visible_intercepts_[layer]
             H = unit_means(z, units["kinds"])
         return H
 

@@ -30,7 +30,12 @@ from sklearn_greedy._training import (
     run_epochs,
     train_epoch,
 )
-from sklearn_greedy._units import ColumnStatistics, Units, choose_units
+from sklearn_greedy._units import (
+    ColumnStatistics,
+    Units,
+    choose_units,
+    warn_outside_unit_interval,
+)
 
 Array = npt.NDArray
 
@@ -153,9 +158,7 @@ class GreedyStack(
         seed = draw_seed(self.random_state)
         data, fitted, histories, units = X, [], [], []
         for layer, width in enumerate(sizes):
-            task = self._task(layer, data, width, seed)
-            if warm:
-                task.theta = self._recall(layer, task.units)
+            task = self._task(layer, data, width, seed, resumed=warm)
             model = self._build(task)
             histories.append(self._train(task, model))
             fitted.append(_in_dtype(self._fold(task, model), X.dtype))
@@ -201,14 +204,11 @@ class GreedyStack(
         X = self._validate(X, reset=first)
         sizes = self._checked_sizes(X, warm=not first)
         resume = getattr(self, "_resume", None)
-        if resume is None:
+        if resume is None:  # the first chunk, or the first after fit
             resume = {"seed": draw_seed(self.random_state), "layers": []}
         data, fitted, units, states, losses = X, [], [], [], []
         for layer, width in enumerate(sizes):
-            known = None if first else Units(**self._units[layer])
-            task = self._task(layer, data, width, resume["seed"], known)
-            if known is not None:
-                task.theta = self._recall(layer, known)
+            task = self._task(layer, data, width, resume["seed"], resumed=not first)
             if resume["layers"]:
                 task.state = resume["layers"][layer]
             model = self._build(task)
@@ -224,7 +224,8 @@ class GreedyStack(
         self._adopt(
             fitted, units, [[*c, x] for c, x in zip(curves, losses, strict=True)]
         )
-        self.n_iter_ = 1 if first else self.n_iter_ + 1
+        self.n_iter_ = len(sizes) + (0 if first else self.n_iter_)
+        self.validation_scores_ = None
         self._resume = {"seed": resume["seed"], "layers": states}
         return self
 
@@ -328,11 +329,16 @@ class GreedyStack(
             settings[name] = value
         return SimpleNamespace(**settings)
 
-    def _task(self, layer: int, data, width: int, seed: Array, known=None) -> LayerTask:
+    def _task(self, layer: int, data, width: int, seed: Array, resumed: bool):
+        """What training the layer starts from; a resumed layer keeps its units."""
         place = f"{type(self).__name__} layer {layer + 1}"
         statistics = ColumnStatistics.of(data)
-        visible = self.visible if layer == 0 else self._units_above(layer)
-        units = known or choose_units(statistics, visible, place)
+        if resumed:
+            units = Units(**self._units[layer])
+        else:
+            visible = self.visible if layer == 0 else self._units_above(layer)
+            units = choose_units(statistics, visible)
+        warn_outside_unit_interval(statistics, units.kinds, place)
         rng, kernel_seed = layer_streams(seed, layer)
         return LayerTask(
             layer,
@@ -344,6 +350,7 @@ class GreedyStack(
             self._settings(layer),
             rng,
             kernel_seed,
+            theta=self._recall(layer, units) if resumed else None,
         )
 
     def _plan(self, task: LayerTask, monitor=None) -> Plan:

@@ -4,6 +4,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -11,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from sklearn_greedy._network import Network
 from sklearn_greedy._units import Units
@@ -40,18 +41,24 @@ class _OneBlasThread:
     """Limit BLAS to one thread while any fit with small products runs.
 
     The limit is a setting of the process. Fits in several Python threads overlap, so
-    the first one in sets it and the last one out restores it.
+    the first one in sets it and the last one out restores it. Looking for the loaded
+    BLAS libraries takes milliseconds and is done once.
     """
 
     def __init__(self):
         self._lock = threading.Lock()
         self._users = 0
-        self._limits = None
+        self._controller: Any = None
+        self._limits: Any = None
 
     def __enter__(self):
         with self._lock:
+            if self._controller is None:
+                import scipy.linalg  # noqa: F401  loads the BLAS that the kernels call
+
+                self._controller = ThreadpoolController()
             if self._users == 0:
-                self._limits = threadpool_limits(1, user_api="blas")
+                self._limits = self._controller.limit(limits=1, user_api="blas")
             self._users += 1
 
     def __exit__(self, *exc_info):
@@ -130,6 +137,9 @@ class Model(Protocol):
     def penalty(self) -> float:
         """Penalty part of the loss at the present parameters."""
 
+    def state(self) -> dict:
+        """Optimiser state as plain arrays, lists and numbers."""
+
 
 @dataclass
 class Plan:
@@ -191,6 +201,8 @@ def run_epochs(model: Model, index: Array, plan: Plan, rng) -> History:
         order = rng.permutation(index) if plan.shuffle else index
         loss = train_epoch(model, order, plan, epoch)
         score = None if plan.monitor is None else plan.monitor()
+        if score is not None and not np.isfinite(score):
+            _raise_diverged(plan, epoch, f"the validation score is {score}")
         if history.add(loss, score, tol):
             best_theta = model.theta.copy()
         if plan.report is not None:
@@ -240,7 +252,7 @@ def _blas_rule(model: Model):
     """One BLAS thread for small products; the user's setting for large ones."""
     if model.largest_product <= _SMALL_PRODUCT:
         return _one_blas_thread
-    return threadpool_limits(None)
+    return nullcontext()
 
 
 def _raise_diverged(plan: Plan, epoch: int, seen: str):
@@ -371,7 +383,11 @@ class Backpropagation:
         own = zip(
             self.network.views(self.theta)[0], self.network.layers[:, 5], strict=True
         )
-        squares = sum(float(np.sum(w * w)) for w, transposed in own if not transposed)
+        squares = sum(
+            float(np.sum(np.square(w, dtype=np.float64)))
+            for w, transposed in own
+            if not transposed
+        )
         return 0.5 * self.alpha * squares
 
 

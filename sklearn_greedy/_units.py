@@ -29,17 +29,22 @@ _CHUNK_FLOATS = 1 << 20
 
 @dataclass(frozen=True)
 class ColumnStatistics:
-    """Minimum, maximum, mean and variance of each column, in float64."""
+    """Minimum, maximum, mean and variance of each column, in float64.
+
+    resolution : relative rounding error of the data's own dtype.
+    """
 
     low: Array
     high: Array
     mean: Array
     variance: Array
     n_rows: int
+    resolution: float
 
     @classmethod
     def of(cls, X) -> "ColumnStatistics":
         """Read X (dense or CSR) once, in chunks: a memory map is never copied."""
+        resolution = float(np.finfo(X.dtype).eps)
         if sparse.issparse(X):
             low, high = min_max_axis(X, axis=0)
             mean, variance = mean_variance_axis(X, axis=0)
@@ -49,6 +54,7 @@ class ColumnStatistics:
                 np.asarray(mean, dtype=float),
                 np.asarray(variance, dtype=float),
                 X.shape[0],
+                resolution,
             )
         n_rows, n_columns = X.shape
         low, high = np.full(n_columns, np.inf), np.full(n_columns, -np.inf)
@@ -63,7 +69,7 @@ class ColumnStatistics:
             mean = mean + shift * weight
             squares += ((part - part_mean) ** 2).sum(axis=0)
             squares += shift**2 * rows.start * weight
-        return cls(low, high, mean, squares / n_rows, n_rows)
+        return cls(low, high, mean, squares / n_rows, n_rows, resolution)
 
 
 @dataclass(frozen=True)
@@ -103,29 +109,38 @@ def output_blocks(n_columns: int, kind: int) -> Array:
     return np.array([[0, n_columns, kind, 0]], dtype=np.int64)
 
 
-def choose_units(statistics: ColumnStatistics, visible: str, owner: str) -> Units:
-    """Unit kind, offset and scale of each column.
-
-    ``visible="auto"``: a column with all values in [0, 1] is bernoulli, any other
-    gaussian. Bernoulli units on other data warn with the range seen.
-    """
-    inside = (statistics.low >= 0) & (statistics.high <= 1)
-    if visible == "bernoulli" and not inside.all():
+def warn_outside_unit_interval(
+    statistics: ColumnStatistics, kinds: Array, owner: str
+) -> None:
+    """Warn where columns with bernoulli units have values outside [0, 1]."""
+    bernoulli = kinds == BERNOULLI
+    low = statistics.low[bernoulli].min(initial=0.0)
+    high = statistics.high[bernoulli].max(initial=1.0)
+    if low < 0 or high > 1:
         warnings.warn(
-            f"{owner} got visible='bernoulli', but the data reach from "
-            f"{statistics.low.min():.4g} to {statistics.high.max():.4g}, outside "
-            "[0, 1]. Scale them (MinMaxScaler) or use visible='auto' or 'gaussian'.",
+            f"{owner} has bernoulli units for columns that reach from {low:.4g} to "
+            f"{high:.4g}, outside [0, 1]. Scale them (MinMaxScaler), or use "
+            "visible='gaussian'.",
             UserWarning,
             stacklevel=4,
         )
+
+
+def choose_units(statistics: ColumnStatistics, visible: str) -> Units:
+    """Unit kind, offset and scale of each column.
+
+    ``visible="auto"``: a column with all values in [0, 1] is bernoulli, any other
+    gaussian.
+    """
     if visible == "auto":
+        inside = (statistics.low >= 0) & (statistics.high <= 1)
         kinds = np.where(inside, BERNOULLI, GAUSSIAN)
     else:
-        kinds = np.full(len(inside), KINDS.index(visible))
+        kinds = np.full(len(statistics.mean), KINDS.index(visible))
     gaussian = kinds == GAUSSIAN
     deviation = np.sqrt(statistics.variance)
     # A constant column has no scale; rounding alone leaves it a tiny deviation.
-    floor = 10 * np.finfo(np.float32).eps * np.abs(statistics.mean)
+    floor = 10 * statistics.resolution * np.abs(statistics.mean)
     varies = deviation > np.maximum(floor, np.finfo(np.float32).tiny)
     return Units(
         kinds=kinds,

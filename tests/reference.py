@@ -23,7 +23,7 @@ from sklearn_greedy._kernels import (
     N_OUT,
     NESTEROV,
     NO_CORRUPTION,
-    PERSISTENT_LOSS_EVERY,
+    PERSISTENT_LOSS_SHARE,
     RELU,
     SAMPLED,
     START,
@@ -236,6 +236,10 @@ def sample_visible(v, blocks, key0, key1):
             v[:, columns] += normal_number(bits[:, columns])
 
 
+def reconstruction_error(rows, v, n):
+    return squared_distance(rows[:n], v[:n])
+
+
 def cd_statistics(
     rows, w, hidden_bias, visible_bias, chain, blocks, gibbs, seed, step, v, h, s
 ):
@@ -257,25 +261,22 @@ def cd_statistics(
         sample_bernoulli(states.reshape(-1), 0, *stream_keys(seed, step, phase))
         return states
 
-    loss = -1.0
+    n_paired = -(-m // PERSISTENT_LOSS_SHARE) if persistent else m
     v[:m], h[:m] = rows, hidden_means(rows)
-    if not persistent:
-        s[...] = draw(h[:m], 0)
-    else:
-        s[...] = chain
-        if step % PERSISTENT_LOSS_EVERY == 0:
-            loss = squared_distance(rows, reconstruct(h[:m]))
+    s[...] = chain if persistent else draw(h[:m], 0)
+    if persistent:
+        loss = reconstruction_error(rows, reconstruct(h[:m]), n_paired)
     for k in range(gibbs):
         v[m:] = reconstruct(s)
         if k == 0 and not persistent:
-            loss = squared_distance(rows, v[m:])
+            loss = reconstruction_error(rows, v[m:], n_paired)
         sample_visible(v[m:], blocks, *stream_keys(seed, step, 2 * k + 1))
         h[m:] = hidden_means(v[m:])
         if persistent or k < gibbs - 1:
             s[...] = draw(h[m:], 2 * k + 2)
     if persistent:
         chain[...] = s
-    return loss
+    return loss, n_paired
 
 
 def inner_product(a, b):
@@ -297,12 +298,15 @@ def weighted_column_sums(v, m, out):
     out[...] = v[:m].mean(axis=0) - v[m:].mean(axis=0)
 
 
-def cd_gradient(v, h, m, mu, lam, grad):
+def cd_gradient(v, h, m, centered, mu, lam, grad):
     """Gradient of the centered RBM, turned back to the plain one's parameters."""
     difference_v = v[:m].mean(axis=0) - v[m:].mean(axis=0)
     difference_h = h[:m].mean(axis=0) - h[m:].mean(axis=0)
-    v -= mu
-    h -= lam
+    if centered:
+        v -= mu
+        h -= lam
+    else:
+        mu, lam = 0 * mu, 0 * lam
     weigh_phases(h, m)
     grad_w = v.T @ h
     grad_c = difference_h - mu @ grad_w
@@ -351,7 +355,7 @@ def cd_slice(
             (m + n_chains, n_hidden),
             (n_chains, n_hidden),
         )
-        loss = cd_statistics(
+        loss, n_paired = cd_statistics(
             batch,
             w.reshape(n_visible, n_hidden),
             hidden_bias,
@@ -365,12 +369,11 @@ def cd_slice(
             h,
             s,
         )
-        if loss != -1.0:
-            total, count = total + loss, count + batch.size
+        total, count = total + loss, count + n_paired * n_visible
         if sliding > 0:
             slide(mu, batch, sliding)
             slide(lam, h[:m], sliding)
-        cd_gradient(v, h, m, mu, lam, grad)
+        cd_gradient(v, h, m, sliding > 0, mu, lam, grad)
         momentum_ascent(
             theta, velocity, grad, n_weights, learning_rate, momentum, alpha
         )

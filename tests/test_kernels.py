@@ -456,16 +456,17 @@ def test_phase_means_and_gradient_equal_their_twins(dtype, m, n_chains, rng):
     size = N_VISIBLE * N_HIDDEN + N_VISIBLE + N_HIDDEN
     check_twin("weigh_phases", h, m)
     check_twin("weighted_column_sums", v, m, unwritten(N_VISIBLE, dtype))
-    check_twin("cd_gradient", v, h, m, mu, lam, unwritten(size, dtype))
+    for centered in (True, False):
+        check_twin("cd_gradient", v, h, m, centered, mu, lam, unwritten(size, dtype))
+    check_twin("reconstruction_error", v, v + v[::-1], m)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("persistent", [False, True])
-@pytest.mark.parametrize("step", [7, 8])
-def test_statistics_equal_their_twin(dtype, persistent, step, rng):
-    """With fewer rows than persistent chains, at steps with and without a loss."""
-    m = 3
-    n_chains = 5 if persistent else m
+@pytest.mark.parametrize("m", [3, 10])
+def test_statistics_equal_their_twin(dtype, persistent, m, rng):
+    """With fewer rows than persistent chains, and one or two rows for the loss."""
+    n_chains = m + 2 if persistent else m
     check_twin(
         "cd_statistics",
         visible_rows("mixed", m, rng, dtype),
@@ -476,7 +477,7 @@ def test_statistics_equal_their_twin(dtype, persistent, step, rng):
         block_table("mixed", [BERNOULLI]),
         2,
         np.array([3, 4], dtype=np.uint32),
-        step,
+        7,
         unwritten((m + n_chains, N_VISIBLE), dtype),
         unwritten((m + n_chains, N_HIDDEN), dtype),
         unwritten((n_chains, N_HIDDEN), dtype),
@@ -494,7 +495,7 @@ def test_rbm_training_equals_its_twin(dtype, side, sampled, gibbs, persistent, s
     before = arguments["theta"].copy()
     (total, count), after = check_twin("cd_slice", *arguments.values())
     assert np.isfinite(total)
-    # Persistent chains: a loss at step 8 only, of five rows.
+    # Persistent chains: a loss of one row in each of the five mini-batches.
     assert count == (5 if persistent else 23) * N_VISIBLE
     assert np.abs(after[2] - before).max() > 0.01
 

@@ -102,7 +102,7 @@ def cd_gradient(v, h, m):
     n, width = v.shape[1], h.shape[1]
     grad = np.empty(n * width + width + n, F32)
     offsets = np.zeros(n, F32), np.zeros(width, F32)
-    kernels.cd_gradient(v.copy(), h.copy(), m, *offsets, grad)
+    kernels.cd_gradient(v.copy(), h.copy(), m, False, *offsets, grad)
     size = n * width
     return (
         grad[:size].reshape(n, width),
@@ -236,8 +236,7 @@ def test_row_02_persistent_chains_begin_at_data():
     stack = StackedRBMTransformer((4,), persistent=True, batch_size=7, random_state=0)
     stack.fit(X)
     stack.coefs_, stack.intercepts_ = [60 * np.eye(4)], [np.full(4, -30.0)]
-    task = stack._task(0, X, 4, SEED)
-    task.theta = stack._recall(0, task.units)
+    task = stack._task(0, X, 4, SEED, resumed=True)
     assert_array_equal(stack._build(task).chain, X[:7])
 
 
@@ -334,14 +333,16 @@ def test_row_09_next_layer_trains_on_a_fresh_transform():
 
 
 def test_row_10_persistent_chains_survive_a_short_batch():
-    """Batches of 4 and 1 move the same four chains on, step by step."""
+    """Batches of 4 and 1 move the same four chains on, whatever the rows are."""
     rows, parameters = binary_rows(5, d=4), tiny_parameters()
     chain = states(3)[[1, 6, 3, 4]].astype(F32)
-    by_hand = chain.copy()
+    by_hand, beside_other_rows = chain.copy(), chain.copy()
     for step, batch in enumerate((rows[:4], rows[4:])):
         cd_statistics(batch, parameters, chain=by_hand, step=step)
     cd_slice(rows, parameters, rate=0.0, chain=chain)
+    cd_slice(1 - rows, parameters, rate=0.0, chain=beside_other_rows)
     assert_array_equal(chain, by_hand)
+    assert_array_equal(chain, beside_other_rows)
 
 
 @pytest.mark.parametrize("batch_size", [3, 20])

@@ -196,12 +196,13 @@ def make_environment(folder):
 
 
 def install(source, python):
+    options = (
+        "--no-deps --no-build-isolation --no-index --quiet "
+        "--disable-pip-version-check --root-user-action=ignore"
+    )
+    pip = [sys.executable, "-m", "pip", "--python", python]
     subprocess.run(
-        [sys.executable, "-m", "pip", "--python", python, "install", str(source)]
-        + ["--no-deps", "--no-build-isolation", "--no-index", "--quiet"]
-        + ["--disable-pip-version-check", "--root-user-action=ignore"],
-        check=True,
-        env=environment(),
+        [*pip, "install", *options.split(), str(source)], check=True, env=environment()
     )
 
 
@@ -225,7 +226,7 @@ def test_upgrade_never_runs_stale_code(tmp_path):
     source = tmp_path / "source"
     copy_source(source)
     options = {"python": python, "cwd": tmp_path}
-    cold = environment(NUMBA_OPT="0")
+    cold = environment()
 
     install(source, python)
     installed = site / "sklearn_greedy"
@@ -336,20 +337,20 @@ def test_failed_fit_restores_the_blas_threads():
 
 
 LONG_FITS = {
-    "wide layer": "(200,), batch_size=100, max_iter=1000), (20_000, 100",
-    "a row per step": "(2,), batch_size=1, n_gibbs_steps=20), (1_000_000, 2",
+    "wide layer": ("(200,), batch_size=100, max_iter=1000", "(20_000, 100)"),
+    "a row per step": ("(2,), batch_size=1, n_gibbs_steps=20", "(1_000_000, 2)"),
 }
 
 
 @pytest.mark.parametrize("fit", LONG_FITS)
 def test_interrupt_ends_a_long_fit_within_a_second(fit):
-    stack, shape = LONG_FITS[fit].split("), ")
+    arguments, shape = LONG_FITS[fit]
     code = f"""
 import time
 import numpy as np
 from sklearn_greedy import StackedRBMTransformer
-stack = StackedRBMTransformer({stack}, random_state=0)
-X = np.random.default_rng(0).random({shape}))
+stack = StackedRBMTransformer({arguments}, random_state=0)
+X = np.random.default_rng(0).random({shape})
 stack.fit(X[:300])
 print("ready", flush=True)
 try:

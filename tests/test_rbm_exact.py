@@ -174,10 +174,11 @@ def run_chains(rbm, rows, k, sampled=(B, G), seed=SEED):
 
 def kernel_gradient(v, h, m, mu=None, lam=None):
     """The kernel's ascent direction from copies of the statistics."""
+    centered = mu is not None
     mu = np.zeros(v.shape[1], F32) if mu is None else mu.astype(F32)
     lam = np.zeros(h.shape[1], F32) if lam is None else lam.astype(F32)
     grad = np.empty(mu.size * lam.size + lam.size + mu.size, F32)
-    kernels.cd_gradient(v.copy(), h.copy(), m, mu, lam, grad)
+    kernels.cd_gradient(v.copy(), h.copy(), m, centered, mu, lam, grad)
     return grad.astype(float)
 
 
@@ -381,7 +382,7 @@ def train_by_kernel(rbm, rows, mu, lam, sliding, batch_size=5, rounds=10):
 
 
 @pytest.mark.parametrize("chosen", [[True] * 4, [True, False, False, True]])
-@pytest.mark.parametrize("sliding", [0.0, 0.05])
+@pytest.mark.parametrize("sliding", [0.001, 0.05])
 def test_centered_trajectory_does_not_see_a_flip_of_the_data(chosen, sliding):
     rbm, chosen = tiny_rbm("bernoulli"), np.array(chosen)
     rows = tiny_data(rbm.kinds, n=23)
@@ -420,7 +421,9 @@ def test_stack_learns_the_same_features_from_flipped_data():
         (4,),
         visible_reconstruction="mean",
         alpha=0.0,
+        centered=True,
         learning_rate=0.3,
+        momentum=0.5,
         batch_size=8,
         random_state=0,
         max_iter=2,
@@ -612,6 +615,7 @@ def raw_table(kind, n, seed=5):
 
 
 STACK = {
+    "centered": True,
     "batch_size": 8,
     "learning_rate": 0.3,
     "momentum": 0.6,
@@ -826,7 +830,7 @@ def test_score_samples_is_a_log_density_in_the_units_of_the_data(kind):
 def test_change_of_units_shifts_the_score_by_the_log_of_the_factor():
     X, kinds = raw_table("mixed", 40)
     factor = np.where(kinds == G, 1000.0, 1.0)
-    params = {"max_iter": 3, "random_state": 0, "visible": "auto"}
+    params = {"max_iter": 3, "momentum": 0.5, "learning_rate": 0.05, "random_state": 0}
     one = StackedRBMTransformer((3,), **params).fit(X)
     other = StackedRBMTransformer((3,), **params).fit(X * factor)
     shift = np.log(factor).sum()
@@ -868,20 +872,20 @@ def exact_log_likelihood(stack, X, kinds):
 def test_exact_likelihood_rises_during_training(kind, persistent, centered):
     X, kinds = structured_rows(kind)
     levels = []
-    for epochs in (1, 10, 100):
+    for epochs in (1, 60, 200):
         stack = StackedRBMTransformer(
             (3,),
             visible_reconstruction="sample",
             persistent=persistent,
             centered=centered,
-            learning_rate=0.1 if kind == "bernoulli" else 0.02,
-            batch_size=10,
+            momentum=0.5,
+            learning_rate=0.1 if kind == "bernoulli" else 0.05,
+            batch_size=50,
             max_iter=epochs,
             random_state=0,
         ).fit(X)
         levels.append(exact_log_likelihood(stack, X, kinds))
-    assert levels[0] < levels[1]
     # The gain over independent units is of the size of the structure; late in the
     # training the level only trembles with the noise of the chains.
+    assert levels[1] > levels[0] + 0.4
     assert levels[2] > levels[0] + 0.4
-    assert levels[2] > levels[1] - 0.1

@@ -1,0 +1,298 @@
+"""Speed beside scikit-learn, torch and the bare matrix products.
+
+    python benchmarks/speed.py [--repeats 7] [--threads 1] [--write]
+
+Every line is whole fits at equal epochs on the same float32 rows, in one process, warm
+and interleaved (A B C A B C ...), so that ratios hold on a noisy machine. "GEMM floor"
+is the time of the bare BLAS products of the same shapes, in the BLAS that the kernels
+use. torch is timed where it is installed (`pip install torch==2.13.0`). Start-up is
+measured in new processes with an empty and with a filled cache.
+"""
+
+import argparse
+import datetime
+import itertools
+import os
+import pathlib
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+
+import numba
+import numpy as np
+import scipy
+import sklearn
+from sklearn.neural_network import BernoulliRBM, MLPClassifier
+from threadpoolctl import threadpool_limits
+
+from sklearn_greedy import GreedyPretrainedMLPClassifier, StackedRBMTransformer
+
+try:
+    import torch
+except ImportError:
+    torch = None
+
+RESULTS = pathlib.Path(__file__).parent / "results"
+
+# n_visible, n_hidden, batch size, rows, epochs, least speed-up over BernoulliRBM
+RBM_CASES = [
+    (20, 64, 32, 6400, 10, 8.0),
+    (64, 256, 10, 2000, 10, 6.0),
+    (64, 256, 100, 5000, 10, 3.0),
+    (784, 500, 100, 5000, 2, 1.4),
+]
+# layer widths, batch size, rows, epochs, least speed-up over MLPClassifier
+MLP_CASES = [
+    ((20, 100, 10), 32, 3200, 10, 10.0),
+    ((54, 100, 7), 200, 10000, 10, 4.0),
+    ((784, 500, 10), 200, 5000, 3, 2.0),
+]
+
+STARTUP = """
+import time, warnings
+import numpy as np
+import sklearn.neural_network
+import sklearn_greedy as sg
+warnings.simplefilter("ignore")
+X = np.random.default_rng(0).random((200, 20), dtype=np.float32)
+y = np.arange(200) % 3
+def fit_all():
+    start = time.perf_counter()
+    sg.StackedRBMTransformer((8,), max_iter=2).fit(X)
+    sg.StackedAutoencoderTransformer((8,), max_iter=2).fit(X)
+    sg.GreedyPretrainedMLPClassifier((8,), max_iter=2).fit(X, y)
+    sg.GreedyPretrainedMLPRegressor((8,), max_iter=2).fit(X, y)
+    return time.perf_counter() - start
+first = fit_all()
+print(first - fit_all())
+"""
+
+
+@numba.njit
+def rbm_products(X, W, batch_size, epochs):
+    """The matrix products of CD-1, and nothing else."""
+    n_visible, n_hidden = W.shape
+    h = np.zeros((batch_size, n_hidden), np.float32)
+    v = np.zeros((batch_size, n_visible), np.float32)
+    v2 = np.zeros((2 * batch_size, n_visible), np.float32)
+    h2 = np.zeros((2 * batch_size, n_hidden), np.float32)
+    gradient = np.zeros((n_visible, n_hidden), np.float32)
+    for _ in range(epochs):
+        for start in range(0, len(X), batch_size):
+            np.dot(X[start : start + batch_size], W, h)
+            np.dot(h, W.T, v)
+            np.dot(v, W, h)
+            np.dot(v2.T, h2, gradient)
+
+
+@numba.njit
+def mlp_products(X, W, V, batch_size, epochs):
+    """The matrix products of backpropagation through one hidden layer."""
+    h = np.zeros((batch_size, W.shape[1]), np.float32)
+    o = np.zeros((batch_size, V.shape[1]), np.float32)
+    gradient_w, gradient_v = np.zeros_like(W), np.zeros_like(V)
+    for _ in range(epochs):
+        for start in range(0, len(X), batch_size):
+            rows = X[start : start + batch_size]
+            np.dot(rows, W, h)
+            np.dot(h, V, o)
+            np.dot(h.T, o, gradient_v)
+            np.dot(o, V.T, h)
+            np.dot(rows.T, h, gradient_w)
+
+
+def torch_rbm(X, n_hidden, batch_size, epochs):
+    """CD-1 with momentum and decay, as one would write it with torch tensors."""
+    X = torch.from_numpy(X)
+    n, n_visible = X.shape
+    W = 0.01 * torch.randn(n_visible, n_hidden)
+    b, c = torch.zeros(n_visible), torch.zeros(n_hidden)
+    velocity = [torch.zeros_like(p) for p in (W, b, c)]
+    for _ in range(epochs):
+        order = torch.randperm(n)
+        for start in range(0, n, batch_size):
+            v0 = X[order[start : start + batch_size]]
+            h0 = torch.sigmoid(torch.addmm(c, v0, W))
+            v1 = torch.sigmoid(torch.addmm(b, torch.bernoulli(h0), W.T))
+            v1 = torch.bernoulli(v1)
+            h1 = torch.sigmoid(torch.addmm(c, v1, W))
+            m = len(v0)
+            gradients = (
+                (v0.T @ h0 - v1.T @ h1) / m - 1e-4 * W,
+                (v0 - v1).mean(0),
+                (h0 - h1).mean(0),
+            )
+            for p, u, g in zip((W, b, c), velocity, gradients, strict=True):
+                u.mul_(0.9).add_(g, alpha=0.1)
+                p.add_(u)
+
+
+def torch_mlp(X, y, widths, batch_size, epochs):
+    """A ReLU network with torch.optim.Adam."""
+    X, y = torch.from_numpy(X), torch.from_numpy(y)
+    layers = []
+    for n_in, n_out in itertools.pairwise(widths):
+        layers += [torch.nn.Linear(n_in, n_out), torch.nn.ReLU()]
+    net = torch.nn.Sequential(*layers[:-1])
+    optimizer = torch.optim.Adam(net.parameters(), weight_decay=1e-4)
+    for _ in range(epochs):
+        order = torch.randperm(len(X))
+        for start in range(0, len(X), batch_size):
+            index = order[start : start + batch_size]
+            optimizer.zero_grad()
+            torch.nn.functional.cross_entropy(net(X[index]), y[index]).backward()
+            optimizer.step()
+
+
+def interleaved(contenders, repeats):
+    """Seconds of each contender, (repeats,) arrays, after one warm-up round."""
+    times = {name: [] for name in contenders}
+    for repeat in range(repeats + 1):
+        for name, run in contenders.items():
+            start = time.perf_counter()
+            run()
+            if repeat:
+                times[name].append(time.perf_counter() - start)
+    return {name: np.array(seconds) for name, seconds in times.items()}
+
+
+def rbm_contenders(n_visible, n_hidden, batch_size, rows, epochs):
+    rng = np.random.default_rng(0)
+    X = (rng.random((rows, n_visible)) < 0.3).astype(np.float32)
+    W = rng.normal(0, 0.01, (n_visible, n_hidden)).astype(np.float32)
+    common = {"batch_size": batch_size, "random_state": 0}
+    contenders = {
+        "ours": lambda: StackedRBMTransformer(
+            (n_hidden,), max_iter=epochs, **common
+        ).fit(X),
+        "sklearn": lambda: BernoulliRBM(n_hidden, n_iter=epochs, **common).fit(X),
+        "floor": lambda: rbm_products(X, W, batch_size, epochs),
+    }
+    if torch is not None:
+        contenders["torch"] = lambda: torch_rbm(X, n_hidden, batch_size, epochs)
+    return contenders
+
+
+def mlp_contenders(widths, batch_size, rows, epochs):
+    rng = np.random.default_rng(0)
+    X = rng.random((rows, widths[0]), dtype=np.float32)
+    y = rng.integers(0, widths[-1], rows)
+    W = rng.normal(0, 0.01, widths[:2]).astype(np.float32)
+    V = rng.normal(0, 0.01, widths[1:]).astype(np.float32)
+    common = {
+        "batch_size": batch_size,
+        "max_iter": epochs,
+        "n_iter_no_change": np.inf,
+        "random_state": 0,
+    }
+    hidden = widths[1:-1]
+    contenders = {
+        "ours": lambda: GreedyPretrainedMLPClassifier(
+            hidden, pretrainer=None, **common
+        ).fit(X, y),
+        "sklearn": lambda: MLPClassifier(hidden, **common).fit(X, y),
+        "floor": lambda: mlp_products(X, W, V, batch_size, epochs),
+    }
+    if torch is not None:
+        contenders["torch"] = lambda: torch_mlp(X, y, widths, batch_size, epochs)
+    return contenders
+
+
+def row(label, seconds, rows, batch_size, epochs, least):
+    """A line of the Markdown table: microseconds per mini-batch and ratios."""
+    batches = epochs * -(-rows // batch_size)
+    ours = seconds["ours"]
+    micro = {name: np.median(s) / batches * 1e6 for name, s in seconds.items()}
+    ratio = seconds["sklearn"] / ours
+    low, high = np.quantile(ratio, [0.25, 0.75])
+    beside_torch = "-"
+    if "torch" in seconds:
+        beside_torch = f"{np.median(seconds['torch'] / ours):.1f}x"
+    return (
+        f"| {label}, batch {batch_size} | {micro['ours']:.0f} | "
+        f"{np.median(ratio):.1f}x ({low:.1f}-{high:.1f}) | {least:g}x | "
+        f"{beside_torch} | {np.median(seconds['floor'] / ours):.0%} |"
+    )
+
+
+def startup_seconds(cache):
+    """Seconds that the first fits of all four estimators cost more than the second."""
+    env = {**os.environ, "NUMBA_CACHE_DIR": cache}
+    out = subprocess.run(
+        [sys.executable, "-c", STARTUP],
+        env=env,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return float(out.stdout)
+
+
+def startup_lines():
+    with tempfile.TemporaryDirectory() as cache:
+        cold = startup_seconds(cache)
+        cached = [startup_seconds(cache) for _ in range(3)]
+    return [
+        "| start-up of all four estimators | seconds | at most |",
+        "|---|---|---|",
+        f"| first fits in a fresh environment (compiling) | {cold:.1f} | 25 |",
+        f"| first fits in a new process (cached) | {np.median(cached):.2f} | 1 |",
+    ]
+
+
+def environment(threads):
+    versions = {
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "scipy": scipy.__version__,
+        "scikit-learn": sklearn.__version__,
+        "numba": numba.__version__,
+        "torch": "not installed" if torch is None else torch.__version__,
+    }
+    named = ", ".join(f"{name} {version}" for name, version in versions.items())
+    today = datetime.date.today().isoformat()
+    return (
+        f"{today}; float32, {threads} BLAS thread(s) of {os.cpu_count()} cores; {named}"
+    )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--write", action="store_true", help="keep under results/")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    lines = [environment(options.threads), ""]
+    lines += [
+        "| fit | us per mini-batch | vs scikit-learn (quartiles) | at least | vs torch "
+        "| share of GEMM floor |",
+        "|---|---|---|---|---|---|",
+    ]
+    if torch is not None:
+        torch.set_num_threads(options.threads)
+    with threadpool_limits(options.threads):
+        for n_visible, n_hidden, batch, rows, epochs, least in RBM_CASES:
+            contenders = rbm_contenders(n_visible, n_hidden, batch, rows, epochs)
+            seconds = interleaved(contenders, options.repeats)
+            label = f"CD-1 {n_visible}-{n_hidden}"
+            lines.append(row(label, seconds, rows, batch, epochs, least))
+            print(lines[-1], flush=True)
+        for widths, batch, rows, epochs, least in MLP_CASES:
+            contenders = mlp_contenders(widths, batch, rows, epochs)
+            seconds = interleaved(contenders, options.repeats)
+            label = "Adam " + "-".join(map(str, widths))
+            lines.append(row(label, seconds, rows, batch, epochs, least))
+            print(lines[-1], flush=True)
+    lines += ["", *startup_lines()]
+    text = "\n".join(lines) + "\n"
+    print(f"\n{text}")
+    if options.write:
+        (RESULTS / "speed.md").write_text(text)
+
+
+if __name__ == "__main__":
+    main()
