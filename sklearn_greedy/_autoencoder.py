@@ -24,7 +24,7 @@ from sklearn_greedy._network import (
 )
 from sklearn_greedy._stack import GreedyStack, LayerTask
 from sklearn_greedy._training import Backpropagation, Optimizer, Rows
-from sklearn_greedy._units import Units
+from sklearn_greedy._units import Units, row_block
 
 Array = npt.NDArray
 
@@ -298,7 +298,7 @@ class StackedAutoencoderTransformer(GreedyStack):
         units = Units(**self._units[0])
         scale = units.scale.astype(X.dtype)
         out = np.empty(X.shape[0], dtype=X.dtype)
-        for rows in gen_batches(X.shape[0], _SCORE_ROWS):
+        for rows in gen_batches(X.shape[0], row_block(X.shape[1], _SCORE_ROWS)):
             part = X[rows]
             codes = forward(part, self.coefs_, self.intercepts_, self.activations_)
             part = part.toarray() if sparse.issparse(part) else part
@@ -321,6 +321,9 @@ class StackedAutoencoderTransformer(GreedyStack):
             below = below[layer - 1]
         return "bernoulli" if below == "logistic" else "gaussian"
 
+    def _check_settings(self, settings) -> None:
+        _check_level(settings.corruption, settings.corruption_level)
+
     def _network(self, n_in: int, layer: int, width: int) -> Network:
         settings = self._settings(layer)
         if settings.tied_weights:
@@ -329,7 +332,6 @@ class StackedAutoencoderTransformer(GreedyStack):
 
     def _build(self, task: LayerTask) -> Backpropagation:
         settings = task.settings
-        _check_level(settings.corruption, settings.corruption_level)
         n_in = task.data.shape[1]
         network = self._network(n_in, task.layer, task.width)
         theta = task.theta
@@ -363,7 +365,7 @@ class StackedAutoencoderTransformer(GreedyStack):
         def score() -> float:
             coefs, intercepts = model.network.views(model.theta)
             total = 0.0
-            for part in gen_batches(len(held), _SCORE_ROWS):
+            for part in gen_batches(len(held), row_block(model.n_columns, _SCORE_ROWS)):
                 rows = np.empty((part.stop - part.start, model.n_columns), np.float32)
                 model.rows.gather(held[part], rows)
                 z = forward(rows, coefs, intercepts, activation)

@@ -13,6 +13,7 @@ plain-NumPy twin with the same name in ``tests/reference.py``.
 
 import math
 import os
+from typing import Any
 
 import numba
 import numpy as np
@@ -35,7 +36,7 @@ def _jit(fastmath=False):
     """
 
     def decorate(func):
-        options = {
+        options: dict[str, Any] = {
             "nogil": True,
             "error_model": "numpy",
             "fastmath": set(fastmath) if fastmath else False,

@@ -46,7 +46,12 @@ from sklearn_greedy._network import (
     unfold_output,
 )
 from sklearn_greedy._rbm import StackedRBMTransformer
-from sklearn_greedy._stack import draw_seed, layer_sizes, layer_streams
+from sklearn_greedy._stack import (
+    draw_seed,
+    layer_sizes,
+    layer_streams,
+    unchanged_on_failure,
+)
 from sklearn_greedy._training import (
     Backpropagation,
     OneHotRows,
@@ -202,9 +207,15 @@ class _GreedyPretrainedMLP(BaseEstimator, metaclass=ABCMeta):
             If ``hidden_layer_sizes`` or ``activation`` contradict the pretrainer, or
             if training diverges.
         """
+        with unchanged_on_failure(self):
+            return self._fit(X, y)
+
+    def _fit(self, X, y):
         warm = self.warm_start and hasattr(self, "coefs_")
         X, y = self._validate(X, y, reset=not warm)
         y = self._check_targets(y, reset=not warm)
+        if warm:
+            self._check_warm(y)
         seed = draw_seed(self.random_state)
         if not warm:
             self._pretrain(X, seed)
@@ -306,6 +317,16 @@ class _GreedyPretrainedMLP(BaseEstimator, metaclass=ABCMeta):
         self._input_offset = self.pretrainer_.visible_offset_
         self._input_scale = self.pretrainer_.visible_scale_
 
+    def _check_warm(self, y) -> None:
+        """Raise where a warm start cannot go on from the fitted network."""
+        fitted = tuple(coef.shape[1] for coef in self.coefs_[:-1])
+        own = self._own_sizes(fitted)
+        if own != fitted:
+            raise ValueError(
+                f"hidden_layer_sizes={own} differs from the fitted layers {fitted}. "
+                "Set warm_start=False, or call fit on a clone to start anew."
+            )
+
     def _own_sizes(self, default) -> tuple[int, ...]:
         sizes = self.hidden_layer_sizes
         return default if sizes is None else layer_sizes(sizes)
@@ -404,6 +425,8 @@ class _GreedyPretrainedMLP(BaseEstimator, metaclass=ABCMeta):
             seed=seed,
             targets=self._target_rows(y),
             alpha=self.alpha / n_rows,
+            # Reported as in MLPRegressor: the mean over the outputs.
+            loss_scale=1 / self.n_outputs_ if is_regressor(self) else 1.0,
             state=state,
         )
 
@@ -425,8 +448,7 @@ class _GreedyPretrainedMLP(BaseEstimator, metaclass=ABCMeta):
                     sizes[:-1], sizes[1:], [*hidden, last], strict=True
                 )
             ]
-            coefs, intercepts = zip(*pairs, strict=True)
-            return list(coefs), list(intercepts)
+            return [coef for coef, _ in pairs], [intercept for _, intercept in pairs]
         coefs = list(self.pretrainer_.coefs_)
         intercepts = list(self.pretrainer_.intercepts_)
         coefs[0], intercepts[0] = unfold_input(
@@ -701,8 +723,9 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, _GreedyPretrainedMLP):
             If early stopping is on, ``classes`` is missing or changes, or training
             diverges.
         """
-        check_partial_fit_first_call(self, classes)
-        return self._partial_fit(X, y, classes)
+        with unchanged_on_failure(self):
+            check_partial_fit_first_call(self, classes)
+            return self._partial_fit(X, y, classes)
 
     def predict(self, X):
         """Most probable class of each row (for multilabel: each label above 1/2).
@@ -778,6 +801,11 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, _GreedyPretrainedMLP):
         if reset:
             self.classes_ = labels if classes is None else unique_labels(classes)
             self._set_head(multilabel)
+        elif multilabel != self._multilabel:
+            raise ValueError(
+                "y changed between multilabel and single-label targets since the first "
+                "fit. Use a clone to start anew."
+            )
         unseen = np.setdiff1d(labels, self.classes_)
         if len(unseen):
             raise ValueError(
@@ -785,6 +813,14 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, _GreedyPretrainedMLP):
                 f"ones {self.classes_.tolist()}."
             )
         return y if multilabel else np.searchsorted(self.classes_, y)
+
+    def _check_warm(self, y) -> None:
+        super()._check_warm(y)
+        if y.ndim == 1 and len(np.unique(y)) < len(self.classes_):
+            raise ValueError(
+                "With warm_start=True, y must have the same classes as before: "
+                f"{self.classes_.tolist()}."
+            )
 
     def _set_head(self, multilabel: bool) -> None:
         n_classes = len(self.classes_)
@@ -958,7 +994,7 @@ class GreedyPretrainedMLPRegressor(RegressorMixin, _GreedyPretrainedMLP):
     >>> from sklearn.datasets import load_diabetes
     >>> from sklearn_greedy import GreedyPretrainedMLPRegressor
     >>> X, y = load_diabetes(return_X_y=True)
-    >>> reg = GreedyPretrainedMLPRegressor((32,), max_iter=50, tol=0.1, random_state=0)
+    >>> reg = GreedyPretrainedMLPRegressor((32,), max_iter=200, tol=0, random_state=0)
     >>> bool(reg.fit(X[:350], y[:350]).score(X[350:], y[350:]) > 0.3)
     True
     """
@@ -989,7 +1025,8 @@ class GreedyPretrainedMLPRegressor(RegressorMixin, _GreedyPretrainedMLP):
         ValueError
             If early stopping is on or training diverges.
         """
-        return self._partial_fit(X, y)
+        with unchanged_on_failure(self):
+            return self._partial_fit(X, y)
 
     def predict(self, X):
         """Predicted targets.

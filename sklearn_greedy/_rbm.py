@@ -24,6 +24,7 @@ from sklearn_greedy._units import (
     KINDS,
     Units,
     greyness,
+    row_block,
 )
 
 Array = npt.NDArray
@@ -50,6 +51,7 @@ class ContrastiveDivergence:
         size = self.n_columns * self.width
         self.products_per_row = size * (3 + 2 * self.settings.n_gibbs_steps)
         self.largest_product = 2 * size * self.batch_size
+        self.calls_per_step = 3 + 2 * self.settings.n_gibbs_steps
         if task.theta is None:
             self.theta, offsets = self._initial_parameters(task)
         else:
@@ -76,7 +78,12 @@ class ContrastiveDivergence:
             2 * n_rows * (self.n_columns + self.width), dtype=np.float32
         )
 
-    def views(self):
+    @property
+    def samples_any(self) -> bool:
+        """Whether any visible unit's reconstruction is drawn."""
+        return bool(self._blocks[:, 3].any())
+
+    def views(self) -> tuple[Array, Array, Array]:
         """Weights, hidden biases and visible biases, as views into theta."""
         size = self.n_columns * self.width
         w = self.theta[:size].reshape(self.n_columns, self.width)
@@ -111,7 +118,9 @@ class ContrastiveDivergence:
         if not self.centered:
             return [np.zeros(n, np.float32) for n in (self.n_columns, self.width)]
         mean = np.where(task.units.kinds == BERNOULLI, task.statistics.mean, 0.0)
-        hidden = self._hidden_means(np.arange(min(len(self.rows), _OFFSET_ROWS)))
+        hidden = self._hidden_means(
+            np.arange(min(len(self.rows), row_block(self.n_columns, _OFFSET_ROWS)))
+        )
         return [mean.astype(np.float32), hidden.mean(axis=0)]
 
     def _initial_chain(self, task: LayerTask) -> Array:
@@ -268,8 +277,8 @@ class StackedRBMTransformer(GreedyStack):
         Mean and standard deviation of the gaussian columns (0 and 1 elsewhere).
 
     visible_reconstructions_ : list of str
-        What ``visible_reconstruction`` came to in each layer, "sample" or "mean", for
-        its bernoulli units.
+        What ``visible_reconstruction`` came to in each layer: "sample" where
+        reconstructions of any unit are drawn, else "mean".
 
     loss_curves_ : list of list of float
         Mean squared reconstruction error per visible unit, per layer and epoch. With
@@ -464,7 +473,7 @@ class StackedRBMTransformer(GreedyStack):
         units = Units(**self._units[0])
         w, c, b = self._scaled_parameters(0, units)
         out = np.empty(X.shape[0], dtype=X.dtype)
-        for rows in gen_batches(X.shape[0], _SCORE_ROWS):
+        for rows in gen_batches(X.shape[0], row_block(X.shape[1], _SCORE_ROWS)):
             part = X[rows]
             part = part.toarray() if sparse.issparse(part) else part
             v = (part - units.offset) / units.scale
@@ -480,6 +489,10 @@ class StackedRBMTransformer(GreedyStack):
     def _sampled_kinds(self, task: LayerTask) -> list[int]:
         """Kinds of units whose reconstructions are sampled."""
         rule = task.settings.visible_reconstruction
+        if rule == "auto" and task.theta is not None:
+            # Decided when training began; a small chunk would say nothing.
+            sampled = self.visible_reconstructions_[task.layer] == "sample"
+            return [BERNOULLI] if sampled else []
         if rule == "sample":
             return list(range(len(KINDS)))
         if rule == "mean" or greyness(task.statistics, task.units) >= GREY_LIMIT:
@@ -502,13 +515,12 @@ class StackedRBMTransformer(GreedyStack):
         w, c, b = (part.astype(np.float64) for part in model.views())
         units = task.units
         coef, intercept = fold_input(w, c, units.offset, units.scale)
-        sampled = BERNOULLI in model.sampled
         return {
             "coefs_": coef,
             "intercepts_": intercept,
             "visible_intercepts_": b * units.scale + units.offset,
             "activations_": "logistic",
-            "visible_reconstructions_": "sample" if sampled else "mean",
+            "visible_reconstructions_": "sample" if model.samples_any else "mean",
         }
 
     def _scaled_parameters(self, layer: int, units: Units):

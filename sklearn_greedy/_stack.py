@@ -2,9 +2,11 @@
 
 import warnings
 from abc import ABCMeta, abstractmethod
+from contextlib import contextmanager
 from dataclasses import dataclass
 from numbers import Integral
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +15,7 @@ from sklearn.base import (
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
 )
-from sklearn.utils import check_random_state
+from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_greedy._compat import (
@@ -41,6 +43,7 @@ Array = npt.NDArray
 
 # Rows looked at for constant hidden units.
 _SAMPLE_ROWS = 1000
+_OUTPUT_ROWS = 8192
 
 
 def layer_sizes(hidden_layer_sizes) -> tuple[int, ...]:
@@ -66,6 +69,18 @@ def layer_streams(seed: Array, layer: int):
     words = np.random.SeedSequence([*(int(word) for word in seed), layer])
     for_python, for_kernels = words.spawn(2)
     return np.random.default_rng(for_python), for_kernels.generate_state(2, np.uint32)
+
+
+@contextmanager
+def unchanged_on_failure(estimator):
+    """Put the attributes back where fitting fails or is interrupted."""
+    before = dict(vars(estimator))
+    try:
+        yield
+    except BaseException:
+        vars(estimator).clear()
+        vars(estimator).update(before)
+        raise
 
 
 @dataclass
@@ -116,11 +131,11 @@ class GreedyStack(
         """The model that the training loop trains."""
 
     @abstractmethod
-    def _monitor(self, task: LayerTask, model: Model, held: Array):
+    def _monitor(self, task: LayerTask, model: Any, held: Array):
         """Function that scores the model on the rows ``held``, higher is better."""
 
     @abstractmethod
-    def _fold(self, task: LayerTask, model: Model) -> dict:
+    def _fold(self, task: LayerTask, model: Any) -> dict:
         """Fitted attributes of the layer for raw input, in float64: each name holds
         a list with one entry per layer.
         """
@@ -152,6 +167,10 @@ class GreedyStack(
             If a sequence of per-layer values has another length than
             ``hidden_layer_sizes``, or if training diverges.
         """
+        with unchanged_on_failure(self):
+            return self._fit(X)
+
+    def _fit(self, X):
         warm = self.warm_start and hasattr(self, "coefs_")
         X = self._validate(X, reset=not warm)
         sizes = self._checked_sizes(X, warm)
@@ -200,6 +219,10 @@ class GreedyStack(
         ValueError
             If the number of columns changes, or if training diverges.
         """
+        with unchanged_on_failure(self):
+            return self._partial_fit(X)
+
+    def _partial_fit(self, X):
         first = not hasattr(self, "coefs_")
         X = self._validate(X, reset=first)
         sizes = self._checked_sizes(X, warm=not first)
@@ -306,6 +329,8 @@ class GreedyStack(
                     f"{name} has {len(value)} values for {len(sizes)} layers. Give "
                     "one value for all layers or one per layer."
                 )
+        for layer in range(len(sizes)):
+            self._check_settings(self._settings(layer))
         if warm and sizes != tuple(coef.shape[1] for coef in self.coefs_):
             raise ValueError(
                 f"hidden_layer_sizes={sizes} differs from the fitted layers "
@@ -314,6 +339,9 @@ class GreedyStack(
             )
         return sizes
 
+    def _check_settings(self, settings: SimpleNamespace) -> None:
+        """Raise where the parameters of a layer do not go together."""
+
     def _settings(self, layer: int) -> SimpleNamespace:
         """The parameters that may differ from layer to layer, for one layer."""
         settings = {}
@@ -321,10 +349,11 @@ class GreedyStack(
             value = getattr(self, name)
             if _is_sequence(value):
                 value = value[layer]
+                scalar = [
+                    c for c in self._parameter_constraints[name] if c != "array-like"
+                ]
                 validate_parameter_constraints(
-                    {name: self._parameter_constraints[name]},
-                    {name: value},
-                    type(self).__name__,
+                    {name: scalar}, {name: value}, type(self).__name__
                 )
             settings[name] = value
         return SimpleNamespace(**settings)
@@ -420,9 +449,13 @@ def _in_dtype(fitted: dict, dtype) -> dict:
 
 
 def _layer_output(fitted: dict, X) -> Array:
-    return activate(
-        dense_layer(X, fitted["coefs_"], fitted["intercepts_"]), fitted["activations_"]
-    )
+    """Activations of one layer, a block of rows at a time (so that Ctrl-C is heard)."""
+    coef, intercept = fitted["coefs_"], fitted["intercepts_"]
+    out = np.empty((X.shape[0], coef.shape[1]), np.result_type(X.dtype, coef.dtype))
+    for rows in gen_batches(X.shape[0], _OUTPUT_ROWS):
+        out[rows] = dense_layer(X[rows], coef, intercept)
+        activate(out[rows], fitted["activations_"])
+    return out
 
 
 def _constant_units(output: Array, activation: str) -> int:

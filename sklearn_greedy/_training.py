@@ -25,6 +25,10 @@ CORRUPTIONS = (None, "masking", "gaussian")
 # A slice is about 50 to 100 ms of products, and its rows stay within a few MB.
 _SLICE_PRODUCTS = 1 << 31
 _SLICE_FLOATS = 1 << 20
+# A product of any size costs about a microsecond.
+_SLICE_CALLS = 1 << 17
+# A loss this many times that of the first epoch (or 1) is on its way to infinity.
+_EXPLODED = 1e4
 # Two BLAS threads stall on products below about 2**24 multiplications when another
 # process is busy, and gain nothing on them.
 _SMALL_PRODUCT = 1 << 24
@@ -130,6 +134,7 @@ class Model(Protocol):
     n_columns: int  # of a row
     products_per_row: int  # multiplications of one step
     largest_product: int  # multiplications of the largest product of a step
+    calls_per_step: int  # matrix products of one step
 
     def train(self, index: Array) -> tuple[float, float]:
         """Train on the rows ``index`` in mini-batches; (sum of losses, weight)."""
@@ -200,6 +205,8 @@ def run_epochs(model: Model, index: Array, plan: Plan, rng) -> History:
         start = time.perf_counter()
         order = rng.permutation(index) if plan.shuffle else index
         loss = train_epoch(model, order, plan, epoch)
+        if epoch > 1 and loss > _EXPLODED * max(history.losses[0], 1.0):
+            _raise_diverged(plan, epoch, f"the loss grew to {loss:.3g}")
         score = None if plan.monitor is None else plan.monitor()
         if score is not None and not np.isfinite(score):
             _raise_diverged(plan, epoch, f"the validation score is {score}")
@@ -237,7 +244,10 @@ def train_epoch(model: Model, order: Array, plan: Plan, epoch: int) -> float:
                 _raise_diverged(plan, epoch, f"the loss is {total}")
     if not np.all(np.isfinite(model.theta)):
         _raise_diverged(plan, epoch, "a parameter is no longer finite")
-    return total / max(weight, 1.0) + model.penalty()
+    loss = total / max(weight, 1.0) + model.penalty()
+    if not np.isfinite(loss):
+        _raise_diverged(plan, epoch, f"the loss is {loss}")
+    return loss
 
 
 def _rows_per_slice(model: Model) -> int:
@@ -245,7 +255,8 @@ def _rows_per_slice(model: Model) -> int:
     most = min(
         _SLICE_PRODUCTS // model.products_per_row, _SLICE_FLOATS // model.n_columns
     )
-    return max(1, most // model.batch_size) * model.batch_size
+    steps = max(1, min(most // model.batch_size, _SLICE_CALLS // model.calls_per_step))
+    return steps * model.batch_size
 
 
 def _blas_rule(model: Model):
@@ -300,7 +311,8 @@ class Backpropagation:
 
     rows, targets : what ``gather`` reads; ``targets=None`` reconstructs the rows.
     blocks : unit blocks of the output; alpha : weight decay, added to the gradient
-    as ``alpha * w``; state : as from ``state``, to go on with an earlier training.
+    as ``alpha * w``; loss_scale : factor of the reported loss alone; state : as from
+    ``state``, to go on with an earlier training.
     """
 
     def __init__(
@@ -317,12 +329,14 @@ class Backpropagation:
         alpha: float = 0.0,
         corruption: str | None = None,
         corruption_level: float = 0.0,
+        loss_scale: float = 1.0,
         state: dict | None = None,
     ):
         self.network, self.theta = network, theta
         self.rows, self.targets, self.blocks = rows, targets, blocks
         self.optimizer, self.alpha, self.seed = optimizer, alpha, seed
         self.batch_size, self.n_columns = batch_size, rows.n_columns
+        self.loss_scale = loss_scale
         self._noise = (
             CORRUPTIONS.index(corruption if corruption_level > 0 else None),
             float(corruption_level),
@@ -333,6 +347,7 @@ class Backpropagation:
         sizes = network.layers[:, 0] * network.layers[:, 1]
         self.products_per_row = int(3 * sizes.sum())
         self.largest_product = int(sizes.max()) * batch_size
+        self.calls_per_step = 3 * len(sizes)
         width = int(network.layers[:, 1].sum())
         tied = bool(network.layers[:, 5].any())
         self._grad = np.empty_like(theta)
@@ -374,7 +389,7 @@ class Backpropagation:
             self._scratch,
         )
         self.step += -(-len(index) // self.batch_size)
-        return total, float(len(index))
+        return total * self.loss_scale, float(len(index))
 
     def penalty(self) -> float:
         """``alpha / 2`` times the sum of the squared weights."""
@@ -383,11 +398,7 @@ class Backpropagation:
         own = zip(
             self.network.views(self.theta)[0], self.network.layers[:, 5], strict=True
         )
-        squares = sum(
-            float(np.sum(np.square(w, dtype=np.float64)))
-            for w, transposed in own
-            if not transposed
-        )
+        squares = sum(float(np.vdot(w, w)) for w, transposed in own if not transposed)
         return 0.5 * self.alpha * squares
 
 
@@ -397,13 +408,8 @@ def hold_out(n_rows: int, fraction: float, rng, owner: str):
     if n_held >= n_rows or n_rows < 2:
         raise ValueError(
             f"{owner} got early_stopping=True and validation_fraction={fraction}, "
-            f"which leaves no training rows of {n_rows}. Use more rows or a smaller "
-            "validation_fraction."
+            f"which leaves no training rows of n_samples={n_rows}. Use more rows or a "
+            "smaller validation_fraction."
         )
     order = rng.permutation(n_rows)
     return np.sort(order[n_held:]), np.sort(order[:n_held])
-
-
-def epoch_reporter(verbose) -> Callable[[str], None] | None:
-    """Print for verbose estimators, else None."""
-    return print if verbose else None

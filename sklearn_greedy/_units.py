@@ -149,6 +149,11 @@ def choose_units(statistics: ColumnStatistics, visible: str) -> Units:
     )
 
 
+def row_block(n_columns: int, most: int) -> int:
+    """Rows of a dense block of about a million numbers, at most ``most``."""
+    return max(1, min(most, _CHUNK_FLOATS // n_columns))
+
+
 def greyness(statistics: ColumnStatistics, units: Units) -> float:
     """How far the bernoulli columns are from binary, from 0 (all 0/1) to 1.
 

@@ -1,5 +1,10 @@
 """Make ``reference`` importable from the tests, and one seeded generator."""
 
+import os
+
+# Before scipy is imported: scikit-learn's array API checks skip without it.
+os.environ["SCIPY_ARRAY_API"] = "1"
+
 import sys
 from pathlib import Path
 

@@ -548,7 +548,8 @@ def test_partial_fit_keeps_what_fit_decided(rng):
     assert decided[0] == "sample"
     stack.partial_fit(nearly_binary[:1])
     assert stack.visible_reconstructions_ == decided
-    stack.partial_fit(np.full((1, 6), 7.0))
+    with pytest.warns(UserWarning, match=r"from 0 to 7, outside \[0, 1\]"):
+        stack.partial_fit(np.full((1, 6), 7.0))
     assert_array_equal(stack.visible_kinds_, kinds)
 
 
