@@ -25,6 +25,8 @@ _CACHE = os.environ.get("SKLEARN_GREEDY_NUMBA_CACHE", "1").lower() not in {
 }
 
 # Reductions may be reordered, so that they vectorise; NaN and inf stay exact.
+# Fused multiply-add: exact NaN and inf, a last bit that depends on the processor.
+_FUSE = frozenset({"contract"})
 _REORDER = frozenset({"reassoc", "nsz", "contract"})
 
 
@@ -66,9 +68,15 @@ START, STOP, KIND, SAMPLED = range(4)
 # more product; it is taken for one row of this many only.
 PERSISTENT_LOSS_SHARE = 8
 
+# BLAS copies the weights into its own order at each product, which costs more than the
+# product itself where rows are few. Both limits were measured.
+FEW_ROWS = 16
+LONG_ROW = 32
+
 _F32 = np.float32
 _ZERO = np.float32(0.0)
 _HALF = np.float32(0.5)
+_LOWEST = np.finfo(np.float32).min
 _ONE = np.float32(1.0)
 _TWO = np.float32(2.0)
 # Cephes single-precision exp and log: x = n log 2 + r, log 2 in two parts.
@@ -200,7 +208,7 @@ def normal_number(bits):
 # --- elementary functions ------------------------------------------------------
 
 
-@_jit()
+@_jit(fastmath=_FUSE)
 def exp32(x):
     """exp(x) in float32, relative error about 1e-7; x is held in [-87.3, 88.3]."""
     x = min(max(x, _EXP_LO), _EXP_HI)  # in this form NaN passes through
@@ -239,7 +247,7 @@ def log32(x):
     return f + y + n * _LN2_HI
 
 
-@_jit()
+@_jit(fastmath=_FUSE)
 def logistic(z):
     """z <- 1 / (1 + exp(-z)), in place; z : (size,). NaN passes through."""
     if z.itemsize == 4:
@@ -250,7 +258,7 @@ def logistic(z):
             z[i] = 1.0 / (1.0 + math.exp(-z[i]))
 
 
-@_jit()
+@_jit(fastmath=_FUSE)
 def activate(z, activation):
     """z <- f(z), in place; z : (size,). NaN passes through every activation."""
     if activation == LOGISTIC:
@@ -264,7 +272,9 @@ def activate(z, activation):
                 z[i] = math.tanh(z[i])
     elif activation == RELU:
         for i in range(z.size):
-            z[i] = _ZERO if z[i] <= _ZERO else z[i]
+            # A product, since a choice between 0 and z[i] becomes a masked store,
+            # five times slower on some processors. NaN passes through.
+            z[i] = max(z[i], _LOWEST) * (_ZERO if z[i] <= _ZERO else _ONE)
 
 
 @_jit()
@@ -279,6 +289,15 @@ def multiply_derivative(delta, a, activation):
     elif activation == RELU:
         for i in range(a.size):
             delta[i] = _ZERO if a[i] <= _ZERO else delta[i]
+
+
+@_jit()
+def copy(a, out):
+    """out <- a on the first a.size elements. (Assigning to a slice would compile
+    string formatting for an error message: 8 seconds.)
+    """
+    for i in range(a.size):
+        out[i] = a[i]
 
 
 @_jit()
@@ -300,7 +319,8 @@ def subtract_row(a, row):
 @_jit()
 def column_sums(a, out):
     """out <- sum of the rows of a; a : (rows, n), out : (n,)."""
-    out[:] = _ZERO
+    for j in range(out.size):
+        out[j] = _ZERO
     for r in range(a.shape[0]):
         for j in range(a.shape[1]):
             out[j] += a[r, j]
@@ -313,6 +333,15 @@ def squared_distance(a, b):
     for i in range(a.size):
         difference = a[i] - b[i]
         total += difference * difference
+    return total
+
+
+@_jit(fastmath=_REORDER)
+def inner_product(a, b):
+    """sum a * b of two vectors of one length."""
+    total = a.dtype.type(0.0)
+    for i in range(a.size):
+        total += a[i] * b[i]
     return total
 
 
@@ -332,6 +361,92 @@ def add_normal(a, scale, counter, key0, key1):
     for i in range(a.size):
         z = normal_number(random_bits(np.uint32(first + np.uint32(i)), key0, key1))
         a[i] += scale * z
+
+
+# --- products of few rows ------------------------------------------------------
+
+
+@_jit(fastmath=_REORDER)
+def few_rows_product(a, w, out):
+    """out <- a w; a : (m, k), w : (k, n), out : (m, n).
+
+    Two rows and four columns of a at a time, so that a row of w serves eight
+    multiplications. An odd last row is its own partner (both write the same).
+    """
+    k, n = w.shape
+    whole = k - k % 4
+    for r in range(0, a.shape[0], 2):
+        q = min(r + 1, a.shape[0] - 1)
+        first, second = out[r], out[q]
+        for j in range(n):
+            first[j] = _ZERO
+            second[j] = _ZERO
+        for i in range(0, whole, 4):
+            a0, a1, a2, a3 = a[r, i], a[r, i + 1], a[r, i + 2], a[r, i + 3]
+            b0, b1, b2, b3 = a[q, i], a[q, i + 1], a[q, i + 2], a[q, i + 3]
+            w0, w1, w2, w3 = w[i], w[i + 1], w[i + 2], w[i + 3]
+            for j in range(n):
+                x0, x1, x2, x3 = w0[j], w1[j], w2[j], w3[j]
+                one = first[j] + a0 * x0 + a1 * x1 + a2 * x2 + a3 * x3
+                two = second[j] + b0 * x0 + b1 * x1 + b2 * x2 + b3 * x3
+                first[j] = one
+                second[j] = two
+        for i in range(whole, k):
+            for j in range(n):
+                one = first[j] + a[r, i] * w[i, j]
+                two = second[j] + a[q, i] * w[i, j]
+                first[j] = one
+                second[j] = two
+
+
+@_jit(fastmath=_REORDER)
+def few_rows_product_transposed(a, w, out):
+    """out <- a w'; a : (m, k), w : (n, k), out : (m, n). Two rows of a and four of w
+    at a time, as in ``few_rows_product``.
+    """
+    n, k = w.shape
+    whole = n - n % 4
+    for r in range(0, a.shape[0], 2):
+        q = min(r + 1, a.shape[0] - 1)
+        first, second = a[r], a[q]
+        for i in range(0, whole, 4):
+            w0, w1, w2, w3 = w[i], w[i + 1], w[i + 2], w[i + 3]
+            zero = a.dtype.type(0.0)
+            s0, s1, s2, s3 = zero, zero, zero, zero
+            t0, t1, t2, t3 = zero, zero, zero, zero
+            for j in range(k):
+                x, y = first[j], second[j]
+                s0 += x * w0[j]
+                s1 += x * w1[j]
+                s2 += x * w2[j]
+                s3 += x * w3[j]
+                t0 += y * w0[j]
+                t1 += y * w1[j]
+                t2 += y * w2[j]
+                t3 += y * w3[j]
+            out[r, i], out[r, i + 1], out[r, i + 2], out[r, i + 3] = s0, s1, s2, s3
+            out[q, i], out[q, i + 1], out[q, i + 2], out[q, i + 3] = t0, t1, t2, t3
+        for i in range(whole, n):
+            out[r, i] = inner_product(first, w[i])
+            out[q, i] = inner_product(second, w[i])
+
+
+@_jit()
+def product(a, w, out):
+    """out <- a w; a : (m, k), w : (k, n), out : (m, n)."""
+    if a.shape[0] <= FEW_ROWS and w.shape[1] >= LONG_ROW:
+        few_rows_product(a, w, out)
+    else:
+        np.dot(a, w, out)
+
+
+@_jit()
+def product_transposed(a, w, out):
+    """out <- a w'; a : (m, k), w : (n, k), out : (m, n)."""
+    if a.shape[0] <= FEW_ROWS and w.shape[1] >= LONG_ROW:
+        few_rows_product_transposed(a, w, out)
+    else:
+        np.dot(a, w.T, out)
 
 
 # --- contrastive divergence ----------------------------------------------------
@@ -397,51 +512,42 @@ def cd_statistics(
     """
     m = rows.shape[0]
     persistent = chain.shape[0] > 0
-    v[:m] = rows
+    copy(rows.reshape(rows.size), v.reshape(v.size))
     h0, v1, h1 = h[:m], v[m:], h[m:]
-    np.dot(v[:m], w, h0)
+    product(v[:m], w, h0)
     add_bias(h0, hidden_bias)
     logistic(h0.reshape(h0.size))
     n_paired = m
     if persistent:
         n_paired = (m + PERSISTENT_LOSS_SHARE - 1) // PERSISTENT_LOSS_SHARE
-        np.dot(h0[:n_paired], w.T, v1[:n_paired])
+        product_transposed(h0[:n_paired], w, v1[:n_paired])
         add_bias(v1[:n_paired], visible_bias)
         visible_means(v1[:n_paired], blocks)
         loss = reconstruction_error(rows, v1, n_paired)
-        s[:] = chain
+        copy(chain.reshape(chain.size), s.reshape(s.size))
     else:
         loss = rows.dtype.type(0.0)
         key0, key1 = stream_keys(seed, step, 0)
-        s[:] = h0
+        copy(h0.reshape(h0.size), s.reshape(s.size))
         sample_bernoulli(s.reshape(s.size), 0, key0, key1)
     for k in range(gibbs):
-        np.dot(s, w.T, v1)
+        product_transposed(s, w, v1)
         add_bias(v1, visible_bias)
         visible_means(v1, blocks)
         if k == 0 and not persistent:
             loss = reconstruction_error(rows, v1, n_paired)
         key0, key1 = stream_keys(seed, step, 2 * k + 1)
         sample_visible(v1, blocks, key0, key1)
-        np.dot(v1, w, h1)
+        product(v1, w, h1)
         add_bias(h1, hidden_bias)
         logistic(h1.reshape(h1.size))
         if persistent or k < gibbs - 1:
             key0, key1 = stream_keys(seed, step, 2 * k + 2)
-            s[:] = h1
+            copy(h1.reshape(h1.size), s.reshape(s.size))
             sample_bernoulli(s.reshape(s.size), 0, key0, key1)
     if persistent:
-        chain[:] = s
+        copy(s.reshape(s.size), chain.reshape(chain.size))
     return loss, n_paired
-
-
-@_jit(fastmath=_REORDER)
-def inner_product(a, b):
-    """sum a * b of two vectors of one length."""
-    total = a.dtype.type(0.0)
-    for i in range(a.size):
-        total += a[i] * b[i]
-    return total
 
 
 @_jit()
@@ -474,7 +580,8 @@ def weighted_column_sums(v, m, out):
     """out <- mean of the first m rows of v minus the mean of the others."""
     positive = v.dtype.type(1.0 / m)
     negative = v.dtype.type(-1.0 / (v.shape[0] - m))
-    out[:] = _ZERO
+    for j in range(out.size):
+        out[j] = _ZERO
     for r in range(v.shape[0]):
         weight = positive if r < m else negative
         for j in range(v.shape[1]):
@@ -615,7 +722,7 @@ def corrupt(x, corruption, level, key0, key1):
     if corruption == MASKING:
         for i in range(x.size):
             u = uniform_number(random_bits(np.uint32(i), key0, key1))
-            x[i] = _ZERO if u < amount else x[i]
+            x[i] *= _ZERO if u < amount else _ONE
     elif corruption == GAUSSIAN_NOISE:
         add_normal(x, amount, 0, key0, key1)
 
@@ -688,7 +795,9 @@ def output_delta(z, y, blocks):
                 total += bernoulli_loss(part_z, part_y)
             else:
                 total += softmax_loss(part_z, part_y)
-    flat_z *= z.dtype.type(1.0 / m)
+    scale = z.dtype.type(1.0 / m)
+    for i in range(z.size):
+        flat_z[i] *= scale
     return total / m
 
 
@@ -705,9 +814,9 @@ def forward(rows, theta, layers, work):
         z = work[at : at + m * n_out].reshape(m, n_out)
         weights = theta[layers[i, WEIGHT] : layers[i, WEIGHT] + n_in * n_out]
         if layers[i, TRANSPOSED] == 0:
-            np.dot(a, weights.reshape(n_in, n_out), z)
+            product(a, weights.reshape(n_in, n_out), z)
         else:
-            np.dot(a, weights.reshape(n_out, n_in).T, z)
+            product_transposed(a, weights.reshape(n_out, n_in), z)
         add_bias(z, theta[layers[i, BIAS] : layers[i, BIAS] + n_out])
         if i < layers.shape[0] - 1:
             activate(z.reshape(z.size), layers[i, ACTIVATION])
@@ -765,9 +874,9 @@ def backward(rows, theta, grad, layers, work, deltas, scratch):
             below = deltas[at : at + m * n_in].reshape(m, n_in)
             weights = theta[first : first + n_in * n_out]
             if transposed == 0:
-                np.dot(delta, weights.reshape(n_in, n_out).T, below)
+                product_transposed(delta, weights.reshape(n_in, n_out), below)
             else:
-                np.dot(delta, weights.reshape(n_out, n_in), below)
+                product(delta, weights.reshape(n_out, n_in), below)
             multiply_derivative(
                 below.reshape(below.size), a.reshape(a.size), layers[i - 1, ACTIVATION]
             )
@@ -903,7 +1012,7 @@ def backprop_slice(
         if corruption != NO_CORRUPTION:
             key0, key1 = stream_keys(seed, step, 0)
             noisy_x = noisy[: x.size]
-            noisy_x[:] = x.reshape(x.size)
+            copy(x.reshape(x.size), noisy_x)
             corrupt(noisy_x, corruption, level, key0, key1)
             x = noisy_x.reshape(m, rows.shape[1])
         loss = loss_gradient(x, y, theta, grad, layers, blocks, work, deltas, scratch)

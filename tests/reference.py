@@ -187,6 +187,10 @@ def multiply_derivative(delta, a, activation):
         delta[a <= 0] = 0
 
 
+def copy(a, out):
+    out[: a.size] = a
+
+
 def add_bias(z, bias):
     z += bias
 
@@ -238,6 +242,22 @@ def sample_visible(v, blocks, key0, key1):
 
 def reconstruction_error(rows, v, n):
     return squared_distance(rows[:n], v[:n])
+
+
+def few_rows_product(a, w, out):
+    out[...] = a @ w
+
+
+def few_rows_product_transposed(a, w, out):
+    out[...] = a @ w.T
+
+
+def product(a, w, out):
+    out[...] = a @ w
+
+
+def product_transposed(a, w, out):
+    out[...] = a @ w.T
 
 
 def cd_statistics(

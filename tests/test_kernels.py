@@ -155,7 +155,7 @@ def test_source_imports_nothing_of_the_package():
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0
             imported.add(node.module)
-    assert imported == {"math", "os", "numba", "numpy"}
+    assert imported == {"math", "os", "typing", "numba", "numpy"}
 
 
 # --- random numbers ------------------------------------------------------------
@@ -421,6 +421,20 @@ def rbm_arguments(
         "grad": unwritten(size, dtype),
         "work": unwritten(floats, dtype),
     }
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("m", [1, 2, 5, 16, 17])
+@pytest.mark.parametrize(("k", "n"), [(3, 40), (40, 3), (32, 33), (9, 5)])
+def test_products_equal_their_twins(dtype, m, k, n, rng):
+    """On both sides of the number of rows and the row length that decide."""
+    a, w = rng.normal(size=(m, k)).astype(dtype), rng.normal(size=(k, n)).astype(dtype)
+    turned = np.ascontiguousarray(w.T)
+    for name in ("product", "few_rows_product"):
+        check_twin(name, a, w, unwritten((m, n), dtype))
+    for name in ("product_transposed", "few_rows_product_transposed"):
+        check_twin(name, a, turned, unwritten((m, n), dtype))
+    check_twin("copy", a.ravel(), unwritten(m * k + 2, dtype))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
