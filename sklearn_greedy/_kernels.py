@@ -73,6 +73,10 @@ PERSISTENT_LOSS_SHARE = 8
 FEW_ROWS = 16
 LONG_ROW = 32
 
+# Zero as a phase or a counter. A literal 0 would be a type of its own and compile the
+# callee a second time.
+_FIRST = np.int64(0)
+
 _F32 = np.float32
 _ZERO = np.float32(0.0)
 _HALF = np.float32(0.5)
@@ -160,11 +164,12 @@ def stream_keys(seed, step, phase):
     offset = np.uint32(np.uint32(phase) * np.uint32(0x9E3779B9))
     first = np.uint32(seed[0] ^ offset)
     second = np.uint32(seed[1] + offset)
-    key0 = random_bits(step, first, second)
+    counter = np.uint32(step)
+    key0 = random_bits(counter, first, second)
     # 0 is a fixed point of scramble: shifted, so that step and seed cannot swap places.
     shifted0 = np.uint32(first + np.uint32(0xC2B2AE35))
     shifted1 = np.uint32(second + np.uint32(0x85EBCA6B))
-    key1 = random_bits(step, scramble(shifted1), scramble(shifted0))
+    key1 = random_bits(counter, scramble(shifted1), scramble(shifted0))
     return key0, key1
 
 
@@ -520,16 +525,16 @@ def cd_statistics(
     n_paired = m
     if persistent:
         n_paired = (m + PERSISTENT_LOSS_SHARE - 1) // PERSISTENT_LOSS_SHARE
-        product_transposed(h0[:n_paired], w, v1[:n_paired])
+        np.dot(h0[:n_paired], w.T, v1[:n_paired])
         add_bias(v1[:n_paired], visible_bias)
         visible_means(v1[:n_paired], blocks)
         loss = reconstruction_error(rows, v1, n_paired)
         copy(chain.reshape(chain.size), s.reshape(s.size))
     else:
         loss = rows.dtype.type(0.0)
-        key0, key1 = stream_keys(seed, step, 0)
+        key0, key1 = stream_keys(seed, step, _FIRST)
         copy(h0.reshape(h0.size), s.reshape(s.size))
-        sample_bernoulli(s.reshape(s.size), 0, key0, key1)
+        sample_bernoulli(s.reshape(s.size), _FIRST, key0, key1)
     for k in range(gibbs):
         product_transposed(s, w, v1)
         add_bias(v1, visible_bias)
@@ -544,7 +549,7 @@ def cd_statistics(
         if persistent or k < gibbs - 1:
             key0, key1 = stream_keys(seed, step, 2 * k + 2)
             copy(h1.reshape(h1.size), s.reshape(s.size))
-            sample_bernoulli(s.reshape(s.size), 0, key0, key1)
+            sample_bernoulli(s.reshape(s.size), _FIRST, key0, key1)
     if persistent:
         copy(s.reshape(s.size), chain.reshape(chain.size))
     return loss, n_paired
@@ -724,7 +729,7 @@ def corrupt(x, corruption, level, key0, key1):
             u = uniform_number(random_bits(np.uint32(i), key0, key1))
             x[i] *= _ZERO if u < amount else _ONE
     elif corruption == GAUSSIAN_NOISE:
-        add_normal(x, amount, 0, key0, key1)
+        add_normal(x, amount, _FIRST, key0, key1)
 
 
 @_jit(fastmath=_REORDER)
@@ -814,9 +819,9 @@ def forward(rows, theta, layers, work):
         z = work[at : at + m * n_out].reshape(m, n_out)
         weights = theta[layers[i, WEIGHT] : layers[i, WEIGHT] + n_in * n_out]
         if layers[i, TRANSPOSED] == 0:
-            product(a, weights.reshape(n_in, n_out), z)
+            np.dot(a, weights.reshape(n_in, n_out), z)
         else:
-            product_transposed(a, weights.reshape(n_out, n_in), z)
+            np.dot(a, weights.reshape(n_out, n_in).T, z)
         add_bias(z, theta[layers[i, BIAS] : layers[i, BIAS] + n_out])
         if i < layers.shape[0] - 1:
             activate(z.reshape(z.size), layers[i, ACTIVATION])
@@ -857,9 +862,10 @@ def backward(rows, theta, grad, layers, work, deltas, scratch):
     delta = work[at : at + m * n_out].reshape(m, n_out)
     for i in range(layers.shape[0] - 1, -1, -1):
         n_in, n_out = layers[i, N_IN], layers[i, N_OUT]
-        shared = False
+        n_sharing = 0
         for k in range(i + 1, layers.shape[0]):
-            shared = shared or layers[k, WEIGHT] == layers[i, WEIGHT]
+            if layers[k, WEIGHT] == layers[i, WEIGHT]:
+                n_sharing += 1
         first = layers[i, WEIGHT]
         part = grad[first : first + n_in * n_out]
         transposed = layers[i, TRANSPOSED]
@@ -868,15 +874,15 @@ def backward(rows, theta, grad, layers, work, deltas, scratch):
             a = work[at : at + m * n_in].reshape(m, n_in)
         else:
             a = rows
-        weight_gradient(a, delta, transposed, shared, part, scratch)
+        weight_gradient(a, delta, transposed, n_sharing > 0, part, scratch)
         column_sums(delta, grad[layers[i, BIAS] : layers[i, BIAS] + n_out])
         if i > 0:
             below = deltas[at : at + m * n_in].reshape(m, n_in)
             weights = theta[first : first + n_in * n_out]
             if transposed == 0:
-                product_transposed(delta, weights.reshape(n_in, n_out), below)
+                np.dot(delta, weights.reshape(n_in, n_out).T, below)
             else:
-                product(delta, weights.reshape(n_out, n_in), below)
+                np.dot(delta, weights.reshape(n_out, n_in), below)
             multiply_derivative(
                 below.reshape(below.size), a.reshape(a.size), layers[i - 1, ACTIVATION]
             )
@@ -1010,7 +1016,7 @@ def backprop_slice(
         y = targets[start : start + batch_size]
         m = x.shape[0]
         if corruption != NO_CORRUPTION:
-            key0, key1 = stream_keys(seed, step, 0)
+            key0, key1 = stream_keys(seed, step, _FIRST)
             noisy_x = noisy[: x.size]
             copy(x.reshape(x.size), noisy_x)
             corrupt(noisy_x, corruption, level, key0, key1)
