@@ -425,8 +425,6 @@ class _GreedyPretrainedMLP(BaseEstimator, metaclass=ABCMeta):
             seed=seed,
             targets=self._target_rows(y),
             alpha=self.alpha / n_rows,
-            # Reported as in MLPRegressor: the mean over the outputs.
-            loss_scale=1 / self.n_outputs_ if is_regressor(self) else 1.0,
             state=state,
         )
 
@@ -943,7 +941,9 @@ class GreedyPretrainedMLPRegressor(RegressorMixin, _GreedyPretrainedMLP):
         Biases of each layer, for raw input.
 
     loss_curve_ : list of float
-        Mean training loss plus penalty of each epoch of fine-tuning.
+        Mean training loss plus penalty of each epoch of fine-tuning: half the squared
+        error, summed over the outputs (the function that is descended), of targets that
+        are standardised where there is a pretrainer.
 
     loss_ : float
         Last entry of ``loss_curve_``.

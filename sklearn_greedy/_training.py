@@ -311,8 +311,7 @@ class Backpropagation:
 
     rows, targets : what ``gather`` reads; ``targets=None`` reconstructs the rows.
     blocks : unit blocks of the output; alpha : weight decay, added to the gradient
-    as ``alpha * w``; loss_scale : factor of the reported loss alone; state : as from
-    ``state``, to go on with an earlier training.
+    as ``alpha * w``; state : as from ``state``, to go on with an earlier training.
     """
 
     def __init__(
@@ -329,14 +328,12 @@ class Backpropagation:
         alpha: float = 0.0,
         corruption: str | None = None,
         corruption_level: float = 0.0,
-        loss_scale: float = 1.0,
         state: dict | None = None,
     ):
         self.network, self.theta = network, theta
         self.rows, self.targets, self.blocks = rows, targets, blocks
         self.optimizer, self.alpha, self.seed = optimizer, alpha, seed
         self.batch_size, self.n_columns = batch_size, rows.n_columns
-        self.loss_scale = loss_scale
         self._noise = (
             CORRUPTIONS.index(corruption if corruption_level > 0 else None),
             float(corruption_level),
@@ -389,7 +386,7 @@ class Backpropagation:
             self._scratch,
         )
         self.step += -(-len(index) // self.batch_size)
-        return total * self.loss_scale, float(len(index))
+        return total, float(len(index))
 
     def penalty(self) -> float:
         """``alpha / 2`` times the sum of the squared weights."""

@@ -270,7 +270,11 @@ def test_same_start_gives_the_training_of_scikit_learn(task, options, iris):
     for mlp in (ours, theirs):
         mlp.set_params(max_iter=6).fit(X, y)
     assert_close(ours, theirs, rtol=2e-3, atol=2e-4)
-    assert_allclose(ours.loss_curve_[-6:], theirs.loss_curve_[-6:], rtol=1e-3)
+    # MLPRegressor reports the mean over the outputs, but descends (as we report) the
+    # sum: its gradient is the same as ours.
+    factor = ours.n_outputs_ if task == "multi-output" else 1
+    curve = factor * np.array(theirs.loss_curve_[-6:])
+    assert_allclose(ours.loss_curve_[-6:], curve, rtol=1e-3)
     assert ours.out_activation_ == theirs.out_activation_
 
 
