@@ -341,15 +341,17 @@ class StackedAutoencoderTransformer(GreedyStack):
             if settings.tied_weights:
                 decoder = encoder[0].T, decoder[1]
             theta = network.pack(*zip(encoder, decoder, strict=True))
-        solver = self.solver
-        if solver == "sgd" and self.nesterovs_momentum:
-            solver = "nesterov"
         return Backpropagation(
             network,
             theta,
             Rows(task.data, task.units),
             task.units.blocks(),
-            Optimizer(solver, settings.learning_rate_init, settings.momentum),
+            Optimizer(
+                self.solver,
+                settings.learning_rate_init,
+                settings.momentum,
+                self.nesterovs_momentum,
+            ),
             batch_size=settings.batch_size,
             seed=task.seed,
             alpha=settings.alpha,
@@ -360,15 +362,10 @@ class StackedAutoencoderTransformer(GreedyStack):
 
     def _monitor(self, task: LayerTask, model: Backpropagation, held: Array):
         kinds, ones = task.units.kinds, np.ones(model.n_columns, np.float32)
-        activation = (task.settings.activation, "identity")
 
         def score() -> float:
-            coefs, intercepts = model.network.views(model.theta)
             total = 0.0
-            for part in gen_batches(len(held), row_block(model.n_columns, _SCORE_ROWS)):
-                rows = np.empty((part.stop - part.start, model.n_columns), np.float32)
-                model.rows.gather(held[part], rows)
-                z = forward(rows, coefs, intercepts, activation)
+            for rows, z in model.pre_activations(held):
                 total += float(unit_log_likelihood(rows, z, kinds, ones).sum())
             return total / len(held)
 

@@ -5,7 +5,6 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.utils._param_validation import (
     HasMethods,
     Interval,
-    InvalidParameterError,
     Options,
     StrOptions,
     validate_parameter_constraints,
@@ -17,7 +16,6 @@ __all__ = [
     "FrozenEstimator",
     "HasMethods",
     "Interval",
-    "InvalidParameterError",
     "Options",
     "StrOptions",
     "check_partial_fit_first_call",

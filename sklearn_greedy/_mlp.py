@@ -74,7 +74,6 @@ from sklearn_greedy._units import (
 Array = npt.NDArray
 
 _HEAD_KINDS = {"identity": GAUSSIAN, "logistic": BERNOULLI, "softmax": SOFTMAX}
-_SCORE_ROWS = 4096
 
 
 class _GreedyPretrainedMLP(BaseEstimator, metaclass=ABCMeta):
@@ -405,18 +404,16 @@ class _GreedyPretrainedMLP(BaseEstimator, metaclass=ABCMeta):
         sizes = [X.shape[1], *(coef.shape[1] for coef in coefs)]
         network = Network.dense(sizes, [*hidden, "identity"])
         batch_size = min(200, n_rows) if self.batch_size == "auto" else self.batch_size
-        solver = self.solver
-        if solver == "sgd" and self.nesterovs_momentum:
-            solver = "nesterov"
         return Backpropagation(
             network,
             network.pack(coefs, intercepts),
             Rows(X, self._input_units()),
             output_blocks(self.n_outputs_, _HEAD_KINDS[self.out_activation_]),
             Optimizer(
-                solver,
+                self.solver,
                 self.learning_rate_init,
                 self.momentum,
+                self.nesterovs_momentum,
                 self.beta_1,
                 self.beta_2,
                 self.epsilon,
@@ -496,20 +493,13 @@ class _GreedyPretrainedMLP(BaseEstimator, metaclass=ABCMeta):
 
     def _monitor(self, model: Backpropagation, y: Array, held: Array):
         """Score on the held-out rows at the present parameters."""
-        activations = [*self._activations, "identity"]
 
         def score() -> float:
-            coefs, intercepts = model.network.views(model.theta)
-            means = np.empty((len(held), self.n_outputs_), np.float32)
-            for start in range(0, len(held), _SCORE_ROWS):
-                index = held[start : start + _SCORE_ROWS]
-                rows = np.empty((len(index), model.n_columns), np.float32)
-                model.rows.gather(index, rows)
-                with np.errstate(over="ignore", invalid="ignore"):
-                    z = forward(rows, coefs, intercepts, activations)
-                means[start : start + len(index)] = output_means(
-                    z, self.out_activation_
-                )
+            parts = [
+                output_means(z, self.out_activation_)
+                for _, z in model.pre_activations(held)
+            ]
+            means = np.concatenate(parts)
             if not np.all(np.isfinite(means)):
                 return np.nan  # the training loop reports the divergence
             return self._held_out_score(y[held], means)

@@ -12,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import gen_batches
 from threadpoolctl import ThreadpoolController
 
-from sklearn_greedy._network import Network
-from sklearn_greedy._units import Units
+from sklearn_greedy._network import ACTIVATIONS, Network, forward
+from sklearn_greedy._units import Units, row_block
 
 Array = npt.NDArray
 
@@ -32,6 +33,8 @@ _EXPLODED = 1e4
 # Two BLAS threads stall on products below about 2**24 multiplications when another
 # process is busy, and gain nothing on them.
 _SMALL_PRODUCT = 1 << 24
+# Held-out rows that go through a network at a time.
+_HELD_ROWS = 4096
 
 
 def kernels():
@@ -289,9 +292,15 @@ class Optimizer:
     solver: str
     learning_rate_init: float
     momentum: float = 0.9
+    nesterovs_momentum: bool = True
     beta_1: float = 0.9
     beta_2: float = 0.999
     epsilon: float = 1e-8
+
+    def code(self) -> int:
+        """The kernels' number of the solver."""
+        nesterov = self.solver == "sgd" and self.nesterovs_momentum
+        return SOLVERS.index("nesterov" if nesterov else self.solver)
 
     def constants(self) -> Array:
         """Array in the kernels' order."""
@@ -375,7 +384,7 @@ class Backpropagation:
             self.network.layers,
             self.blocks,
             *self._noise,
-            SOLVERS.index(self.optimizer.solver),
+            self.optimizer.code(),
             self.optimizer.constants(),
             float(self.alpha),
             self.seed,
@@ -387,6 +396,21 @@ class Backpropagation:
         )
         self.step += -(-len(index) // self.batch_size)
         return total, float(len(index))
+
+    def pre_activations(self, index: Array):
+        """Yield (rows, pre-activations of the output) at the present parameters for
+        blocks of the rows ``index``, without noise.
+        """
+        coefs, intercepts = self.network.views(self.theta)
+        activations = [ACTIVATIONS[code] for code in self.network.layers[:, 2]]
+        most = row_block(self.n_columns, _HELD_ROWS)
+        for part in gen_batches(len(index), most):
+            rows = np.empty((part.stop - part.start, self.n_columns), np.float32)
+            self.rows.gather(index[part], rows)
+            # A fit that diverged is reported by the loop, not by NumPy.
+            with np.errstate(over="ignore", invalid="ignore"):
+                z = forward(rows, coefs, intercepts, activations)
+            yield rows, z
 
     def penalty(self) -> float:
         """``alpha / 2`` times the sum of the squared weights."""
