@@ -20,11 +20,10 @@ from sklearn_greedy._network import (
     unfold_input,
     unfold_output,
     unit_log_likelihood,
-    unit_means,
 )
 from sklearn_greedy._stack import GreedyStack, LayerTask
 from sklearn_greedy._training import Backpropagation, Optimizer, Rows
-from sklearn_greedy._units import Units, row_block
+from sklearn_greedy._units import Units, row_block, unit_means
 
 Array = npt.NDArray
 
@@ -274,7 +273,7 @@ class StackedAutoencoderTransformer(GreedyStack):
             Reconstruction, in the units of the data.
         """
         z = self._decode(self._validate_hidden(X))
-        return unit_means(z, self._units[0]["kinds"])
+        return unit_means(z, Units(**self._units[0]).blocks())
 
     def score_samples(self, X):
         """Minus the reconstruction loss of each row.
@@ -312,7 +311,7 @@ class StackedAutoencoderTransformer(GreedyStack):
             z = dense_layer(
                 codes, self.decoder_coefs_[layer], self.decoder_intercepts_[layer]
             )
-            codes = unit_means(z, self._units[layer]["kinds"])
+            codes = unit_means(z, Units(**self._units[layer]).blocks())
         return dense_layer(codes, self.decoder_coefs_[0], self.decoder_intercepts_[0])
 
     def _units_above(self, layer: int) -> str:

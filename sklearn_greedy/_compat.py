@@ -1,7 +1,9 @@
 """Every import from scikit-learn that is private or depends on its version."""
 
+import numpy as np
 from sklearn.base import _fit_context
 from sklearn.frozen import FrozenEstimator
+from sklearn.utils._indexing import _get_column_indices
 from sklearn.utils._param_validation import (
     HasMethods,
     Interval,
@@ -19,10 +21,36 @@ __all__ = [
     "Options",
     "StrOptions",
     "check_partial_fit_first_call",
+    "column_numbers",
     "fit_context",
     "validate_data",
     "validate_parameter_constraints",
 ]
+
+
+def column_numbers(X, columns, names, n_columns: int) -> np.ndarray:
+    """Numbers of the columns that a ColumnTransformer would take from X.
+
+    names : column names seen in ``fit`` or None, which serve where X has none.
+    """
+    if callable(columns):
+        columns = columns(X)
+    if not hasattr(X, "columns"):
+        # Without a frame names are looked up among those of the fit.
+        if names is not None and _holds_names(columns):
+            wanted = np.atleast_1d(np.asarray(columns, dtype=object))
+            unknown = [name for name in wanted if name not in set(names)]
+            if unknown:
+                raise ValueError(f"There is no column named {unknown[0]!r}.")
+            return np.array([list(names).index(name) for name in wanted])
+        X = np.empty((0, n_columns))
+    return np.asarray(_get_column_indices(X, columns), dtype=np.int64)
+
+
+def _holds_names(columns) -> bool:
+    first = columns if isinstance(columns, str) else next(iter(np.ravel(columns)), None)
+    return isinstance(first, str)
+
 
 check_partial_fit_first_call = _check_partial_fit_first_call
 fit_context = _fit_context

@@ -56,13 +56,17 @@ def _jit(fastmath=False):
 
 # Integer codes of activations, unit kinds, solvers and corruptions.
 LOGISTIC, TANH, RELU, IDENTITY = range(4)
-GAUSSIAN, BERNOULLI, SOFTMAX = range(3)
+GAUSSIAN, BERNOULLI, SOFTMAX, POISSON = range(4)
+BERNOULLI_HIDDEN, RELU_HIDDEN, GAUSSIAN_HIDDEN = range(3)
 SGD, NESTEROV, ADAM = range(3)
 NO_CORRUPTION, MASKING, GAUSSIAN_NOISE = range(3)
 
 # Columns of the integer tables that describe a network and a side of a model.
 N_IN, N_OUT, ACTIVATION, WEIGHT, BIAS, TRANSPOSED = range(6)
 START, STOP, KIND, SAMPLED = range(4)
+
+# Constants of an update of an RBM, in this order.
+RATE, RATE_DECAY, MOMENTUM, L2, L1, TARGET, SPARSITY = range(7)
 
 # A persistent chain is not paired with the rows, so their reconstruction costs one
 # more product; it is taken for one row of this many only.
@@ -130,6 +134,10 @@ _T8 = np.float32(2.83297682)
 _TAIL = np.float32(5.0)
 _CENTRE = np.float32(2.5)
 _THREE = np.float32(3.0)
+# Above this mean a count is drawn as a rounded normal number.
+_MANY = np.float32(30.0)
+# Mean activations are kept this far from 0 and 1 in the sparsity penalty.
+_MARGIN = np.float32(1e-6)
 
 
 # --- random numbers ------------------------------------------------------------
@@ -360,6 +368,52 @@ def sample_bernoulli(p, counter, key0, key1):
 
 
 @_jit()
+def sample_softmax(p, counter, key0, key1):
+    """p <- a one-hot sample with probabilities p, in place; p : (size,), one uniform
+    number for the group.
+    """
+    u = p.dtype.type(uniform_number(random_bits(np.uint32(counter), key0, key1)))
+    left = u
+    chosen = p.size - 1
+    for j in range(p.size):
+        left -= p[j]
+        if left < _ZERO:
+            chosen = j
+            break
+    for j in range(p.size):
+        p[j] = _ONE if j == chosen else _ZERO
+
+
+@_jit()
+def poisson_number(mean, bits):
+    """A poisson number by inversion of one uniform number; where the mean is above
+    30, a normal number of the same mean and variance, rounded and not below 0.
+    """
+    if not mean <= _MANY:  # NaN goes on as NaN
+        return max(np.floor(mean + np.sqrt(mean) * normal_number(bits) + _HALF), _ZERO)
+    u = uniform_number(bits)
+    term = exp32(-mean)
+    total = term
+    k = _ZERO
+    while u >= total and term > _ZERO:
+        k += _ONE
+        term *= mean / k
+        if k > mean and total + term == total:  # the rest is below rounding
+            break
+        total += term
+    return k
+
+
+@_jit()
+def sample_poisson(mean, counter, key0, key1):
+    """mean <- poisson numbers of these means, in place; mean : (size,)."""
+    first = np.uint32(counter)
+    for i in range(mean.size):
+        bits = random_bits(np.uint32(first + np.uint32(i)), key0, key1)
+        mean[i] = poisson_number(_F32(mean[i]), bits)
+
+
+@_jit()
 def add_normal(a, scale, counter, key0, key1):
     """a <- a + scale * N(0, 1), in place; a : (size,), counters from ``counter``."""
     first = np.uint32(counter)
@@ -458,37 +512,120 @@ def product_transposed(a, w, out):
 
 
 @_jit()
+def softmax(z):
+    """z <- exp(z) / sum exp(z), in place; z : (size,)."""
+    top = z[0]
+    for j in range(1, z.size):
+        top = max(top, z[j])
+    total = 0.0
+    for j in range(z.size):
+        x = z[j] - top
+        z[j] = exp32(x) if z.itemsize == 4 else math.exp(x)
+        total += z[j]
+    scale = z.dtype.type(1.0 / total)
+    for j in range(z.size):
+        z[j] *= scale
+
+
+@_jit(fastmath=_FUSE)
+def exponential(z):
+    """z <- exp(z), in place; z : (size,)."""
+    for i in range(z.size):
+        z[i] = exp32(z[i]) if z.itemsize == 4 else math.exp(z[i])
+
+
+@_jit(fastmath=_FUSE)
+def softplus(z):
+    """z <- log(1 + exp(z)), in place; z : (size,). NaN passes through."""
+    if z.itemsize == 4:
+        for i in range(z.size):
+            x = z[i]
+            z[i] = max(x, _ZERO) + log32(_ONE + exp32(-abs(x)))
+    else:
+        for i in range(z.size):
+            x = z[i]
+            z[i] = max(x, 0.0) + math.log1p(math.exp(-abs(x)))
+
+
+@_jit()
+def sample_rectified(x, key0, key1):
+    """x <- max(0, x + N(0, logistic(x))), in place; x : (size,), the second argument
+    being a variance (Nair and Hinton 2010, section 2).
+    """
+    for i in range(x.size):
+        z = normal_number(random_bits(np.uint32(i), key0, key1))
+        e = exp32(-x[i]) if x.itemsize == 4 else math.exp(-x[i])
+        variance = _ONE / (_ONE + e)
+        x[i] = max(x[i] + np.sqrt(variance) * z, _ZERO)
+
+
+@_jit()
+def hidden_units(x, states, hidden, drawn, key0, key1):
+    """x <- E[h | v] from the pre-activations x; where ``drawn``, states <- a sample.
+
+    Means: logistic(x) of bernoulli units, log(1 + exp(x)) of rectified and x of
+    gaussian ones. x, states : (size,).
+    """
+    if hidden == BERNOULLI_HIDDEN:
+        logistic(x)
+        if drawn:
+            copy(x, states)
+            sample_bernoulli(states, _FIRST, key0, key1)
+        return
+    if drawn:
+        copy(x, states)
+        if hidden == RELU_HIDDEN:
+            sample_rectified(states, key0, key1)
+        else:
+            add_normal(states, x.dtype.type(1.0), _FIRST, key0, key1)
+    if hidden == RELU_HIDDEN:
+        softplus(x)
+
+
+@_jit()
 def visible_means(z, blocks):
     """z <- E[v | h] from the visible pre-activations, block by block; z : (rows, n)."""
     n = z.shape[1]
     flat = z.reshape(z.size)
-    whole = blocks.shape[0] == 1  # one block covers all rows
+    # One block covers all rows, unless a row is a group of its own.
+    whole = blocks.shape[0] == 1 and blocks[0, KIND] != SOFTMAX
     runs = 1 if whole else z.shape[0]
     for r in range(runs):
         for b in range(blocks.shape[0]):
+            start = r * n + blocks[b, START]
+            stop = z.size if whole else r * n + blocks[b, STOP]
             if blocks[b, KIND] == BERNOULLI:
-                start = r * n + blocks[b, START]
-                stop = z.size if whole else r * n + blocks[b, STOP]
                 logistic(flat[start:stop])
+            elif blocks[b, KIND] == SOFTMAX:
+                softmax(flat[start:stop])
+            elif blocks[b, KIND] == POISSON:
+                exponential(flat[start:stop])
 
 
 @_jit()
 def sample_visible(v, blocks, key0, key1):
     """v <- a sample of p(v | h) with mean v, in the blocks marked as sampled.
 
-    Bernoulli units are drawn, gaussian ones (unit variance) get normal noise.
+    Bernoulli units, softmax groups and counts are drawn, gaussian units (unit
+    variance) get normal noise.
     """
     n = v.shape[1]
     flat = v.reshape(v.size)
-    whole = blocks.shape[0] == 1
+    whole = blocks.shape[0] == 1 and blocks[0, KIND] != SOFTMAX
     runs = 1 if whole else v.shape[0]
     for r in range(runs):
         for b in range(blocks.shape[0]):
             start = r * n + blocks[b, START]
             stop = v.size if whole else r * n + blocks[b, STOP]
-            if blocks[b, SAMPLED] == 1 and blocks[b, KIND] == BERNOULLI:
+            if blocks[b, SAMPLED] == 0:
+                continue
+            if blocks[b, KIND] == BERNOULLI:
                 sample_bernoulli(flat[start:stop], start, key0, key1)
-            elif blocks[b, SAMPLED] == 1:
+            elif blocks[b, KIND] == SOFTMAX:
+                sample_softmax(flat[start:stop], start, key0, key1)
+            elif blocks[b, KIND] == POISSON:
+                sample_poisson(flat[start:stop], start, key0, key1)
+            else:
                 one = v.dtype.type(1.0)
                 add_normal(flat[start:stop], one, start, key0, key1)
 
@@ -501,42 +638,111 @@ def reconstruction_error(rows, v, n):
 
 
 @_jit()
+def scale_rows(a, betas, shift):
+    """a <- beta a + (1 - beta) shift, where equal runs of rows belong to betas;
+    a : (n, k), shift : (k,).
+    """
+    share = a.shape[0] // betas.size
+    for t in range(1, betas.size):  # the first beta is 1
+        beta = a.dtype.type(betas[t])
+        for r in range(t * share, (t + 1) * share):
+            for j in range(a.shape[1]):
+                a[r, j] = beta * a[r, j] + (_ONE - beta) * shift[j]
+
+
+@_jit()
+def interaction(field, state, lam):
+    """sum field * (state - lam); all (n_hidden,)."""
+    total = 0.0
+    for j in range(state.size):
+        total += field[j] * (state[j] - lam[j])
+    return total
+
+
+@_jit()
+def swap_chains(states, fields, lam, betas, first, key0, key1):
+    """Exchange the states of chains at neighbouring temperatures (user guide, eq. 8).
+
+    With the interaction I = (v - mu) w (h - lam)' of a chain, chains a and b at beta_a
+    and beta_b change places with probability min(1, exp((beta_a - beta_b) (I_b -
+    I_a))). Pairs begin at the temperatures first, first + 2, ... states, fields = (v -
+    mu) w : (betas.size * n, n_hidden), of which the states are exchanged.
+    """
+    n = states.shape[0] // betas.size
+    for t in range(first, betas.size - 1, 2):
+        gap = betas[t] - betas[t + 1]
+        for i in range(n):
+            a, b = t * n + i, (t + 1) * n + i
+            gain = interaction(fields[b], states[b], lam)
+            gain -= interaction(fields[a], states[a], lam)
+            u = uniform_number(random_bits(np.uint32(a), key0, key1))
+            if u < math.exp(min(gap * gain, 0.0)):
+                for j in range(states.shape[1]):
+                    kept = states[a, j]
+                    states[a, j] = states[b, j]
+                    states[b, j] = kept
+
+
+@_jit()
 def cd_statistics(
-    rows, w, hidden_bias, visible_bias, chain, blocks, gibbs, seed, step, v, h, s
+    rows,
+    w,
+    hidden_bias,
+    visible_bias,
+    chain,
+    betas,
+    lam,
+    shifts,
+    blocks,
+    hidden,
+    gibbs,
+    seed,
+    step,
+    v,
+    h,
+    s,
+    fields,
 ):
-    """Positive and negative phase of one mini-batch (user guide, eqs. 5-6).
+    """Positive and negative phase of one mini-batch (user guide, eqs. 6-7).
 
     Upper part of v, h: the m rows and E[h | v]; lower part: the end of the Gibbs
     chains and E[h | v] there. Samples only drive the chains.
 
     rows : (m, n_visible); w : (n_visible, n_hidden); v : (m + n_chains, n_visible);
     h : (m + n_chains, n_hidden); s : (n_chains, n_hidden) workspace; chain :
-    (n_chains, n_hidden) hidden states of persistent chains, or (0, n_hidden).
+    (n_chains, n_hidden) hidden states of persistent chains, or (0, n_hidden); betas :
+    inverse temperatures, of which the first is 1 and each has an equal run of the
+    persistent chains. Where there are several, lam : offsets of the hidden units,
+    shifts : mu w and w lam', (n_hidden + n_visible,), and fields : workspace like s.
     Returns the squared error of the reconstructions of the first rows, and how many
     rows those are.
     """
     m = rows.shape[0]
     persistent = chain.shape[0] > 0
+    tempered = betas.size > 1
+    hidden_shift, visible_shift = shifts[: h.shape[1]], shifts[h.shape[1] :]
+    n_paired = m
     copy(rows.reshape(rows.size), v.reshape(v.size))
     h0, v1, h1 = h[:m], v[m:], h[m:]
+    states = s.reshape(s.size)
     product(v[:m], w, h0)
     add_bias(h0, hidden_bias)
-    logistic(h0.reshape(h0.size))
-    n_paired = m
+    key0, key1 = stream_keys(seed, step, _FIRST)
+    hidden_units(h0.reshape(h0.size), states, hidden, not persistent, key0, key1)
     if persistent:
+        # No more rows than there are chains to hold their reconstructions.
         n_paired = (m + PERSISTENT_LOSS_SHARE - 1) // PERSISTENT_LOSS_SHARE
+        n_paired = min(n_paired, chain.shape[0])
         np.dot(h0[:n_paired], w.T, v1[:n_paired])
         add_bias(v1[:n_paired], visible_bias)
         visible_means(v1[:n_paired], blocks)
         loss = reconstruction_error(rows, v1, n_paired)
-        copy(chain.reshape(chain.size), s.reshape(s.size))
+        copy(chain.reshape(chain.size), states)
     else:
         loss = rows.dtype.type(0.0)
-        key0, key1 = stream_keys(seed, step, _FIRST)
-        copy(h0.reshape(h0.size), s.reshape(s.size))
-        sample_bernoulli(s.reshape(s.size), _FIRST, key0, key1)
     for k in range(gibbs):
         product_transposed(s, w, v1)
+        scale_rows(v1, betas, visible_shift)
         add_bias(v1, visible_bias)
         visible_means(v1, blocks)
         if k == 0 and not persistent:
@@ -544,14 +750,19 @@ def cd_statistics(
         key0, key1 = stream_keys(seed, step, 2 * k + 1)
         sample_visible(v1, blocks, key0, key1)
         product(v1, w, h1)
+        if tempered:
+            copy(h1.reshape(h1.size), fields.reshape(fields.size))
+            subtract_row(fields, hidden_shift)
+            scale_rows(h1, betas, hidden_shift)
         add_bias(h1, hidden_bias)
-        logistic(h1.reshape(h1.size))
-        if persistent or k < gibbs - 1:
-            key0, key1 = stream_keys(seed, step, 2 * k + 2)
-            copy(h1.reshape(h1.size), s.reshape(s.size))
-            sample_bernoulli(s.reshape(s.size), _FIRST, key0, key1)
+        key0, key1 = stream_keys(seed, step, 2 * k + 2)
+        drawn = persistent or k < gibbs - 1
+        hidden_units(h1.reshape(h1.size), states, hidden, drawn, key0, key1)
+    if tempered:
+        key0, key1 = stream_keys(seed, step, 2 * gibbs + 1)
+        swap_chains(s, fields, lam, betas, step % 2, key0, key1)
     if persistent:
-        copy(s.reshape(s.size), chain.reshape(chain.size))
+        copy(states, chain.reshape(chain.size))
     return loss, n_paired
 
 
@@ -598,7 +809,7 @@ def cd_gradient(v, h, m, centered, mu, lam, grad):
     """Ascent direction of the log-likelihood from the statistics of both phases.
 
     With D the mean of the first m rows minus the mean of the others, and offsets mu,
-    lam where it is centered (without: the same with zeros; user guide, eq. 9):
+    lam where it is centered (without: the same with zeros; user guide, eq. 12):
 
         grad_w = D[(v - mu)' (h - lam)]
         grad_c = D[h] - grad_w' mu
@@ -628,15 +839,38 @@ def cd_gradient(v, h, m, centered, mu, lam, grad):
 
 
 @_jit()
-def momentum_ascent(theta, velocity, grad, n_weights, learning_rate, momentum, alpha):
-    """velocity <- momentum * velocity + learning_rate * (grad - alpha * theta), then
-    theta <- theta + velocity. Only the first n_weights entries decay; all (size,).
+def add_sparsity(h, target, weight):
+    """Add to h what makes the update climb the sparsity penalty too (user guide, eq.
+    14): with q_j the mean of column j,
+
+        h_rj <- h_rj + weight (target - q_j) / (q_j (1 - q_j)) h_rj (1 - h_rj).
+
+    h : (m, n_hidden) probabilities of the positive phase.
     """
-    lr = theta.dtype.type(learning_rate)
-    beta = theta.dtype.type(momentum)
-    decay = theta.dtype.type(alpha)
+    p, lam = h.dtype.type(target), h.dtype.type(weight)
+    for j in range(h.shape[1]):
+        q = h.dtype.type(0.0)
+        for r in range(h.shape[0]):
+            q += h[r, j]
+        q = min(max(q / h.dtype.type(h.shape[0]), _MARGIN), _ONE - _MARGIN)
+        factor = lam * (p - q) / (q * (_ONE - q))
+        for r in range(h.shape[0]):
+            h[r, j] += factor * h[r, j] * (_ONE - h[r, j])
+
+
+@_jit()
+def momentum_ascent(theta, velocity, grad, n_weights, rate, hyper):
+    """velocity <- momentum * velocity + rate * (grad - l2 * theta - l1 * sign(theta)),
+    then theta <- theta + velocity. Only the first n_weights entries decay; all
+    (size,). hyper : constants of an update.
+    """
+    lr = theta.dtype.type(rate)
+    beta = theta.dtype.type(hyper[MOMENTUM])
+    decay = theta.dtype.type(hyper[L2])
+    lasso = theta.dtype.type(hyper[L1])
     for i in range(n_weights):
-        velocity[i] = beta * velocity[i] + lr * (grad[i] - decay * theta[i])
+        pull = decay * theta[i] + lasso * np.sign(theta[i])
+        velocity[i] = beta * velocity[i] + lr * (grad[i] - pull)
         theta[i] += velocity[i]
     for i in range(n_weights, theta.size):
         velocity[i] = beta * velocity[i] + lr * grad[i]
@@ -652,11 +886,12 @@ def cd_slice(
     mu,
     lam,
     chain,
+    betas,
     blocks,
+    hidden,
     gibbs,
-    learning_rate,
-    momentum,
-    alpha,
+    hyper,
+    centered,
     sliding,
     seed,
     step,
@@ -666,9 +901,12 @@ def cd_slice(
     """Train an RBM on consecutive mini-batches of rows (the last may be short).
 
     theta = (w, hidden bias, visible bias), flat; velocity, grad like theta; mu, lam:
-    offsets of visible and hidden units, sliding with rate ``sliding`` (0: the gradient
-    is not centered); work: at least 2 (batch_size + n_chains) (n_visible + n_hidden)
-    floats.
+    offsets of visible and hidden units, which slide with rate ``sliding`` and serve
+    where the gradient is ``centered`` or chains are tempered; hidden: kind of the
+    hidden units; hyper: (learning rate, its decay per update, momentum, L2, L1,
+    sparsity target, sparsity weight); work: at least
+    (batch_size + n_chains) (n_visible + n_hidden) + 2 n_chains n_hidden floats, with
+    batch_size chains where none persist. Only chains at temperature 1 count.
     Returns (sum of squared reconstruction errors, number of elements in that sum).
     """
     n_visible, n_hidden = mu.size, lam.size
@@ -677,7 +915,8 @@ def cd_slice(
     hidden_bias = theta[size : size + n_hidden]
     visible_bias = theta[size + n_hidden :]
     total, count = 0.0, 0
-    centered = sliding > 0.0
+    # The gradient is written after the statistics are taken.
+    shifts = grad[: n_hidden + n_visible]
     for start in range(0, rows.shape[0], batch_size):
         batch = rows[start : start + batch_size]
         m = batch.shape[0]
@@ -688,27 +927,43 @@ def cd_slice(
         h = work[at : at + n * n_hidden].reshape(n, n_hidden)
         at += n * n_hidden
         s = work[at : at + n_chains * n_hidden].reshape(n_chains, n_hidden)
+        at += n_chains * n_hidden
+        fields = work[at : at + n_chains * n_hidden].reshape(n_chains, n_hidden)
+        if betas.size > 1:
+            above = shifts[:n_hidden].reshape(1, n_hidden)
+            product(mu.reshape(1, n_visible), w, above)
+            below = shifts[n_hidden:].reshape(1, n_visible)
+            product_transposed(lam.reshape(1, n_hidden), w, below)
         loss, n_paired = cd_statistics(
             batch,
             w,
             hidden_bias,
             visible_bias,
             chain,
+            betas,
+            lam,
+            shifts,
             blocks,
+            hidden,
             gibbs,
             seed,
             step,
             v,
             h,
             s,
+            fields,
         )
         total += loss
         count += n_paired * n_visible
-        if centered:
+        if sliding > 0.0:
             slide(mu, v[:m], sliding)
             slide(lam, h[:m], sliding)
-        cd_gradient(v, h, m, centered, mu, lam, grad)
-        momentum_ascent(theta, velocity, grad, size, learning_rate, momentum, alpha)
+        if hyper[SPARSITY] > 0.0:
+            add_sparsity(h[:m], hyper[TARGET], hyper[SPARSITY])
+        counted = m + n_chains // betas.size
+        cd_gradient(v[:counted], h[:counted], m, centered, mu, lam, grad)
+        rate = hyper[RATE] / (1.0 + hyper[RATE_DECAY] * step)
+        momentum_ascent(theta, velocity, grad, size, rate, hyper)
         step += 1
     return total, count
 
@@ -848,7 +1103,7 @@ def weight_gradient(a, delta, transposed, shared, grad, scratch):
 
 @_jit()
 def backward(rows, theta, grad, layers, work, deltas, scratch):
-    """Gradient of the mean loss by backpropagation (user guide, eqs. 20-21).
+    """Gradient of the mean loss by backpropagation (user guide, eqs. 26-27).
 
     work : activations as ``forward`` leaves them, the last layer's part replaced by
     (mean - target) / m; deltas : workspace like work; scratch : the largest weight
@@ -1026,3 +1281,64 @@ def backprop_slice(
         update_parameters(theta, state, grad, layers, solver, hyper, step, alpha)
         step += 1
     return total
+
+
+# --- annealed importance sampling -----------------------------------------------
+
+
+@_jit(fastmath=_REORDER)
+def softplus_difference(x, t, u):
+    """sum log(1 + exp(u x)) - log(1 + exp(t x)); x : (n_hidden,)."""
+    total = x.dtype.type(0.0)
+    if x.itemsize == 4:
+        low, high = _F32(t), _F32(u)
+        for j in range(x.size):
+            y, z = low * x[j], high * x[j]
+            total += max(z, _ZERO) - max(y, _ZERO)
+            total += log32(_ONE + exp32(-abs(z))) - log32(_ONE + exp32(-abs(y)))
+    else:
+        for j in range(x.size):
+            y, z = t * x[j], u * x[j]
+            total += max(z, 0.0) - max(y, 0.0)
+            total += math.log1p(math.exp(-abs(z))) - math.log1p(math.exp(-abs(y)))
+    return total
+
+
+@_jit()
+def ais_slice(v, w, c, a, b, blocks, temperatures, seed, step, x, s, log_weights):
+    """Carry annealing runs through some temperatures (user guide, eq. 18).
+
+    From each t to the next u a run is weighed,
+
+        log weight += (u - t) v (b - a)'
+                      + sum_j log(1 + exp(u x_j)) - log(1 + exp(t x_j)),
+
+    with x = c + v w, and then takes a Gibbs step at u. v : (n_runs, n_visible) states,
+    changed in place; a, b : visible biases of the base and of the target; blocks : all
+    sampled; step : number of the first temperature; x, s : (n_runs, n_hidden)
+    workspace; log_weights : (n_runs,) float64, added to.
+    """
+    flat_s = s.reshape(s.size)
+    for k in range(temperatures.size - 1):
+        t, u = temperatures[k], temperatures[k + 1]
+        product(v, w, x)
+        add_bias(x, c)
+        for r in range(v.shape[0]):
+            linear = 0.0
+            for i in range(v.shape[1]):
+                linear += v[r, i] * (b[i] - a[i])
+            log_weights[r] += (u - t) * linear + softplus_difference(x[r], t, u)
+        hot, cold = v.dtype.type(u), v.dtype.type(1.0 - u)
+        for r in range(v.shape[0]):
+            for j in range(x.shape[1]):
+                s[r, j] = hot * x[r, j]
+        logistic(flat_s)
+        key0, key1 = stream_keys(seed, step + k, _FIRST)
+        sample_bernoulli(flat_s, _FIRST, key0, key1)
+        product_transposed(s, w, v)
+        for r in range(v.shape[0]):
+            for i in range(v.shape[1]):
+                v[r, i] = hot * (v[r, i] + b[i]) + cold * a[i]
+        visible_means(v, blocks)
+        key0, key1 = stream_keys(seed, step + k, np.int64(1))
+        sample_visible(v, blocks, key0, key1)

@@ -1,91 +1,397 @@
-"""Likelihood measures of RBMs: free energy and pseudo-log-likelihood.
+"""Likelihood measures: log Z, the bound for stacks, pseudo-log-likelihood.
 
-An RBM with parameters (w, hidden bias c, visible bias b) in the scaled space, where
-gaussian units have unit variance, has the free energy
-
-    F(v) = sum_bernoulli -b_i v_i + sum_gaussian (v_i - b_i)**2 / 2
-           - sum_j log(1 + exp(c_j + (v w)_j)).
+All take an RBM in the scaled space (see ``_energy``). Numbers are float64 but for the
+states of annealing runs, which are sampled in float32 by a compiled kernel.
 """
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import expit, gammaln, logsumexp
+from scipy.stats import t as student
 from sklearn.utils import gen_batches
 
-from sklearn_greedy._units import BERNOULLI
+from sklearn_greedy._energy import RBM, hidden_log_sums
+from sklearn_greedy._training import kernels
+from sklearn_greedy._units import (
+    BERNOULLI,
+    GAUSSIAN,
+    POISSON,
+    SAMPLED,
+    SOFTMAX,
+    draw_units,
+    log_normaliser,
+    unit_means,
+)
 
 Array = npt.NDArray
 
+# The smaller side of an RBM is enumerated up to 2**24 states.
+MOST_UNITS = 24
 _BLOCK_FLOATS = 1 << 20
 # Step and margin, in standard deviations, of the quadrature for gaussian units.
 _STEP = 0.75
 _REACH = 9.0
 # Weights that would need more nodes are those of a fit that diverged.
 _MOST_NODES = 100_000
+# Confidence of the interval of annealed importance sampling.
+_CONFIDENCE = 0.997
+# Multiplications of one call of the annealing kernel, about 100 ms.
+_CALL_PRODUCTS = 1 << 31
+# Weights up to which exp(weight) is safe beside 1 in float64.
+_SAFE_WEIGHT = 30.0
 
 
-def free_energy(v: Array, w: Array, c: Array, b: Array, kinds: Array) -> Array:
-    """Free energy of each row; v : (n, n_visible) in the scaled space."""
-    bernoulli = kinds == BERNOULLI
-    hidden = np.logaddexp(0, v @ w + c).sum(axis=1)
-    linear = v[:, bernoulli] @ b[bernoulli]
-    square = 0.5 * ((v[:, ~bernoulli] - b[~bernoulli]) ** 2).sum(axis=1)
-    return square - linear - hidden
+# --- the partition function ------------------------------------------------------
 
 
-def pseudo_log_likelihood(
-    v: Array, w: Array, c: Array, b: Array, kinds: Array, columns: Array | None = None
-) -> Array:
-    """``sum_i log p(v_i | all other units)`` of each row, exactly for every column.
+def exact_log_z(rbm: RBM) -> float:
+    """Log Z by the sum over all states of the smaller discrete side (user guide, eq.
+    17).
 
-    Bernoulli units: from the free energies with the unit at 0 and at 1, weighted by
-    the value (which may lie between). Gaussian units: with the normaliser over v_i
-    by quadrature. ``columns``: sum over these columns only, scaled up to
-    all of them. Rows and columns are taken in blocks (user guide, eqs. 11-12).
+    Raises ValueError where no side is discrete and small enough.
     """
-    columns = np.arange(v.shape[1]) if columns is None else columns
-    out = np.empty(v.shape[0], dtype=v.dtype)
-    for rows in gen_batches(v.shape[0], max(1, _BLOCK_FLOATS // w.shape[1] // 8)):
-        part = v[rows]
-        x = part @ w + c
-        out[rows] = sum(
-            _log_bernoulli(part[:, i], x, w[i], b[i])
-            if kinds[i] == BERNOULLI
-            else _log_gaussian(part[:, i], x, w[i], b[i])
-            for i in columns
+    sides = [
+        (_hidden_axes(rbm), rbm.hidden_log_weight),
+        (_visible_axes(rbm), lambda v: -rbm.free_energy(v)),
+    ]
+    sizes = [_log2_states(axes) for axes, _ in sides]
+    smaller = int(np.argmin(sizes))
+    if sizes[smaller] > MOST_UNITS:
+        raise ValueError(
+            f"The exact log Z needs at most {MOST_UNITS} bernoulli hidden units, or "
+            f"bernoulli and softmax columns with at most 2**{MOST_UNITS} states. Got "
+            f"{rbm.w.shape[1]} {rbm.hidden} hidden units and {rbm.w.shape[0]} columns. "
+            "Use method='ais' (bernoulli hidden units)."
         )
-    return out * (v.shape[1] / len(columns))
+    axes, log_weight = sides[smaller]
+    assert axes is not None  # an infinite side is never the smaller one
+    total = -np.inf
+    for states in _all_states(axes, rbm.w.shape[1 - smaller]):
+        total = np.logaddexp(total, logsumexp(log_weight(states)))
+    return float(total)
 
 
-def _softplus_sum(x: Array) -> Array:
-    """``sum_j log(1 + exp(x_j))`` over the last axis."""
-    return np.logaddexp(0, x).sum(axis=-1)
+def _hidden_axes(rbm: RBM) -> list[Array] | None:
+    """States of each hidden unit, or None where there are infinitely many."""
+    if rbm.hidden != "bernoulli":
+        return None
+    return [np.array([[0.0], [1.0]])] * rbm.w.shape[1]
 
 
-def _log_bernoulli(value: Array, x: Array, weights: Array, bias: float) -> Array:
-    """Log p(v_i = value | rest); x : (n, n_hidden) pre-activations at ``value``."""
+def _visible_axes(rbm: RBM) -> list[Array] | None:
+    """States of each visible unit or group, or None."""
+    axes: list[Array] = []
+    for start, stop, kind, _ in rbm.blocks:
+        if kind == BERNOULLI:
+            axes += [np.array([[0.0], [1.0]])] * (stop - start)
+        elif kind == SOFTMAX:
+            axes.append(np.eye(stop - start))
+        else:
+            return None
+    return axes
+
+
+def _log2_states(axes: list[Array] | None) -> float:
+    return np.inf if axes is None else float(np.log2([len(a) for a in axes]).sum())
+
+
+def _all_states(axes: list[Array], n_other: int):
+    """Yield all joint states in blocks that need a few MB, with ``n_other`` floats of
+    the other side per state.
+    """
+    sizes = np.array([len(axis) for axis in axes])
+    n_states = int(np.prod(sizes, dtype=object))
+    width = sum(axis.shape[1] for axis in axes)
+    for part in gen_batches(n_states, max(1, 2 * _BLOCK_FLOATS // (width + n_other))):
+        digits = np.unravel_index(np.arange(part.start, part.stop), sizes)
+        yield np.hstack([axis[d] for axis, d in zip(axes, digits, strict=True)])
+
+
+def ais_log_z(
+    rbm: RBM,
+    base_bias: Array,
+    *,
+    n_runs: int,
+    n_temperatures: int,
+    seed: Array,
+    target_samples: Array | None = None,
+) -> dict:
+    """Log Z by annealed importance sampling (Salakhutdinov and Murray 2008, sec. 4.1).
+
+    base_bias : visible biases of the base RBM, which has no weights; target_samples :
+    (n_runs, n_visible) states of long chains of ``rbm``, from which reverse runs begin.
+    """
+    if rbm.hidden != "bernoulli":
+        raise ValueError(
+            "Annealed importance sampling needs bernoulli hidden units. Got "
+            f"hidden={rbm.hidden!r}."
+        )
+    temperatures = _temperatures(n_temperatures)
+    rng = np.random.default_rng(seed)
+    means = unit_means(np.tile(base_bias, (n_runs, 1)), rbm.blocks)
+    start = draw_units(means, rbm.blocks, rng)
+    base = float(log_normaliser(base_bias[None, :], rbm.blocks)[0])
+    base += rbm.w.shape[1] * np.log(2) - _gaussian_constant(rbm)
+    forward = _anneal(rbm, base_bias, start, temperatures, seed)
+    log_z, low, high = _log_mean(forward)
+    result = {
+        "log_z": base + log_z,
+        "low": base + low,
+        "high": base + high,
+        "method": "ais",
+        "n_runs": n_runs,
+        "n_temperatures": n_temperatures,
+        "effective_runs": _effective_number(forward),
+    }
+    if target_samples is not None:
+        back = _anneal(rbm, base_bias, target_samples, temperatures[::-1], seed ^ 1)
+        result["log_z_reverse"] = base - _log_mean(back)[0]
+    return result
+
+
+def _effective_number(log_weights: Array) -> float:
+    """(sum w)**2 / sum w**2: about how many runs carry the estimate."""
+    return float(np.exp(2 * logsumexp(log_weights) - logsumexp(2 * log_weights)))
+
+
+def _gaussian_constant(rbm: RBM) -> float:
+    """What the energy holds of gaussian biases and the annealing leaves out."""
+    return 0.5 * float((rbm.b[rbm.columns(GAUSSIAN)] ** 2).sum())
+
+
+def _temperatures(n: int) -> Array:
+    """0 to 1, most of them near 1 (Salakhutdinov and Murray 2008, sec. 5: one in 29 up
+    to 0.5, eight in 29 up to 0.9).
+    """
+    shares, ends = np.array([0, 1, 9, 29]) / 29, np.array([0, 0.5, 0.9, 1.0])
+    return np.interp(np.linspace(0, 1, n + 1), shares, ends)
+
+
+def _anneal(
+    rbm: RBM, base_bias: Array, start: Array, temperatures: Array, seed
+) -> Array:
+    """Log weights of annealing runs from ``start``, (n_runs,).
+
+    Upwards a run is weighed and then moved at the new temperature; downwards, where it
+    begins at a sample of the first temperature, likewise, which is the reverse order of
+    the reverse moves, since Gibbs steps are reversible.
+    """
+    m, (n_visible, n_hidden) = len(start), rbm.w.shape
+    arrays = start, rbm.w, rbm.c, base_bias, rbm.b
+    parts = [np.array(a, np.float32, order="C") for a in arrays]
+    sampled = rbm.blocks.copy()
+    sampled[:, SAMPLED] = 1
+    x, s = np.empty((2, m, n_hidden), np.float32)
+    log_weights = np.zeros(m)
+    per_call = max(1, _CALL_PRODUCTS // (2 * m * n_visible * n_hidden))
+    for step in range(0, len(temperatures) - 1, per_call):
+        part = np.ascontiguousarray(temperatures[step : step + per_call + 1])
+        kernels().ais_slice(*parts, sampled, part, seed, step, x, s, log_weights)
+    return log_weights
+
+
+def _log_mean(log_weights: Array) -> tuple[float, float, float]:
+    """Log of the mean weight and an interval around it.
+
+    For few heavy weights the normal interval of the mean is far too short. The mean of
+    a log-normal weight has the logarithm ``mean + variance / 2`` of the log weights,
+    and Cox's method gives an interval for that; it is joined with the plain estimate.
+    """
+    n = len(log_weights)
+    log_mean = float(logsumexp(log_weights) - np.log(n))
+    if n < 2:
+        return log_mean, -np.inf, np.inf
+    variance = float(log_weights.var(ddof=1))
+    centre = float(log_weights.mean()) + variance / 2
+    error = np.sqrt(variance / n + variance**2 / (2 * (n - 1)))
+    # Never closer than what float32 states round away.
+    reach = float(student.ppf((1 + _CONFIDENCE) / 2, n - 1)) * error
+    reach += 1e-5 * max(1.0, float(np.abs(log_weights).max()))
+    return log_mean, min(centre - reach, log_mean), max(centre + reach, log_mean)
+
+
+# --- stacks ------------------------------------------------------------------------
+
+
+def dbn_bound(rbms: list[RBM], v: Array, log_z_top: float, *, n_samples, rng) -> Array:
+    """Variational lower bound of log p(v) of a stack of two or more RBMs (user guide,
+    eq. 19), by ``n_samples`` draws of the lower hidden layers per row.
+
+    Raises ValueError where a hidden layer below the top is not bernoulli.
+    """
+    for rbm in rbms[:-1]:
+        if rbm.hidden != "bernoulli":
+            raise ValueError(
+                "The bound needs bernoulli hidden units below the top layer. Got "
+                f"hidden={rbm.hidden!r}."
+            )
+    total = np.zeros(len(v))
+    for _ in range(n_samples):
+        below = v
+        for rbm in rbms[:-1]:
+            q = rbm.hidden_means(below)
+            h = (rng.random(q.shape) < q).astype(q.dtype)
+            total += _log_conditional(rbm, below, h) + _entropy(q)
+            below = h
+        total -= rbms[-1].free_energy(below)
+    return total / n_samples - log_z_top
+
+
+def _log_conditional(rbm: RBM, v: Array, h: Array) -> Array:
+    """Log p(v | h) of each pair of rows."""
+    z = h @ rbm.w.T + rbm.b
+    gaussian, counts = rbm.columns(GAUSSIAN), rbm.columns(POISSON)
+    base = 0.5 * (v[:, gaussian] ** 2).sum(axis=1)
+    base += gammaln(v[:, counts] + 1).sum(axis=1)
+    return (v * z).sum(axis=1) - log_normaliser(z, rbm.blocks) - base
+
+
+def _entropy(q: Array) -> Array:
+    """Entropy of independent bernoulli units with these means."""
+    p = np.clip(q, 1e-300, 1.0)
+    r = np.clip(1 - q, 1e-300, 1.0)
+    return -(q * np.log(p) + (1 - q) * np.log(r)).sum(axis=1)
+
+
+# --- pseudo-log-likelihood -----------------------------------------------------------
+
+
+def pseudo_log_likelihood(rbm: RBM, v: Array, columns: Array | None = None) -> Array:
+    """``sum log p(unit | all other units)`` of each row, exactly for every unit.
+
+    A softmax group is one unit. Bernoulli units and groups: from the free energies with
+    the unit in each of its states, weighted by the value (which may lie between);
+    gaussian units and counts: with a normaliser over all values. ``columns``: sum over
+    units that begin in these columns only, scaled up to all of them. Rows are taken in
+    blocks (user guide, eqs. 15-16).
+    """
+    units = list(_units_of(rbm))
+    chosen = units
+    if columns is not None:
+        wanted = set(np.asarray(columns).tolist())
+        chosen = [unit for unit in units if unit[0] in wanted]
+        if not chosen:  # inside one wide group only
+            chosen = units
+    out = np.empty(len(v), dtype=v.dtype)
+    for rows in gen_batches(len(v), max(1, _BLOCK_FLOATS // rbm.w.shape[1] // 8)):
+        x = v[rows] @ rbm.w + rbm.c
+        on = expit(x) if rbm.hidden == "bernoulli" else None
+        out[rows] = sum(_log_unit(rbm, v[rows], x, on, *unit) for unit in chosen)
+    return out * (len(units) / len(chosen))
+
+
+def _units_of(rbm: RBM):
+    """(start, stop, kind) of each unit; a softmax group is one unit."""
+    for start, stop, kind, _ in rbm.blocks:
+        if kind == SOFTMAX:
+            yield int(start), int(stop), SOFTMAX
+        else:
+            for column in range(start, stop):
+                yield column, column + 1, int(kind)
+
+
+def _log_unit(rbm: RBM, v, x, on, start: int, stop: int, kind: int) -> Array:
+    """Log p(unit | rest); x : (n, n_hidden) pre-activations, on : their logistic."""
+    if kind == SOFTMAX:
+        return _log_group(rbm, v[:, start:stop], x, start, stop)
+    value, weights, bias = v[:, start], rbm.w[start], rbm.b[start]
+    if kind == BERNOULLI:
+        logit = bias + _log_odds(rbm, value, x, on, weights)
+        return value * logit - np.logaddexp(0, logit)
     off = x - value[:, None] * weights
-    logit = bias + _softplus_sum(off + weights) - _softplus_sum(off)
-    return value * logit - np.logaddexp(0, logit)
+    if kind == POISSON:
+        return _log_count(rbm, value, off, weights, bias)
+    return _log_gaussian(rbm, value, off, weights, bias)
 
 
-def _log_gaussian(value: Array, x: Array, weights: Array, bias: float) -> Array:
+def _log_odds(rbm: RBM, value, x, on, weights) -> Array:
+    """Hidden part of the log-odds of a bernoulli unit, ``sum_j s(off + w) - s(off)``.
+
+    For 0/1 values ``s(x -+ w) - s(x) = log(1 + logistic(x) (exp(-+w) - 1))``, one
+    logarithm in place of two softplus.
+    """
+    binary = on is not None and np.all((value == 0) | (value == 1))
+    if binary and np.abs(weights).max(initial=0) < _SAFE_WEIGHT:
+        sign = np.where(value == 1, -1.0, 1.0)[:, None]
+        moved = np.where(value[:, None] == 1, np.expm1(-weights), np.expm1(weights))
+        return (sign * np.log1p(on * moved)).sum(axis=1)
+    off = x - value[:, None] * weights
+    return hidden_log_sums(off + weights, rbm.hidden) - hidden_log_sums(off, rbm.hidden)
+
+
+def _log_group(rbm: RBM, part: Array, x: Array, start: int, stop: int) -> Array:
+    """Log p(group | rest), weighted by the values where they lie between 0 and 1."""
+    off = x - part @ rbm.w[start:stop]
+    scores = np.stack(
+        [
+            rbm.b[i] + hidden_log_sums(off + rbm.w[i], rbm.hidden)
+            for i in range(start, stop)
+        ],
+        axis=1,
+    )
+    return (part * scores).sum(axis=1) - part.sum(axis=1) * logsumexp(scores, axis=1)
+
+
+def _log_count(rbm: RBM, value, off, weights, bias) -> Array:
+    """Log p(v_i = value | rest) of a count, normalised over 0, 1, ... until terms far
+    beyond the largest mean and the value no longer count.
+    """
+
+    def log_term(k):
+        hidden = hidden_log_sums(off + np.asarray(k)[..., None] * weights, rbm.hidden)
+        return bias * k - gammaln(k + 1) + hidden
+
+    total = log_term(np.zeros(len(value)))
+    k, largest = 0, float(value.max(initial=0))
+    while k < _MOST_NODES:
+        k += 1
+        term = log_term(np.full(len(value), float(k)))
+        total = np.logaddexp(total, term)
+        if k > largest and np.all(term < total - 40):
+            return log_term(value) - total
+    return np.full_like(value, np.nan)
+
+
+def _log_gaussian(rbm: RBM, value, off, weights, bias) -> Array:
     """Log p(v_i = value | rest) of a unit-variance gaussian unit.
 
-    The density ``exp(-(t - bias)**2 / 2) prod_j (1 + exp(off_j + t weights_j))`` is a
-    mixture of unit normals with means between the bias plus all negative and the bias
-    plus all positive weights. On such a mixture the trapezoidal rule with steps of
-    3/4 is exact to rounding.
+    With bernoulli hidden units the density ``exp(-(t - bias)**2 / 2) prod_j (1 +
+    exp(off_j + t weights_j))`` is a mixture of unit normals with means between the bias
+    plus all negative and the bias plus all positive weights. On such a mixture the
+    trapezoidal rule with steps of 3/4 is exact to rounding. With gaussian hidden units
+    it is one normal; with rectified ones the grid must reach further.
     """
-    off = x - value[:, None] * weights
+    if rbm.hidden == "gaussian":
+        precision = 1 - weights @ weights
+        if precision <= 0:  # no density: the units drive each other to infinity
+            return np.full_like(value, np.nan)
+        mean = (bias + off @ weights) / precision
+        log_precision = 0.5 * np.log(precision / (2 * np.pi))
+        return log_precision - 0.5 * precision * (value - mean) ** 2
 
     def log_density(t):
-        return -0.5 * (t - bias) ** 2 + _softplus_sum(off + t[:, None] * weights)
+        hidden = hidden_log_sums(off + t[:, None] * weights, rbm.hidden)
+        return -0.5 * (t - bias) ** 2 + hidden
 
-    low = bias + np.minimum(weights, 0).sum() - _REACH
-    high = bias + np.maximum(weights, 0).sum() + _REACH
-    if not high - low < _MOST_NODES * _STEP:
+    low, high, step = _grid(rbm, off, weights, bias)
+    if not high - low < _MOST_NODES * step:
         return np.full_like(value, np.nan)
-    normaliser = np.full(len(x), -np.inf)
-    for t in np.arange(low, high + _STEP, _STEP):
-        normaliser = np.logaddexp(normaliser, log_density(np.full(len(x), t, x.dtype)))
-    return log_density(value) - normaliser - np.log(_STEP)
+    normaliser = np.full(len(off), -np.inf)
+    for t in np.arange(low, high + step, step):
+        nodes = np.full(len(off), t, off.dtype)
+        normaliser = np.logaddexp(normaliser, log_density(nodes))
+    return log_density(value) - normaliser - np.log(step)
+
+
+def _grid(rbm: RBM, off: Array, weights: Array, bias: float):
+    """Ends and step of the quadrature nodes."""
+    if rbm.hidden == "bernoulli":
+        low = bias + np.minimum(weights, 0).sum() - _REACH
+        return low, bias + np.maximum(weights, 0).sum() + _REACH, _STEP
+    # The hidden part grows at most like sum (off + t w)**2 / 2 above zero.
+    precision = 1 - float(weights @ weights)
+    if precision <= 0:
+        return -np.inf, np.inf, _STEP
+    push = float(np.abs(np.maximum(off, 0) + np.log(2)).max(axis=0) @ np.abs(weights))
+    reach = push / precision + _REACH / np.sqrt(precision)
+    return bias / precision - reach, bias / precision + reach, _STEP / 2

@@ -426,8 +426,7 @@ class _GreedyPretrainedMLP(BaseEstimator, metaclass=ABCMeta):
         )
 
     def _input_units(self) -> Units:
-        kinds = np.full(len(self._input_scale), GAUSSIAN)
-        return Units(kinds, self._input_offset, self._input_scale)
+        return Units.all_gaussian(self._input_offset, self._input_scale)
 
     def _initial_parameters(self, n_features: int, rng):
         """Pre-trained (or random) hidden layers and a random head, for the scaled
@@ -1067,8 +1066,7 @@ class GreedyPretrainedMLPRegressor(RegressorMixin, _GreedyPretrainedMLP):
         return self._target_offset, self._target_scale
 
     def _target_rows(self, y: Array) -> Rows:
-        kinds = np.full(self.n_outputs_, GAUSSIAN)
-        return Rows(y, Units(kinds, self._target_offset, self._target_scale))
+        return Rows(y, Units.all_gaussian(self._target_offset, self._target_scale))
 
     def _held_out_score(self, y: Array, means: Array) -> float:
         return float(r2_score((y - self._target_offset) / self._target_scale, means))

@@ -7,7 +7,7 @@ import numpy.typing as npt
 from scipy.special import expit, log_expit, softmax
 from sklearn.utils.extmath import safe_sparse_dot
 
-from sklearn_greedy._units import BERNOULLI, GAUSSIAN
+from sklearn_greedy._units import GAUSSIAN
 
 Array = npt.NDArray
 
@@ -38,15 +38,6 @@ def forward(X, coefs, intercepts, activations) -> Array:
     for coef, intercept, activation in zip(coefs, intercepts, activations, strict=True):
         X = activate(dense_layer(X, coef, intercept), activation)
     return X
-
-
-def unit_means(z: Array, kinds: Array) -> Array:
-    """E[unit] from the pre-activation, in place, for gaussian and bernoulli columns."""
-    if np.all(kinds == BERNOULLI):
-        return expit(z, out=z)
-    chosen = kinds == BERNOULLI
-    z[:, chosen] = expit(z[:, chosen])
-    return z
 
 
 def unit_log_likelihood(x: Array, z: Array, kinds: Array, scale: Array) -> Array:

@@ -5,174 +5,46 @@ from numbers import Integral, Real
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
-from scipy.special import expit, logit
 from sklearn.utils import gen_batches
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_greedy._compat import Interval, StrOptions
-from sklearn_greedy._likelihood import free_energy, pseudo_log_likelihood
-from sklearn_greedy._network import (
-    fold_input,
-    unfold_input,
-    unit_means,
+from sklearn_greedy._compat import Interval, StrOptions, column_numbers
+from sklearn_greedy._contrastive import ContrastiveDivergence
+from sklearn_greedy._energy import HIDDEN_ACTIVATIONS, HIDDEN_KINDS, RBM
+from sklearn_greedy._generation import gibbs, initial_rows, sample_stack
+from sklearn_greedy._likelihood import (
+    ais_log_z,
+    dbn_bound,
+    exact_log_z,
+    pseudo_log_likelihood,
 )
-from sklearn_greedy._stack import GreedyStack, LayerTask
-from sklearn_greedy._training import Rows, kernels
+from sklearn_greedy._network import fold_input, unfold_input
+from sklearn_greedy._stack import GreedyStack, LayerTask, draw_seed
 from sklearn_greedy._units import (
     BERNOULLI,
     GREY_LIMIT,
     KINDS,
+    POISSON,
+    SOFTMAX,
     Units,
     greyness,
+    mean_biases,
     row_block,
+    unit_means,
 )
 
 Array = npt.NDArray
 
-# Rate at which the offsets of a centered RBM follow the batch means.
-_SLIDING = 0.01
 # Rows and columns at which early stopping takes the pseudo-log-likelihood.
 _MONITOR_ROWS = 500
 _MONITOR_COLUMNS = 50
-# Rows that give the mean activation of an RBM that is trained further.
-_OFFSET_ROWS = 1000
 _SCORE_ROWS = 1024
+# Gibbs steps that bring a row of the data near the model's distribution.
+_BURN_IN = 1000
 
 
-class ContrastiveDivergence:
-    """An RBM in training: flat parameters (w, c, b), optimiser state, kernel call."""
-
-    def __init__(self, task: LayerTask, centered: bool, sampled: list[int]):
-        self.settings, self.seed = task.settings, task.seed
-        self.rows = Rows(task.data, task.units)
-        self.n_columns, self.width = self.rows.n_columns, task.width
-        self.batch_size = task.settings.batch_size
-        self.centered = centered
-        size = self.n_columns * self.width
-        self.products_per_row = size * (3 + 2 * self.settings.n_gibbs_steps)
-        self.largest_product = 2 * size * self.batch_size
-        self.calls_per_step = 3 + 2 * self.settings.n_gibbs_steps
-        if task.theta is None:
-            self.theta, offsets = self._initial_parameters(task)
-        else:
-            self.theta = task.theta
-            offsets = None if task.state else self._present_offsets(task)
-        state = task.state or {
-            "velocity": np.zeros_like(self.theta),
-            "offsets": offsets,
-            "chain": self._initial_chain(task),
-            "step": 0,
-            "sampled": sampled,
-        }
-        self.velocity = np.array(state["velocity"])
-        self.offsets = [np.array(offset) for offset in state["offsets"]]
-        self.chain, self.step = np.array(state["chain"]), state["step"]
-        if self.settings.persistent and len(self.chain) < self.batch_size:
-            fresh = self._initial_chain(task)
-            self.chain = np.concatenate([self.chain, fresh[len(self.chain) :]])
-        self.sampled = state["sampled"]
-        self._blocks = task.units.blocks(self.sampled)
-        self._grad = np.empty_like(self.theta)
-        n_rows = 2 * max(min(self.batch_size, len(self.rows)), len(self.chain))
-        self._work = np.empty(
-            2 * n_rows * (self.n_columns + self.width), dtype=np.float32
-        )
-
-    @property
-    def samples_any(self) -> bool:
-        """Whether any visible unit's reconstruction is drawn."""
-        return bool(self._blocks[:, 3].any())
-
-    def views(self) -> tuple[Array, Array, Array]:
-        """Weights, hidden biases and visible biases, as views into theta."""
-        size = self.n_columns * self.width
-        w = self.theta[:size].reshape(self.n_columns, self.width)
-        return w, self.theta[size : size + self.width], self.theta[size + self.width :]
-
-    def _initial_parameters(self, task: LayerTask):
-        """Weights N(0, 0.01), visible biases at the data's mean (its smoothed logit).
-
-        The biases of a centered RBM belong to units minus their offsets; they are
-        shifted here, so that theta always holds those of the plain RBM.
-        """
-        bernoulli = task.units.kinds == BERNOULLI
-        n_rows = task.statistics.n_rows
-        mean = np.where(bernoulli, task.statistics.mean, 0.0)
-        smoothed = (np.clip(mean, 0, 1) * n_rows + 0.5) / (n_rows + 1)
-        w = task.rng.normal(0.0, 0.01, (self.n_columns, self.width))
-        b = np.where(bernoulli, logit(smoothed), 0.0)
-        mu = mean if self.centered else np.zeros(self.n_columns)
-        lam = np.full(self.width, 0.5 if self.centered else 0.0)
-        theta = np.concatenate([w.ravel(), -(mu @ w), b - w @ lam])
-        offsets = [mu.astype(np.float32), lam.astype(np.float32)]
-        return theta.astype(np.float32), offsets
-
-    def _hidden_means(self, index: Array) -> Array:
-        rows = np.empty((len(index), self.n_columns), np.float32)
-        self.rows.gather(index, rows)
-        w, c, _ = self.views()
-        return expit(rows @ w + c)
-
-    def _present_offsets(self, task: LayerTask):
-        """Offsets of an RBM that is trained further: the present mean activations."""
-        if not self.centered:
-            return [np.zeros(n, np.float32) for n in (self.n_columns, self.width)]
-        mean = np.where(task.units.kinds == BERNOULLI, task.statistics.mean, 0.0)
-        hidden = self._hidden_means(
-            np.arange(min(len(self.rows), row_block(self.n_columns, _OFFSET_ROWS)))
-        )
-        return [mean.astype(np.float32), hidden.mean(axis=0)]
-
-    def _initial_chain(self, task: LayerTask) -> Array:
-        """Hidden states of the persistent chains, one per row of a mini-batch, drawn
-        from the first rows of the data; empty without persistent chains.
-        """
-        if not self.settings.persistent:
-            return np.empty((0, self.width), np.float32)
-        means = self._hidden_means(np.arange(self.batch_size) % len(self.rows))
-        draws = task.rng.random(means.shape, dtype=np.float32)
-        return (draws < means).astype(np.float32)
-
-    def state(self) -> dict:
-        """Optimiser state as plain arrays, lists and numbers."""
-        return {
-            "velocity": self.velocity,
-            "offsets": self.offsets,
-            "chain": self.chain,
-            "step": self.step,
-            "sampled": self.sampled,
-        }
-
-    def train(self, index: Array) -> tuple[float, float]:
-        """See ``Model.train``; the loss is the mean squared error per visible unit of
-        the reconstruction after one Gibbs step.
-        """
-        rows = np.empty((len(index), self.n_columns), np.float32)
-        self.rows.gather(index, rows)
-        total, count = kernels().cd_slice(
-            rows,
-            self.batch_size,
-            self.theta,
-            self.velocity,
-            *self.offsets,
-            self.chain,
-            self._blocks,
-            self.settings.n_gibbs_steps,
-            float(self.settings.learning_rate),
-            float(self.settings.momentum),
-            float(self.settings.alpha),
-            _SLIDING if self.centered else 0.0,
-            self.seed,
-            self.step,
-            self._grad,
-            self._work,
-        )
-        self.step += -(-len(index) // self.batch_size)
-        return total, float(count)
-
-    def penalty(self) -> float:
-        """The reported reconstruction error holds no penalty."""
-        return 0.0
+# Kinds whose reconstructions are drawn where the data are nearly binary.
+_BINARY = (BERNOULLI, SOFTMAX, POISSON)
 
 
 class StackedRBMTransformer(GreedyStack):
@@ -187,27 +59,73 @@ class StackedRBMTransformer(GreedyStack):
     hidden_layer_sizes : int or array-like of int, default=(256,)
         Number of hidden units of each layer.
 
-    visible : {"auto", "bernoulli", "gaussian"}, default="auto"
+    visible : {"auto", "bernoulli", "gaussian", "softmax", "poisson"} or list, \
+            default="auto"
         Kind of the visible units of the first layer. "auto" takes bernoulli units for
-        columns with all values in [0, 1] and gaussian units for the others.
+        columns with all values in [0, 1] and gaussian units for the others. A list of
+        pairs ``(kind, columns)`` chooses by columns, which are named as in
+        ColumnTransformer (names, numbers, slices, masks or a selector); "auto" decides
+        on columns in no pair. Each "softmax" pair is one group of one-hot columns that
+        follow each other; "poisson" is for counts and needs bernoulli hidden units.
+
+    hidden : {"bernoulli", "relu", "gaussian"} or array-like, default="bernoulli"
+        Kind of the hidden units. "relu" is the noisy rectified unit
+        ``max(0, x + N(0, logistic(x)))`` of [6]_, "gaussian" a linear code with unit
+        variance. Both need a smaller ``learning_rate`` (about 0.001 to 0.01).
 
     learning_rate : float or array-like, default=0.1
         Step size of the updates, in (0, inf). Gaussian columns may need a smaller one.
 
+    learning_rate_decay : float or array-like, default=0.0
+        The step size of update t = 0, 1, ... is
+        ``learning_rate / (1 + learning_rate_decay * t)``. In [0, inf).
+
     momentum : float or array-like, default=0.9
         Momentum of the updates, in [0, 1).
+
+    initial_momentum : float, None or array-like, default=None
+        Momentum of the first ``momentum_switch_epoch`` epochs, in [0, 1). None:
+        ``momentum`` from the start.
+
+    momentum_switch_epoch : int or array-like, default=5
+        Epochs with ``initial_momentum``.
 
     alpha : float or array-like, default=1e-4
         Weight decay: ``alpha * w`` is subtracted from the gradient of the weights (not
         of the biases), whatever the batch size. In [0, inf).
+
+    l1_ratio : float or array-like, default=0.0
+        Share of the decay that is L1, in [0, 1]: ``alpha * (l1_ratio * sign(w) +
+        (1 - l1_ratio) * w)`` is subtracted.
+
+    sparsity_target : float, None or array-like, default=None
+        Mean activation that bernoulli hidden units are drawn to, in (0, 1), by the
+        cross-entropy between it and the mean over the mini-batch.
+
+    sparsity_weight : float or array-like, default=0.1
+        Weight of that penalty, in [0, inf).
+
+    learn_scale : bool or array-like, default=False
+        Whether the scale of gaussian columns is learned: after each epoch its log takes
+        a step up the likelihood, but the scale stays above 5 % of the column's standard
+        deviation. Otherwise it is the standard deviation.
 
     n_gibbs_steps : int or array-like, default=1
         Number of Gibbs steps k of CD-k, or per update of the persistent chains.
 
     persistent : bool or array-like, default=False
         Whether the negative phase comes from persistent chains (PCD, [3]_) instead of
-        chains started at each mini-batch. There are ``batch_size`` chains; they start
-        at the first rows of the data and are advanced before each update.
+        chains started at each mini-batch. They start at the first rows of the data
+        and are advanced before each update.
+
+    n_chains : int, None or array-like, default=None
+        Number of persistent chains. None: ``batch_size``.
+
+    n_temperatures : int or array-like, default=1
+        Above 1, persistent chains are run by parallel tempering [7]_: that many copies
+        of them, with interactions scaled by 1, 1 - 1/n, ..., 1/n, which exchange
+        states, so that the chains leave deep modes. Each update takes that many times
+        longer.
 
     visible_reconstruction : {"auto", "sample", "mean"} or array-like, default="auto"
         Whether reconstructed visible units are sampled or kept as means. "auto" takes
@@ -268,13 +186,15 @@ class StackedRBMTransformer(GreedyStack):
         Visible biases of each layer; for gaussian columns the mean in their own units.
 
     activations_ : list of str
-        Activation of each layer: "logistic".
+        Activation of each layer: "logistic", or "relu" or "identity" above rectified
+        and gaussian hidden units.
 
     visible_kinds_ : ndarray of str, shape (n_features,)
         Kind of unit chosen for each column.
 
     visible_offset_, visible_scale_ : ndarray of shape (n_features,)
-        Mean and standard deviation of the gaussian columns (0 and 1 elsewhere).
+        Mean and standard deviation (or learned scale) of the gaussian columns (0 and 1
+        elsewhere).
 
     visible_reconstructions_ : list of str
         What ``visible_reconstruction`` came to in each layer: "sample" where
@@ -283,6 +203,14 @@ class StackedRBMTransformer(GreedyStack):
     loss_curves_ : list of list of float
         Mean squared reconstruction error per visible unit, per layer and epoch. With
         persistent chains it is taken on an eighth of each mini-batch.
+
+    layer_report_ : list of dict
+        Health of each layer on up to 1000 rows: "n_dead" and "n_saturated" units,
+        "mean_activation", "weight_norm" (Frobenius), "reconstruction_error" (squared
+        error per visible unit by a mean-field pass up and down) beside
+        "baseline_error" (that of the column means), and "free_energy_gap" (training
+        minus held-out rows with ``early_stopping``, else None; more negative means
+        more overfitting).
 
     validation_scores_ : list of list of float or None
         With ``early_stopping``: score per layer and epoch.
@@ -313,6 +241,15 @@ class StackedRBMTransformer(GreedyStack):
     .. [4] J. Melchior, A. Fischer and L. Wiskott, "How to center deep Boltzmann
        machines", JMLR 17, 2016.
 
+    .. [5] R. Salakhutdinov and I. Murray, "On the quantitative analysis of deep belief
+       networks", ICML 2008.
+    .. [6] V. Nair and G. Hinton, "Rectified linear units improve restricted Boltzmann
+       machines", ICML 2010.
+
+    .. [7] G. Desjardins, A. Courville, Y. Bengio, P. Vincent and O. Delalleau,
+       "Parallel tempering for training of restricted Boltzmann machines", AISTATS
+       2010.
+
     Examples
     --------
     >>> from sklearn.datasets import load_digits
@@ -326,10 +263,20 @@ class StackedRBMTransformer(GreedyStack):
     _rate = "learning_rate"
     _per_layer = (
         "learning_rate",
+        "learning_rate_decay",
         "momentum",
+        "initial_momentum",
+        "momentum_switch_epoch",
         "alpha",
+        "l1_ratio",
+        "sparsity_target",
+        "sparsity_weight",
+        "learn_scale",
+        "hidden",
         "n_gibbs_steps",
         "persistent",
+        "n_chains",
+        "n_temperatures",
         "visible_reconstruction",
         "batch_size",
         "max_iter",
@@ -339,12 +286,29 @@ class StackedRBMTransformer(GreedyStack):
             "array-like",
             Interval(Integral, 1, None, closed="left"),
         ],
-        "visible": [StrOptions({"auto", "bernoulli", "gaussian"})],
+        "visible": [StrOptions({"auto", *KINDS}), list],
+        "hidden": [StrOptions(set(HIDDEN_KINDS)), "array-like"],
         "learning_rate": [Interval(Real, 0, None, closed="neither"), "array-like"],
+        "learning_rate_decay": [Interval(Real, 0, None, closed="left"), "array-like"],
         "momentum": [Interval(Real, 0, 1, closed="left"), "array-like"],
+        "initial_momentum": [
+            Interval(Real, 0, 1, closed="left"),
+            None,
+            "array-like",
+        ],
+        "momentum_switch_epoch": [
+            Interval(Integral, 1, None, closed="left"),
+            "array-like",
+        ],
         "alpha": [Interval(Real, 0, None, closed="left"), "array-like"],
+        "l1_ratio": [Interval(Real, 0, 1, closed="both"), "array-like"],
+        "sparsity_target": [Interval(Real, 0, 1, closed="neither"), None, "array-like"],
+        "sparsity_weight": [Interval(Real, 0, None, closed="left"), "array-like"],
+        "learn_scale": ["boolean", "array-like"],
         "n_gibbs_steps": [Interval(Integral, 1, None, closed="left"), "array-like"],
         "persistent": ["boolean", "array-like"],
+        "n_chains": [Interval(Integral, 1, None, closed="left"), None, "array-like"],
+        "n_temperatures": [Interval(Integral, 1, None, closed="left"), "array-like"],
         "visible_reconstruction": [
             StrOptions({"auto", "sample", "mean"}),
             "array-like",
@@ -367,11 +331,21 @@ class StackedRBMTransformer(GreedyStack):
         hidden_layer_sizes=(256,),
         *,
         visible="auto",
+        hidden="bernoulli",
         learning_rate=0.1,
+        learning_rate_decay=0.0,
         momentum=0.9,
+        initial_momentum=None,
+        momentum_switch_epoch=5,
         alpha=1e-4,
+        l1_ratio=0.0,
+        sparsity_target=None,
+        sparsity_weight=0.1,
+        learn_scale=False,
         n_gibbs_steps=1,
         persistent=False,
+        n_chains=None,
+        n_temperatures=1,
         visible_reconstruction="auto",
         centered=False,
         batch_size=32,
@@ -387,11 +361,21 @@ class StackedRBMTransformer(GreedyStack):
     ):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.visible = visible
+        self.hidden = hidden
         self.learning_rate = learning_rate
+        self.learning_rate_decay = learning_rate_decay
         self.momentum = momentum
+        self.initial_momentum = initial_momentum
+        self.momentum_switch_epoch = momentum_switch_epoch
         self.alpha = alpha
+        self.l1_ratio = l1_ratio
+        self.sparsity_target = sparsity_target
+        self.sparsity_weight = sparsity_weight
+        self.learn_scale = learn_scale
         self.n_gibbs_steps = n_gibbs_steps
         self.persistent = persistent
+        self.n_chains = n_chains
+        self.n_temperatures = n_temperatures
         self.visible_reconstruction = visible_reconstruction
         self.centered = centered
         self.batch_size = batch_size
@@ -420,11 +404,11 @@ class StackedRBMTransformer(GreedyStack):
         """
         H = self._validate_hidden(X)
         for layer in reversed(range(len(self.coefs_))):
-            units = self._units[layer]
-            scale = units["scale"].astype(H.dtype)
+            units = Units(**self._units[layer])
+            scale = units.scale.astype(H.dtype)
             z = H @ self.coefs_[layer].T * scale * scale
             z += self.visible_intercepts_[layer]
-            H = unit_means(z, units["kinds"])
+            H = unit_means(z, units.blocks())
         return H
 
     def free_energy(self, X):
@@ -443,7 +427,7 @@ class StackedRBMTransformer(GreedyStack):
         energy : ndarray of shape (n_samples,)
             ``F(v)``, so that ``p(v)`` is proportional to ``exp(-F(v))``.
         """
-        return self._by_rows(free_energy, X)
+        return self._by_rows(RBM.free_energy, X)
 
     def score_samples(self, X):
         """Pseudo-log-likelihood of each row under the first layer's RBM.
@@ -462,28 +446,337 @@ class StackedRBMTransformer(GreedyStack):
         score : ndarray of shape (n_samples,)
             Pseudo-log-likelihood, higher is better.
         """
-        score = self._by_rows(pseudo_log_likelihood, X)
-        gaussian = self.visible_kinds_ == "gaussian"
-        return score - np.log(self.visible_scale_[gaussian]).sum().astype(score.dtype)
+        return self._by_rows(pseudo_log_likelihood, X) - self._log_scale()
+
+    def log_partition(
+        self,
+        X=None,
+        *,
+        method="auto",
+        n_runs=100,
+        n_temperatures=10_000,
+        random_state=None,
+    ):
+        """Log of the normaliser Z of the top RBM.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), default=None
+            Rows from which the chains of reverse annealing runs begin. Without them
+            there are forward runs only.
+
+        method : {"auto", "exact", "ais"}, default="auto"
+            "exact" sums over all states of the smaller side (up to 24 units); "ais" is
+            annealed importance sampling [5]_; "auto" is exact where that is possible.
+
+        n_runs : int, default=100
+            Annealing runs.
+
+        n_temperatures : int, default=10_000
+            Intermediate distributions of a run.
+
+        random_state : int, RandomState instance or None, default=None
+            Seed of the runs.
+
+        Returns
+        -------
+        partition : dict
+            "log_z", an interval from "low" to "high" and "method"; for "ais" also what
+            the runs say of themselves and, with ``X``, "log_z_reverse" from runs in
+            the other direction, which tend to err upwards as the forward ones err
+            downwards.
+
+        Raises
+        ------
+        ValueError
+            If the method does not fit the units of the top RBM.
+        """
+        check_is_fitted(self)
+        rbm = self._rbm(len(self.coefs_) - 1)
+        if method not in ("auto", "exact", "ais"):
+            raise ValueError(
+                f"method must be 'auto', 'exact' or 'ais'. Got {method!r} instead."
+            )
+        if method != "ais":
+            try:
+                log_z = exact_log_z(rbm)
+                return {"log_z": log_z, "low": log_z, "high": log_z, "method": "exact"}
+            except ValueError:
+                if method == "exact":
+                    raise
+        seed = draw_seed(random_state)
+        samples = None
+        if X is not None:
+            rng = np.random.default_rng(seed)
+            start = self._top_visible(X)[np.arange(n_runs) % np.shape(X)[0]]
+            samples = gibbs(rbm, start, _BURN_IN, rng)
+        return ais_log_z(
+            rbm,
+            self._base_biases[-1].astype(np.float64),
+            n_runs=n_runs,
+            n_temperatures=n_temperatures,
+            seed=seed,
+            target_samples=samples,
+        )
+
+    def log_likelihood(
+        self,
+        X,
+        *,
+        method="auto",
+        n_runs=100,
+        n_temperatures=10_000,
+        n_samples=100,
+        random_state=None,
+    ):
+        """Log-likelihood of each row; for two and more layers its variational bound.
+
+        For gaussian columns it is a log-density in the units of the data.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Data.
+
+        method, n_runs, n_temperatures : str, int and int
+            How log Z is found, see ``log_partition``.
+
+        n_samples : int, default=100
+            With two and more layers: hidden states drawn per row for the bound.
+
+        random_state : int, RandomState instance or None, default=None
+            Seed of the runs and of the draws.
+
+        Returns
+        -------
+        log_likelihood : ndarray of shape (n_samples,)
+            ``log p(v)`` in nats, or a lower bound of it (user guide, eq. 19).
+        """
+        check_is_fitted(self)
+        seed = draw_seed(random_state)
+        log_z = self.log_partition(
+            method=method,
+            n_runs=n_runs,
+            n_temperatures=n_temperatures,
+            random_state=int(seed[0]),
+        )["log_z"]
+        if len(self.coefs_) == 1:
+            return -self._by_rows(RBM.free_energy, X) - log_z - self._log_scale()
+        rbms = [self._rbm(layer) for layer in range(len(self.coefs_))]
+        rng = np.random.default_rng(seed)
+
+        def bound(_, v):
+            return dbn_bound(rbms, v, log_z, n_samples=n_samples, rng=rng)
+
+        return self._by_rows(bound, X) - self._log_scale()
+
+    def gibbs(self, X, *, n_steps=1, random_state=None):
+        """Steps of Gibbs sampling in the first layer's RBM, from given rows.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows from which the chains begin.
+
+        n_steps : int, default=1
+            Full steps: hidden units given visible ones, then visible units.
+
+        random_state : int, RandomState instance or None, default=None
+            Seed of the chains.
+
+        Returns
+        -------
+        V : ndarray of shape (n_samples, n_features)
+            States of the visible units after the steps, in the units of the data.
+        """
+        check_is_fitted(self)
+        v = self._scaled_rows(self._validate(X, reset=False))
+        rng = np.random.default_rng(draw_seed(random_state))
+        return self._unscaled(gibbs(self._rbm(0, v.dtype), v, n_steps, rng))
+
+    def sample(
+        self,
+        n_samples=1,
+        *,
+        n_gibbs_steps=1000,
+        init=None,
+        clamp=None,
+        random_state=None,
+    ):
+        """Draw rows from the stack: Gibbs sampling in the top RBM, then down.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Rows to draw; with ``init`` its number of rows counts.
+
+        n_gibbs_steps : int, default=1000
+            Gibbs steps of each chain.
+
+        init : array-like of shape (n_samples, n_features), default=None
+            Rows from which the chains begin. Without it they begin at states drawn
+            from the visible biases. NaN in free columns stands for such a draw.
+
+        clamp : str, int, array-like or slice, default=None
+            Columns of ``init`` that keep their values, named as in ColumnTransformer
+            (names, numbers, mask, slice): the others are drawn given these. Exact for
+            one layer as the number of steps grows; in deeper stacks the clamped
+            columns are put back before each step. A softmax group is clamped as a
+            whole.
+
+        random_state : int, RandomState instance or None, default=None
+            Seed of the draws.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+            Sampled rows, in the units of the data.
+
+        Raises
+        ------
+        ValueError
+            If columns are clamped without ``init``, or clamped values are missing.
+        """
+        check_is_fitted(self)
+        rng = np.random.default_rng(draw_seed(random_state))
+        rbms = [self._rbm(layer) for layer in range(len(self.coefs_))]
+        clamped = self._clamped_columns(init, clamp)
+        if init is None:
+            v = initial_rows(rbms, n_samples, rng)
+        else:
+            v = self._completed_rows(rbms, init, clamped, rng)
+        scalings = [(u["offset"], u["scale"]) for u in self._units]
+        drawn = self._unscaled(
+            sample_stack(rbms, v, n_gibbs_steps, rng, clamped, scalings=scalings)
+        )
+        if clamped is not None:  # the very values, without rounding
+            drawn[:, clamped] = np.asarray(init, dtype=float)[:, clamped]
+        return drawn.astype(self.coefs_[0].dtype)
+
+    def _clamped_columns(self, init, clamp) -> Array | None:
+        """Mask of the clamped columns, or None."""
+        if clamp is None:
+            return None
+        if init is None:
+            raise ValueError(
+                "clamp needs init: the rows whose clamped columns keep their values."
+            )
+        clamped = np.zeros(self.n_features_in_, dtype=bool)
+        clamped[self._column_numbers(init, clamp)] = True
+        return clamped
+
+    def _completed_rows(self, rbms, init, clamped, rng) -> Array:
+        """Rows of ``init`` in the scaled space; NaN is replaced by a first draw."""
+        rows = self._validate(init, reset=False, ensure_all_finite="allow-nan")
+        v = self._scaled_rows(rows).astype(np.float64)
+        missing = np.isnan(v)
+        if clamped is not None and missing[:, clamped].any():
+            raise ValueError(
+                f"init has {int(missing[:, clamped].sum())} missing values in clamped "
+                "columns. Give values there, or do not clamp these columns."
+            )
+        return np.where(missing, initial_rows(rbms, len(v), rng), v)
+
+    def _scaled_rows(self, X) -> Array:
+        """Dense rows of the input of the first layer in the scaled space."""
+        part = X.toarray() if sparse.issparse(X) else X
+        offset, scale = (a.astype(X.dtype) for a in self._scaling(0))
+        return (part - offset) / scale
+
+    def _unscaled(self, v: Array) -> Array:
+        """Rows in the units of the data."""
+        offset, scale = (a.astype(v.dtype) for a in self._scaling(0))
+        return v * scale + offset
+
+    def _scaling(self, layer: int):
+        return self._units[layer]["offset"], self._units[layer]["scale"]
+
+    def _log_scale(self) -> float:
+        """What the density loses by going back to the units of the data."""
+        return float(np.log(self.visible_scale_).sum())
+
+    def _rbm(self, layer: int, dtype=np.float64) -> RBM:
+        """A fitted layer in the scaled space."""
+        units = Units(**self._units[layer])
+        w, c, b = (p.astype(dtype) for p in self._scaled_parameters(layer, units))
+        return RBM(w, c, b, units.blocks(), self._settings(layer).hidden)
+
+    def _top_visible(self, X) -> Array:
+        """Rows as the visible units of the top RBM see them: the mean of the layers
+        below, in the scaled space.
+        """
+        v = self._scaled_rows(self._validate(X, reset=False)).astype(np.float64)
+        for layer in range(len(self.coefs_) - 1):
+            offset, scale = self._scaling(layer + 1)
+            v = (self._rbm(layer).hidden_means(v) - offset) / scale
+        return v
 
     def _by_rows(self, measure, X) -> Array:
-        """A measure of ``_likelihood`` on rows of the scaled data, in blocks."""
+        """A measure of the first RBM on rows of the scaled data, in blocks."""
         check_is_fitted(self)
         X = self._validate(X, reset=False)
-        units = Units(**self._units[0])
-        w, c, b = self._scaled_parameters(0, units)
+        rbm = self._rbm(0)
         out = np.empty(X.shape[0], dtype=X.dtype)
         for rows in gen_batches(X.shape[0], row_block(X.shape[1], _SCORE_ROWS)):
-            part = X[rows]
-            part = part.toarray() if sparse.issparse(part) else part
-            v = (part - units.offset) / units.scale
-            out[rows] = measure(v, w, c, b, units.kinds)
+            out[rows] = measure(rbm, self._scaled_rows(X[rows]).astype(np.float64))
         return out
 
+    def _visible_units(self, X):
+        if isinstance(self.visible, str):
+            return self.visible
+        return self._checked_pairs(X)
+
+    def _checked_pairs(self, X) -> list[tuple[str, Array]]:
+        """Pairs (kind, column numbers) of ``visible``, or ValueError."""
+        pairs: list[tuple[str, Array]] = []
+        seen = np.zeros(self.n_features_in_, dtype=bool)
+        for pair in self.visible:
+            if not isinstance(pair, list | tuple) or len(pair) != 2:
+                raise ValueError(
+                    "visible must be a kind or a list of pairs (kind, columns). Got "
+                    f"{pair!r} in the list."
+                )
+            kind, columns = pair
+            if kind not in KINDS:
+                raise ValueError(
+                    f"visible names the kind {kind!r}; the kinds are {list(KINDS)}."
+                )
+            numbers = self._column_numbers(X, columns)
+            if seen[numbers].any():
+                twice = numbers[seen[numbers]].tolist()
+                raise ValueError(f"visible names the columns {twice} more than once.")
+            if kind == "softmax" and np.any(np.diff(numbers) != 1):
+                raise ValueError(
+                    f"The columns {numbers.tolist()} of a softmax group must follow "
+                    "each other in X, as OneHotEncoder puts them."
+                )
+            seen[numbers] = True
+            pairs.append((kind, numbers))
+        return pairs
+
+    def _column_numbers(self, X, columns) -> Array:
+        """Column numbers of a selection named as in ColumnTransformer."""
+        names = getattr(self, "feature_names_in_", None)
+        return column_numbers(X, columns, names, self.n_features_in_)
+
+    def _check_settings(self, settings) -> None:
+        if settings.sparsity_target is not None and settings.hidden != "bernoulli":
+            raise ValueError(
+                "sparsity_target is a mean probability and needs hidden='bernoulli'. "
+                f"Got hidden={settings.hidden!r}."
+            )
+
     def _units_above(self, layer: int) -> str:
-        return "bernoulli"
+        below = self._settings(layer - 1).hidden
+        return "bernoulli" if below == "bernoulli" else "gaussian"
 
     def _build(self, task: LayerTask) -> ContrastiveDivergence:
+        if task.settings.hidden != "bernoulli" and POISSON in task.units.kinds:
+            raise ValueError(
+                "poisson columns need hidden='bernoulli': under "
+                f"hidden={task.settings.hidden!r} the density of large counts cannot "
+                "be normalised."
+            )
         return ContrastiveDivergence(task, self.centered, self._sampled_kinds(task))
 
     def _sampled_kinds(self, task: LayerTask) -> list[int]:
@@ -492,34 +785,50 @@ class StackedRBMTransformer(GreedyStack):
         if rule == "auto" and task.theta is not None:
             # Decided when training began; a small chunk would say nothing.
             sampled = self.visible_reconstructions_[task.layer] == "sample"
-            return [BERNOULLI] if sampled else []
+            return list(_BINARY) if sampled else []
         if rule == "sample":
             return list(range(len(KINDS)))
         if rule == "mean" or greyness(task.statistics, task.units) >= GREY_LIMIT:
             return []
-        return [BERNOULLI]
+        return list(_BINARY)
 
     def _monitor(self, task: LayerTask, model: ContrastiveDivergence, held: Array):
         rows = np.empty((min(len(held), _MONITOR_ROWS), model.n_columns), np.float32)
         model.rows.gather(held[: len(rows)], rows)
         columns = task.rng.permutation(model.n_columns)[:_MONITOR_COLUMNS]
-        kinds = task.units.kinds
 
         def score() -> float:
-            values = pseudo_log_likelihood(rows, *model.views(), kinds, columns)
-            return float(np.mean(values))
+            return float(np.mean(pseudo_log_likelihood(model.rbm(), rows, columns)))
 
         return score
 
+    def _health(self, task: LayerTask, model: ContrastiveDivergence) -> dict:
+        """Reconstruction against the column means, and the free-energy gap."""
+        rbm, trained = model.rbm(), np.arange(task.data.shape[0])
+        if task.held is not None:
+            trained = np.setdiff1d(trained, task.held)
+        rows = model.some_rows(trained)
+        means = rbm.visible_means(rbm.hidden_means(rows))
+        gap = None
+        if task.held is not None:
+            held = model.some_rows(task.held)
+            gap = float(rbm.free_energy(rows).mean() - rbm.free_energy(held).mean())
+        return {
+            "reconstruction_error": float(np.mean((rows - means) ** 2)),
+            "baseline_error": float(np.mean(rows.var(axis=0))),
+            "free_energy_gap": gap,
+        }
+
     def _fold(self, task: LayerTask, model: ContrastiveDivergence) -> dict:
         w, c, b = (part.astype(np.float64) for part in model.views())
-        units = task.units
+        units = task.units = model.units  # whose scale may have been learned
         coef, intercept = fold_input(w, c, units.offset, units.scale)
         return {
             "coefs_": coef,
             "intercepts_": intercept,
             "visible_intercepts_": b * units.scale + units.offset,
-            "activations_": "logistic",
+            "activations_": HIDDEN_ACTIVATIONS[model.hidden],
+            "_base_biases": mean_biases(task.statistics, units),
             "visible_reconstructions_": "sample" if model.samples_any else "mean",
         }
 

@@ -35,8 +35,8 @@ from sklearn_greedy._training import (
 from sklearn_greedy._units import (
     ColumnStatistics,
     Units,
+    check_range,
     choose_units,
-    warn_outside_unit_interval,
 )
 
 Array = npt.NDArray
@@ -87,7 +87,8 @@ def unchanged_on_failure(estimator):
 class LayerTask:
     """All that training one layer starts from.
 
-    theta, state : flat parameters and optimiser state to go on from, or None.
+    theta, state : flat parameters and optimiser state to go on from, or None; held :
+    numbers of the rows held out for early stopping, or None.
     """
 
     layer: int
@@ -101,6 +102,7 @@ class LayerTask:
     seed: Array
     theta: Array | None = None
     state: dict | None = None
+    held: Array | None = None
 
 
 class GreedyStack(
@@ -172,18 +174,23 @@ class GreedyStack(
 
     def _fit(self, X):
         warm = self.warm_start and hasattr(self, "coefs_")
-        X = self._validate(X, reset=not warm)
+        given, X = X, self._validate(X, reset=not warm)
+        visible = self._visible_units(given)
         sizes = self._checked_sizes(X, warm)
         seed = draw_seed(self.random_state)
-        data, fitted, histories, units = X, [], [], []
+        data, fitted, histories, units, reports = X, [], [], [], []
         for layer, width in enumerate(sizes):
-            task = self._task(layer, data, width, seed, resumed=warm)
+            task = self._task(layer, data, width, seed, visible, resumed=warm)
             model = self._build(task)
             histories.append(self._train(task, model))
             fitted.append(_in_dtype(self._fold(task, model), X.dtype))
             units.append(task.units)
-            data = self._pass_up(task, fitted[-1], last=layer == len(sizes) - 1)
-        self._adopt(fitted, units, [history.losses for history in histories])
+            reports.append(self._report(task, model, fitted[-1]))
+            self._warn_of(task, reports[-1])
+            last = layer == len(sizes) - 1
+            data = None if last else _layer_output(fitted[-1], data)
+        curves = [history.losses for history in histories]
+        self._adopt(fitted, units, reports, curves)
         self.n_iter_ = sum(len(history.losses) for history in histories)
         self.validation_scores_ = None
         if self.early_stopping:
@@ -224,29 +231,33 @@ class GreedyStack(
 
     def _partial_fit(self, X):
         first = not hasattr(self, "coefs_")
-        X = self._validate(X, reset=first)
+        given, X = X, self._validate(X, reset=first)
+        visible = self._visible_units(given)
         sizes = self._checked_sizes(X, warm=not first)
         resume = getattr(self, "_resume", None)
         if resume is None:  # the first chunk, or the first after fit
             resume = {"seed": draw_seed(self.random_state), "layers": []}
-        data, fitted, units, states, losses = X, [], [], [], []
+        data, fitted, units, states, losses, reports = X, [], [], [], [], []
         for layer, width in enumerate(sizes):
-            task = self._task(layer, data, width, resume["seed"], resumed=not first)
+            task = self._task(
+                layer, data, width, resume["seed"], visible, resumed=not first
+            )
             if resume["layers"]:
                 task.state = resume["layers"][layer]
             model = self._build(task)
             order = np.arange(data.shape[0])
-            losses.append(train_epoch(model, order, self._plan(task), epoch=1))
+            epoch = 1 if first else len(self.loss_curves_[layer]) + 1
+            losses.append(train_epoch(model, order, self._plan(task), epoch))
             dtype = X.dtype if first else self.coefs_[layer].dtype
             fitted.append(_in_dtype(self._fold(task, model), dtype))
             units.append(task.units)
             states.append(model.state())
+            reports.append(self._report(task, model, fitted[-1]))
             last = layer == len(sizes) - 1
             data = None if last else _layer_output(fitted[-1], data)
         curves = [[] for _ in sizes] if first else self.loss_curves_
-        self._adopt(
-            fitted, units, [[*c, x] for c, x in zip(curves, losses, strict=True)]
-        )
+        curves = [[*c, x] for c, x in zip(curves, losses, strict=True)]
+        self._adopt(fitted, units, reports, curves)
         self.n_iter_ = len(sizes) + (0 if first else self.n_iter_)
         self.validation_scores_ = None
         self._resume = {"seed": resume["seed"], "layers": states}
@@ -296,9 +307,14 @@ class GreedyStack(
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 
-    def _validate(self, X, reset: bool):
+    def _validate(self, X, reset: bool, **options):
         return validate_data(
-            self, X, reset=reset, accept_sparse="csr", dtype=[np.float64, np.float32]
+            self,
+            X,
+            reset=reset,
+            accept_sparse="csr",
+            dtype=[np.float64, np.float32],
+            **options,
         )
 
     def _validate_hidden(self, H) -> Array:
@@ -358,16 +374,20 @@ class GreedyStack(
             settings[name] = value
         return SimpleNamespace(**settings)
 
-    def _task(self, layer: int, data, width: int, seed: Array, resumed: bool):
+    def _visible_units(self, X):
+        """What ``choose_units`` takes for the columns of X, as given by the user."""
+        return self.visible
+
+    def _task(self, layer: int, data, width: int, seed: Array, visible, resumed: bool):
         """What training the layer starts from; a resumed layer keeps its units."""
         place = f"{type(self).__name__} layer {layer + 1}"
         statistics = ColumnStatistics.of(data)
         if resumed:
             units = Units(**self._units[layer])
         else:
-            visible = self.visible if layer == 0 else self._units_above(layer)
-            units = choose_units(statistics, visible)
-        warn_outside_unit_interval(statistics, units.kinds, place)
+            kinds = visible if layer == 0 else self._units_above(layer)
+            units = choose_units(statistics, kinds)
+        check_range(statistics, units, place)
         rng, kernel_seed = layer_streams(seed, layer)
         return LayerTask(
             layer,
@@ -400,37 +420,47 @@ class GreedyStack(
             index, held = hold_out(
                 len(index), self.validation_fraction, task.rng, task.place
             )
+            task.held = held
             monitor = self._monitor(task, model, held)
         return run_epochs(model, index, self._plan(task, monitor), task.rng)
 
-    def _pass_up(self, task: LayerTask, fitted: dict, last: bool):
-        """The layer's clean output, or None for the last layer; warns where most of
-        its units are constant.
-        """
-        rows = task.data[:_SAMPLE_ROWS] if last else task.data
-        output = _layer_output(fitted, rows)
-        n_constant = _constant_units(output[:_SAMPLE_ROWS], fitted["activations_"])
-        if output.shape[0] > 1 and 2 * n_constant > task.width:
-            rate = getattr(task.settings, self._rate)
+    def _report(self, task: LayerTask, model: Any, fitted: dict) -> dict:
+        """Health of a layer on some of its rows."""
+        output = _layer_output(fitted, task.data[:_SAMPLE_ROWS])
+        n_dead, n_saturated = _constant_units(output, fitted["activations_"])
+        return {
+            "n_dead": n_dead,
+            "n_saturated": n_saturated,
+            "mean_activation": float(output.mean()),
+            "weight_norm": float(np.linalg.norm(fitted["coefs_"])),
+            **self._health(task, model),
+        }
+
+    def _health(self, task: LayerTask, model: Any) -> dict:
+        """What else a subclass says of the health of a layer."""
+        return {}
+
+    def _warn_of(self, task: LayerTask, report: dict) -> None:
+        """Warn where a layer did not learn, and name the parameter to change."""
+        rate = f"{self._rate} (now {getattr(task.settings, self._rate):g})"
+        n_constant = report["n_dead"] + report["n_saturated"]
+        if task.data.shape[0] > 1 and 2 * n_constant > task.width:
             warnings.warn(
                 f"{n_constant} of {task.width} hidden units of {task.place} are dead "
-                f"or saturated: they hardly change from row to row. Lower {self._rate} "
-                f"(now {rate:g}), train longer (max_iter), or scale the input.",
+                f"or saturated: they hardly change from row to row. Lower {rate}, "
+                "train longer (max_iter), or scale the input.",
                 UserWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
-        return None if last else output
 
-    def _adopt(self, fitted: list[dict], units: list[Units], curves: list) -> None:
+    def _adopt(self, fitted, units: list[Units], reports: list, curves: list) -> None:
         """Set the fitted attributes, all at the end: an interrupted fit changes
         nothing.
         """
         for name in fitted[0]:
             setattr(self, name, [layer[name] for layer in fitted])
-        self.loss_curves_ = curves
-        self._units = [
-            {"kinds": u.kinds, "offset": u.offset, "scale": u.scale} for u in units
-        ]
+        self.loss_curves_, self.layer_report_ = curves, reports
+        self._units = [dict(vars(u)) for u in units]
         self.visible_kinds_ = units[0].names()
         self.visible_offset_ = units[0].offset
         self.visible_scale_ = units[0].scale
@@ -458,12 +488,14 @@ def _layer_output(fitted: dict, X) -> Array:
     return out
 
 
-def _constant_units(output: Array, activation: str) -> int:
-    """Number of units that are off, or at one end of their range, on all rows."""
+def _constant_units(output: Array, activation: str) -> tuple[int, int]:
+    """Number of units that are off, and that are at the upper end of their range, on
+    all rows.
+    """
     low, high = output.min(axis=0), output.max(axis=0)
     if activation == "relu":
-        return int(np.sum(high <= 0))
+        return int(np.sum(high <= 0)), 0
     if activation == "identity":
-        return int(np.sum(low == high))
+        return int(np.sum(low == high)), 0
     bottom = 0.0 if activation == "logistic" else -1.0
-    return int(np.sum((high < bottom + 0.01) | (low > 0.99)))
+    return int(np.sum(high < bottom + 0.01)), int(np.sum(low > 0.99))

@@ -133,6 +133,7 @@ class Model(Protocol):
     """What the loop trains."""
 
     theta: Array  # flat parameters, changed in place
+    epoch: int  # number of the present one, from 1, set by the loop
     batch_size: int
     n_columns: int  # of a row
     products_per_row: int  # multiplications of one step
@@ -237,6 +238,7 @@ def run_epochs(model: Model, index: Array, plan: Plan, rng) -> History:
 def train_epoch(model: Model, order: Array, plan: Plan, epoch: int) -> float:
     """One pass over the rows in ``order``, slice by slice; the mean loss."""
     rows_per_slice = _rows_per_slice(model)
+    model.epoch = epoch
     total, weight = 0.0, 0.0
     with _blas_rule(model):
         for start in range(0, len(order), rows_per_slice):
@@ -339,7 +341,7 @@ class Backpropagation:
         corruption_level: float = 0.0,
         state: dict | None = None,
     ):
-        self.network, self.theta = network, theta
+        self.network, self.theta, self.epoch = network, theta, 1
         self.rows, self.targets, self.blocks = rows, targets, blocks
         self.optimizer, self.alpha, self.seed = optimizer, alpha, seed
         self.batch_size, self.n_columns = batch_size, rows.n_columns

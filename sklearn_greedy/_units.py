@@ -1,4 +1,4 @@
-"""Unit blocks: which columns of a layer's input are gaussian, which bernoulli.
+"""Unit blocks: which columns of a layer's input are of which kind.
 
 A side of a model (the visible layer of an RBM, the output of an autoencoder, the head
 of a network) is a table of blocks ``(start, stop, kind, sampled)``. Each kind is an
@@ -12,16 +12,20 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
+from scipy.special import expit, logit, logsumexp, softmax
 from sklearn.utils import gen_batches
 from sklearn.utils.sparsefuncs import mean_variance_axis, min_max_axis
 
 Array = npt.NDArray
 
 # In the order of the kernels' integer codes.
-KINDS = ("gaussian", "bernoulli", "softmax")
-GAUSSIAN, BERNOULLI, SOFTMAX = range(3)
+KINDS = ("gaussian", "bernoulli", "softmax", "poisson")
+GAUSSIAN, BERNOULLI, SOFTMAX, POISSON = range(4)
 
-# Above this share of grey, reconstructions are kept as means (user guide, eq. 8).
+# Columns of a block table.
+START, STOP, KIND, SAMPLED = range(4)
+
+# Above this share of grey, reconstructions are kept as means (user guide, eq. 10).
 GREY_LIMIT = 0.3
 
 _CHUNK_FLOATS = 1 << 20
@@ -77,12 +81,20 @@ class Units:
     """What is known of the columns of a layer's input.
 
     kinds : (n,) codes; offset, scale : (n,) of the gaussian columns (0 and 1
-    elsewhere): inside, a gaussian column has mean 0 and unit variance.
+    elsewhere): inside, a gaussian column has mean 0 and unit variance; groups : (n,)
+    number of the softmax group of a column, -1 for other kinds.
     """
 
     kinds: Array
     offset: Array
     scale: Array
+    groups: Array
+
+    @classmethod
+    def all_gaussian(cls, offset: Array, scale: Array) -> "Units":
+        """Gaussian units with these offsets and scales."""
+        n = len(offset)
+        return cls(np.full(n, GAUSSIAN), offset, scale, np.full(n, -1))
 
     @property
     def scaled(self) -> bool:
@@ -90,10 +102,13 @@ class Units:
         return bool(np.any(self.offset != 0) or np.any(self.scale != 1))
 
     def blocks(self, sampled=()) -> Array:
-        """Table of runs of one kind, (n_blocks, 4) int64; ``sampled``: the kinds
-        whose reconstructions are drawn instead of kept as means.
+        """Table of runs of one kind, (n_blocks, 4) int64, in which each softmax group
+        is a block; ``sampled``: the kinds whose reconstructions are drawn instead of
+        kept as means.
         """
-        starts = np.flatnonzero(np.diff(self.kinds, prepend=-1))
+        same_kind = np.diff(self.kinds, prepend=-1) == 0
+        same_group = np.diff(self.groups, prepend=-2) == 0
+        starts = np.flatnonzero(~(same_kind & same_group))
         stops = np.append(starts[1:], len(self.kinds))
         kinds = self.kinds[starts]
         drawn = np.isin(kinds, list(sampled))
@@ -109,7 +124,32 @@ def output_blocks(n_columns: int, kind: int) -> Array:
     return np.array([[0, n_columns, kind, 0]], dtype=np.int64)
 
 
-def warn_outside_unit_interval(
+def check_range(statistics: ColumnStatistics, units: Units, owner: str) -> None:
+    """Warn where columns cannot be what their units say, or raise where the density
+    would be meaningless.
+    """
+    _warn_outside_unit_interval(statistics, units.kinds, owner)
+    lowest = statistics.low[units.kinds == POISSON].min(initial=0.0)
+    if lowest < 0:
+        raise ValueError(
+            f"{owner} has poisson units for columns that reach down to {lowest:.4g}. "
+            "Counts cannot be negative; use 'gaussian' for these columns."
+        )
+    for group in np.unique(units.groups[units.groups >= 0]):
+        total = float(statistics.mean[units.groups == group].sum())
+        if abs(total - 1) > 1e-3:
+            columns = np.flatnonzero(units.groups == group)
+            warnings.warn(
+                f"{owner} has a softmax group in columns {columns[0]} to "
+                f"{columns[-1]}, whose rows sum to {total:.4g} on average instead of "
+                "1. One-hot columns of one category belong in one group, with a column "
+                "of its own for missing or unknown values.",
+                UserWarning,
+                stacklevel=4,
+            )
+
+
+def _warn_outside_unit_interval(
     statistics: ColumnStatistics, kinds: Array, owner: str
 ) -> None:
     """Warn where columns with bernoulli units have values outside [0, 1]."""
@@ -122,21 +162,30 @@ def warn_outside_unit_interval(
             f"{high:.4g}, outside [0, 1]. Scale them (MinMaxScaler), or use "
             "visible='gaussian'.",
             UserWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
 
 
-def choose_units(statistics: ColumnStatistics, visible: str) -> Units:
+def choose_units(statistics: ColumnStatistics, visible) -> Units:
     """Unit kind, offset and scale of each column.
 
-    ``visible="auto"``: a column with all values in [0, 1] is bernoulli, any other
-    gaussian.
+    visible : a kind for all columns; "auto", where a column with all values in [0, 1]
+    is bernoulli and any other gaussian; or pairs (kind, column numbers), each softmax
+    pair being one group, with "auto" for the columns in no pair.
     """
-    if visible == "auto":
+    n_columns = len(statistics.mean)
+    groups = np.full(n_columns, -1)
+    if isinstance(visible, str) and visible != "auto":
+        kinds = np.full(n_columns, KINDS.index(visible))
+        groups[kinds == SOFTMAX] = 0
+    else:
         inside = (statistics.low >= 0) & (statistics.high <= 1)
         kinds = np.where(inside, BERNOULLI, GAUSSIAN)
-    else:
-        kinds = np.full(len(statistics.mean), KINDS.index(visible))
+    if not isinstance(visible, str):
+        for number, (kind, columns) in enumerate(visible):
+            kinds[columns] = KINDS.index(kind)
+            if kind == "softmax":
+                groups[columns] = number
     gaussian = kinds == GAUSSIAN
     deviation = np.sqrt(statistics.variance)
     # A constant column has no scale; rounding alone leaves it a tiny deviation.
@@ -146,7 +195,25 @@ def choose_units(statistics: ColumnStatistics, visible: str) -> Units:
         kinds=kinds,
         offset=np.where(gaussian, statistics.mean, 0.0),
         scale=np.where(gaussian & varies, deviation, 1.0),
+        groups=groups,
     )
+
+
+def scaled_means(statistics: ColumnStatistics, units: Units) -> Array:
+    """Mean of each column in the scaled space: 0 for gaussian columns."""
+    return np.where(units.kinds == GAUSSIAN, 0.0, statistics.mean)
+
+
+def mean_biases(statistics: ColumnStatistics, units: Units) -> Array:
+    """Biases at which units without weights have the data's means, smoothed by half a
+    row so that no bias is infinite.
+    """
+    n, kinds = statistics.n_rows, units.kinds
+    mean = np.maximum(scaled_means(statistics, units), 0)
+    bernoulli = logit((np.minimum(mean, 1) * n + 0.5) / (n + 1))
+    rate = np.log((mean * n + 0.5) / (n + 1))
+    biases = np.where(kinds == BERNOULLI, bernoulli, rate)
+    return np.where(kinds == GAUSSIAN, 0.0, biases)
 
 
 def row_block(n_columns: int, most: int) -> int:
@@ -166,3 +233,55 @@ def greyness(statistics: ColumnStatistics, units: Units) -> float:
     if most <= 0:
         return 0.0
     return min(max(1.0 - float(np.sum(variance)) / most, 0.0), 1.0)
+
+
+def unit_means(z: Array, blocks: Array) -> Array:
+    """E[unit] from the pre-activation, in place; z : (n, n_columns)."""
+    for start, stop, kind, _ in blocks:
+        part = z[:, start:stop]
+        if kind == BERNOULLI:
+            expit(part, out=part)
+        elif kind == SOFTMAX:
+            part[...] = softmax(part, axis=1)
+        elif kind == POISSON:
+            np.exp(part, out=part)
+    return z
+
+
+def draw_units(means: Array, blocks: Array, rng) -> Array:
+    """A sample of every unit given its mean, out of place; gaussian units have unit
+    variance.
+    """
+    out = means.copy()
+    for start, stop, kind, _ in blocks:
+        part = out[:, start:stop]
+        if kind == GAUSSIAN:
+            part += rng.standard_normal(part.shape)
+        elif kind == BERNOULLI:
+            part[...] = rng.random(part.shape) < part
+        elif kind == POISSON:
+            part[...] = rng.poisson(part)
+        else:
+            chosen = rng.random((len(part), 1)) * part.sum(axis=1, keepdims=True)
+            index = (np.cumsum(part, axis=1) <= chosen).sum(axis=1)
+            part[...] = 0
+            part[np.arange(len(part)), np.minimum(index, stop - start - 1)] = 1
+    return out
+
+
+def log_normaliser(z: Array, blocks: Array) -> Array:
+    """Log of the sum (or integral) of ``exp(z v)`` over the states of all units, times
+    the base measure of their kind; z : (n, n_columns).
+    """
+    total = np.zeros(len(z), dtype=z.dtype)
+    for start, stop, kind, _ in blocks:
+        part = z[:, start:stop]
+        if kind == GAUSSIAN:
+            total += 0.5 * ((part**2).sum(axis=1) + (stop - start) * np.log(2 * np.pi))
+        elif kind == BERNOULLI:
+            total += np.logaddexp(0, part).sum(axis=1)
+        elif kind == SOFTMAX:
+            total += logsumexp(part, axis=1)
+        else:
+            total += np.exp(part).sum(axis=1)
+    return total

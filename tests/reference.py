@@ -7,28 +7,41 @@ evaluated in the same order. All other results agree to rounding, and use NumPy'
 exp and log. Functions of random bits also accept arrays of counters.
 """
 
+import itertools
+
 import numpy as np
 
 from sklearn_greedy._kernels import (
     ACTIVATION,
     ADAM,
     BERNOULLI,
+    BERNOULLI_HIDDEN,
     BIAS,
     GAUSSIAN,
     GAUSSIAN_NOISE,
     KIND,
+    L1,
+    L2,
     LOGISTIC,
     MASKING,
+    MOMENTUM,
     N_IN,
     N_OUT,
     NESTEROV,
     NO_CORRUPTION,
     PERSISTENT_LOSS_SHARE,
+    POISSON,
+    RATE,
+    RATE_DECAY,
     RELU,
+    RELU_HIDDEN,
     SAMPLED,
+    SOFTMAX,
+    SPARSITY,
     START,
     STOP,
     TANH,
+    TARGET,
     TRANSPOSED,
     WEIGHT,
 )
@@ -219,14 +232,93 @@ def add_normal(a, scale, counter, key0, key1):
     a += scale * normal_number(bits).astype(a.dtype)
 
 
+def sample_softmax(p, counter, key0, key1):
+    """p <- one-hot: the first column at which the cumulated sum passes u."""
+    left = p.dtype.type(uniform_number(random_bits(counter, key0, key1)))
+    chosen = len(p) - 1
+    for j, share in enumerate(p):
+        left = left - share
+        if left < 0:
+            chosen = j
+            break
+    p[...] = np.arange(len(p)) == chosen
+
+
+def poisson_number(mean, bits):
+    """Inversion of one uniform number, or a rounded normal number above 30."""
+    if not mean <= 30:
+        return np.maximum(np.floor(mean + np.sqrt(mean) * normal_number(bits) + 0.5), 0)
+    u, k = uniform_number(bits), F32(0)
+    term = total = exp32(-mean)
+    while u >= total and term > 0:
+        k += F32(1)
+        term = F32(term * (mean / k))
+        if k > mean and F32(total + term) == total:
+            break
+        total = F32(total + term)
+    return k
+
+
+def sample_poisson(mean, counter, key0, key1):
+    bits = random_bits(_counters(counter, mean.size), key0, key1)
+    for i in range(mean.size):
+        mean[i] = poisson_number(F32(mean[i]), bits[i : i + 1][0])
+
+
 # --- contrastive divergence ----------------------------------------------------
 
 
+def softmax(z):
+    """z <- exp(z) / sum exp(z)."""
+    e = np.exp(_wide(z) - z.max())
+    z[...] = e / e.sum()
+
+
+def exponential(z):
+    z[...] = exp32(z) if z.dtype == F32 else np.exp(z)
+
+
+def softplus(z):
+    z[...] = np.logaddexp(0, _wide(z))
+
+
+def sample_rectified(x, key0, key1):
+    """x <- max(0, x + N(0, variance logistic(x)))."""
+    variance = x.copy()
+    logistic(variance)
+    z = normal_number(random_bits(_counters(0, x.size), key0, key1))
+    x[...] = np.maximum(x + np.sqrt(variance) * z, 0)
+
+
+def hidden_units(x, states, hidden, drawn, key0, key1):
+    """x <- E[h | v] and states <- a sample, from the pre-activations x."""
+    before = x.copy()
+    if hidden == BERNOULLI_HIDDEN:
+        logistic(x)
+    elif hidden == RELU_HIDDEN:
+        softplus(x)
+    if not drawn:
+        return
+    states[: x.size] = x if hidden == BERNOULLI_HIDDEN else before
+    if hidden == BERNOULLI_HIDDEN:
+        sample_bernoulli(states[: x.size], 0, key0, key1)
+    elif hidden == RELU_HIDDEN:
+        sample_rectified(states[: x.size], key0, key1)
+    else:
+        add_normal(states[: x.size], x.dtype.type(1), 0, key0, key1)
+
+
 def visible_means(z, blocks):
-    """z <- E[v | h]: logistic in bernoulli blocks, z itself in gaussian ones."""
+    """z <- E[v | h], block by block; gaussian ones keep z itself."""
     for block in blocks:
+        part = z[:, block[START] : block[STOP]]
         if block[KIND] == BERNOULLI:
-            logistic(z[:, block[START] : block[STOP]])
+            logistic(part)
+        elif block[KIND] == POISSON:
+            exponential(part)
+        elif block[KIND] == SOFTMAX:
+            for row in part:
+                softmax(row)
 
 
 def sample_visible(v, blocks, key0, key1):
@@ -236,6 +328,11 @@ def sample_visible(v, blocks, key0, key1):
         columns = slice(block[START], block[STOP])
         if block[KIND] == BERNOULLI:
             v[:, columns] = uniform_number(bits[:, columns]) < v[:, columns]
+        elif block[KIND] in (SOFTMAX, POISSON):
+            draw = sample_softmax if block[KIND] == SOFTMAX else sample_poisson
+            for r, row in enumerate(v):
+                counter = r * v.shape[1] + block[START]
+                draw(row[columns], counter, key0, key1)
         else:
             v[:, columns] += normal_number(bits[:, columns])
 
@@ -260,40 +357,86 @@ def product_transposed(a, w, out):
     out[...] = a @ w.T
 
 
+def scale_rows(a, betas, shift):
+    beta = np.repeat(betas, len(a) // len(betas))[:, None]
+    a[...] = beta * a + (1 - beta) * shift
+
+
+def interaction(field, state, lam):
+    return np.sum(field * (state - lam))
+
+
+def swap_chains(states, fields, lam, betas, first, key0, key1):
+    """Metropolis exchange of neighbours, by (v - mu) w (h - lam)'."""
+    n = len(states) // len(betas)
+    interactions = np.sum(fields * (states - lam), axis=1)
+    u = uniform_number(random_bits(_counters(0, len(states)), key0, key1))
+    for t in range(first, len(betas) - 1, 2):
+        a, b = np.arange(n) + t * n, np.arange(n) + (t + 1) * n
+        gain = (betas[t] - betas[t + 1]) * (interactions[b] - interactions[a])
+        swapped = u[a] < np.exp(np.minimum(gain, 0))
+        a, b = a[swapped], b[swapped]
+        states[a], states[b] = states[b], states[a]
+
+
 def cd_statistics(
-    rows, w, hidden_bias, visible_bias, chain, blocks, gibbs, seed, step, v, h, s
+    rows,
+    w,
+    hidden_bias,
+    visible_bias,
+    chain,
+    betas,
+    lam,
+    shifts,
+    blocks,
+    hidden,
+    gibbs,
+    seed,
+    step,
+    v,
+    h,
+    s,
+    fields,
 ):
     """Positive phase in the first rows of v and h, negative phase below."""
     m, persistent = len(rows), len(chain) > 0
 
-    def hidden_means(visible):
-        p = visible @ w + hidden_bias
-        logistic(p)
-        return p
+    hidden_shift, visible_shift = np.split(shifts, [len(hidden_bias)])
 
-    def reconstruct(hidden):
-        means = hidden @ w.T + visible_bias
+    def up(visible, phase, drawn, scales=(1.0,)):
+        """Means of the hidden units, and samples into s where drawn."""
+        means = visible @ w
+        if len(scales) > 1:
+            scale_rows(means, scales, hidden_shift)
+        means += hidden_bias
+        keys = stream_keys(seed, step, phase)
+        hidden_units(means.reshape(-1), s.reshape(-1), hidden, drawn, *keys)
+        return means
+
+    def reconstruct(hidden, scales=(1.0,)):
+        means = hidden @ w.T
+        if len(scales) > 1:
+            scale_rows(means, scales, visible_shift)
+        means += visible_bias
         visible_means(means, blocks)
         return means
 
-    def draw(p, phase):
-        states = p.copy()
-        sample_bernoulli(states.reshape(-1), 0, *stream_keys(seed, step, phase))
-        return states
-
-    n_paired = -(-m // PERSISTENT_LOSS_SHARE) if persistent else m
-    v[:m], h[:m] = rows, hidden_means(rows)
-    s[...] = chain if persistent else draw(h[:m], 0)
+    n_paired = m
+    v[:m], h[:m] = rows, up(rows, 0, not persistent)
     if persistent:
+        n_paired = min(-(-m // PERSISTENT_LOSS_SHARE), len(chain))
+        s[...] = chain
         loss = reconstruction_error(rows, reconstruct(h[:m]), n_paired)
     for k in range(gibbs):
-        v[m:] = reconstruct(s)
+        v[m:] = reconstruct(s, betas)
         if k == 0 and not persistent:
             loss = reconstruction_error(rows, v[m:], n_paired)
         sample_visible(v[m:], blocks, *stream_keys(seed, step, 2 * k + 1))
-        h[m:] = hidden_means(v[m:])
-        if persistent or k < gibbs - 1:
-            s[...] = draw(h[m:], 2 * k + 2)
+        h[m:] = up(v[m:], 2 * k + 2, persistent or k < gibbs - 1, betas)
+    if len(betas) > 1:
+        fields[...] = v[m:] @ w - hidden_shift
+        keys = stream_keys(seed, step, 2 * gibbs + 1)
+        swap_chains(s, fields, lam, betas, step % 2, *keys)
     if persistent:
         chain[...] = s
     return loss, n_paired
@@ -334,10 +477,17 @@ def cd_gradient(v, h, m, centered, mu, lam, grad):
     grad[...] = np.concatenate([grad_w.ravel(), grad_c, grad_b])
 
 
-def momentum_ascent(theta, velocity, grad, n_weights, learning_rate, momentum, alpha):
+def add_sparsity(h, target, weight):
+    """The positive phase, moved along the gradient of the sparsity penalty."""
+    q = np.clip(h.mean(axis=0), F32(1e-6), 1 - F32(1e-6))
+    h += weight * (target - q) / (q * (1 - q)) * h * (1 - h)
+
+
+def momentum_ascent(theta, velocity, grad, n_weights, rate, hyper):
     """One step uphill; only the weights, which come first, decay."""
-    decay = np.where(np.arange(theta.size) < n_weights, alpha, 0.0)
-    velocity[...] = momentum * velocity + learning_rate * (grad - decay * theta)
+    decays = np.arange(theta.size) < n_weights
+    pull = np.where(decays, hyper[L2] * theta + hyper[L1] * np.sign(theta), 0.0)
+    velocity[...] = hyper[MOMENTUM] * velocity + rate * (grad - pull)
     theta += velocity
 
 
@@ -349,11 +499,12 @@ def cd_slice(
     mu,
     lam,
     chain,
+    betas,
     blocks,
+    hidden,
     gibbs,
-    learning_rate,
-    momentum,
-    alpha,
+    hyper,
+    centered,
     sliding,
     seed,
     step,
@@ -369,34 +520,44 @@ def cd_slice(
         batch = rows[start : start + batch_size]
         m = len(batch)
         n_chains = len(chain) or m
-        v, h, s = _carve(
+        v, h, s, fields = _carve(
             work,
             (m + n_chains, n_visible),
             (m + n_chains, n_hidden),
             (n_chains, n_hidden),
+            (n_chains, n_hidden),
         )
+        weights = w.reshape(n_visible, n_hidden)
+        shifts = np.concatenate([mu @ weights, weights @ lam])
         loss, n_paired = cd_statistics(
             batch,
-            w.reshape(n_visible, n_hidden),
+            weights,
             hidden_bias,
             visible_bias,
             chain,
+            betas,
+            lam,
+            shifts,
             blocks,
+            hidden,
             gibbs,
             seed,
             step,
             v,
             h,
             s,
+            fields,
         )
         total, count = total + loss, count + n_paired * n_visible
         if sliding > 0:
             slide(mu, batch, sliding)
             slide(lam, h[:m], sliding)
-        cd_gradient(v, h, m, sliding > 0, mu, lam, grad)
-        momentum_ascent(
-            theta, velocity, grad, n_weights, learning_rate, momentum, alpha
-        )
+        if hyper[SPARSITY] > 0:
+            add_sparsity(h[:m], hyper[TARGET], hyper[SPARSITY])
+        counted = m + n_chains // len(betas)
+        cd_gradient(v[:counted], h[:counted], m, centered, mu, lam, grad)
+        rate = hyper[RATE] / (1 + hyper[RATE_DECAY] * step)
+        momentum_ascent(theta, velocity, grad, n_weights, rate, hyper)
         step += 1
     return total, count
 
@@ -605,3 +766,24 @@ def backprop_slice(
         update_parameters(theta, state, grad, layers, solver, hyper, step, alpha)
         step += 1
     return total
+
+
+# --- annealed importance sampling -----------------------------------------------
+
+
+def softplus_difference(x, t, u):
+    return np.sum(np.logaddexp(0, u * _wide(x)) - np.logaddexp(0, t * _wide(x)))
+
+
+def ais_slice(v, w, c, a, b, blocks, temperatures, seed, step, x, s, log_weights):
+    """Weigh the states between two temperatures, then move them at the second."""
+    for k, (t, u) in enumerate(itertools.pairwise(temperatures)):
+        x[...] = v @ w + c
+        log_weights += (u - t) * _wide(v) @ _wide(b - a)
+        log_weights += [softplus_difference(row, t, u) for row in x]
+        s[...] = u * x
+        logistic(s)
+        sample_bernoulli(s.reshape(-1), 0, *stream_keys(seed, step + k, 0))
+        v[...] = u * (s @ w.T + b) + (1 - u) * a
+        visible_means(v, blocks)
+        sample_visible(v, blocks, *stream_keys(seed, step + k, 1))

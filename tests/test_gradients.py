@@ -8,6 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOptimizer
+from tools import rbm_constants
 
 from sklearn_greedy import GreedyPretrainedMLPClassifier, GreedyPretrainedMLPRegressor
 from sklearn_greedy import _kernels as kernels
@@ -305,9 +306,9 @@ def test_momentum_ascent_by_hand():
         LR * (0.5 * g1 + g2),
         LR * (0.25 * g1 + 0.5 * g2 + g3),
     ]
-    position = theta.copy()
+    position, half = theta.copy(), rbm_constants(momentum=0.5)
     for g, move in zip((g1, g2, g3), expected, strict=True):
-        kernels.momentum_ascent(theta, velocity, g, 1, LR, 0.5, 0.0)
+        kernels.momentum_ascent(theta, velocity, g, 1, LR, half)
         position = position + move
         assert_allclose(velocity, move, rtol=1e-14)
         assert_allclose(theta, position, rtol=1e-14)
@@ -315,9 +316,9 @@ def test_momentum_ascent_by_hand():
 
 def test_decay_of_an_rbm_shrinks_weights_only():
     """Without gradient and momentum each step multiplies by 1 - lr alpha."""
-    theta, velocity = np.ones(5), np.zeros(5)
+    theta, velocity, decay = np.ones(5), np.zeros(5), rbm_constants(l2=0.2)
     for _ in range(3):
-        kernels.momentum_ascent(theta, velocity, np.zeros(5), 3, LR, 0.0, 0.2)
+        kernels.momentum_ascent(theta, velocity, np.zeros(5), 3, LR, decay)
     assert_allclose(theta[:3], (1 - LR * 0.2) ** 3, rtol=1e-14)
     assert_array_equal(theta[3:], 1)
 

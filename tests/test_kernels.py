@@ -14,6 +14,8 @@ import pytest
 import reference
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import expit, ndtri, xlogy
+from scipy.stats import chi2, poisson
+from tools import rbm_constants
 
 from sklearn_greedy import _kernels as kernels
 from sklearn_greedy._kernels import (
@@ -26,6 +28,7 @@ from sklearn_greedy._kernels import (
     MASKING,
     NESTEROV,
     NO_CORRUPTION,
+    POISSON,
     RELU,
     SGD,
     SOFTMAX,
@@ -364,12 +367,26 @@ N_VISIBLE, N_HIDDEN = 7, 5
 BLOCKS = {
     "bernoulli": [(0, 7, BERNOULLI)],
     "gaussian": [(0, 7, GAUSSIAN)],
+    "softmax": [(0, 7, SOFTMAX)],
+    "poisson": [(0, 7, POISSON)],
     "mixed": [(0, 3, BERNOULLI), (3, 5, GAUSSIAN), (5, 7, BERNOULLI)],
+    "all kinds": [
+        (0, 2, SOFTMAX),
+        (2, 3, POISSON),
+        (3, 4, GAUSSIAN),
+        (4, 5, BERNOULLI),
+        (5, 7, SOFTMAX),
+    ],
 }
 SAMPLED_KINDS = {
     "mean": [],
     "sampled bernoulli": [BERNOULLI],
-    "sampled": [BERNOULLI, GAUSSIAN],
+    "sampled": [BERNOULLI, GAUSSIAN, SOFTMAX, POISSON],
+}
+HIDDEN = {
+    "bernoulli": kernels.BERNOULLI_HIDDEN,
+    "relu": kernels.RELU_HIDDEN,
+    "gaussian": kernels.GAUSSIAN_HIDDEN,
 }
 
 
@@ -383,6 +400,10 @@ def visible_rows(side, n_rows, rng, dtype):
     for start, stop, kind in BLOCKS[side]:
         if kind == BERNOULLI:
             rows[:, start:stop] = rng.random((n_rows, stop - start))
+        elif kind == SOFTMAX:
+            rows[:, start:stop] = rng.dirichlet(np.ones(stop - start), n_rows)
+        elif kind == POISSON:
+            rows[:, start:stop] = rng.integers(0, 4, (n_rows, stop - start))
     return rows.astype(dtype)
 
 
@@ -396,12 +417,13 @@ def rbm_arguments(
     n_rows=23,
     batch_size=5,
     seed=1,
+    hidden="bernoulli",
 ):
     """Arguments of cd_slice by name, with a short last batch."""
     rng = np.random.default_rng(seed)
     size = N_VISIBLE * N_HIDDEN + N_VISIBLE + N_HIDDEN
     n_chains = batch_size if persistent else 0
-    floats = 4 * batch_size * (N_VISIBLE + N_HIDDEN)
+    floats = 2 * batch_size * (N_VISIBLE + 2 * N_HIDDEN)
     return {
         "rows": visible_rows(side, n_rows, rng, dtype),
         "batch_size": batch_size,
@@ -410,11 +432,12 @@ def rbm_arguments(
         "mu": (rng.random(N_VISIBLE) * (sliding > 0)).astype(dtype),
         "lam": (rng.random(N_HIDDEN) * (sliding > 0)).astype(dtype),
         "chain": (rng.random((n_chains, N_HIDDEN)) < 0.5).astype(dtype),
+        "betas": np.ones(1),
         "blocks": block_table(side, SAMPLED_KINDS[sampled]),
+        "hidden": HIDDEN[hidden],
         "gibbs": gibbs,
-        "learning_rate": 0.1,
-        "momentum": 0.5,
-        "alpha": 0.01,
+        "hyper": rbm_constants(momentum=0.5, l2=0.01),
+        "centered": sliding > 0,
         "sliding": sliding,
         "seed": np.array([11, 22], dtype=np.uint32),
         "step": 6,
@@ -488,12 +511,17 @@ def test_statistics_equal_their_twin(dtype, persistent, m, rng):
         rng.normal(size=N_HIDDEN).astype(dtype),
         rng.normal(size=N_VISIBLE).astype(dtype),
         (rng.random((n_chains * persistent, N_HIDDEN)) < 0.5).astype(dtype),
+        np.ones(1),
+        rng.random(N_HIDDEN).astype(dtype),
+        rng.normal(size=N_HIDDEN + N_VISIBLE).astype(dtype),
         block_table("mixed", [BERNOULLI]),
+        kernels.BERNOULLI_HIDDEN,
         2,
         np.array([3, 4], dtype=np.uint32),
         7,
         unwritten((m + n_chains, N_VISIBLE), dtype),
         unwritten((m + n_chains, N_HIDDEN), dtype),
+        unwritten((n_chains, N_HIDDEN), dtype),
         unwritten((n_chains, N_HIDDEN), dtype),
     )
 
@@ -526,15 +554,138 @@ def test_rbm_training_with_one_row_in_the_last_batch(dtype, side, persistent):
 @pytest.mark.parametrize("alpha", [0.0, 0.1])
 def test_rbm_momentum_and_decay_equal_their_twin(momentum, alpha):
     arguments = rbm_arguments(np.float64)
-    arguments |= {"momentum": momentum, "alpha": alpha}
+    arguments["hyper"] = rbm_constants(momentum=momentum, l2=alpha)
     check_twin("cd_slice", *arguments.values())
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("side", BLOCKS)
+@pytest.mark.parametrize("hidden", HIDDEN)
+@pytest.mark.parametrize("persistent", [False, True])
+def test_every_pair_of_unit_kinds_trains_as_its_twin(dtype, side, hidden, persistent):
+    """With small steps: linear hidden units answer to rounding without bound."""
+    arguments = rbm_arguments(dtype, side, gibbs=2, hidden=hidden, n_rows=13)
+    arguments["theta"] *= dtype(0.2)
+    arguments["hyper"] = rbm_constants(rate=0.01, momentum=0.5)
+    if persistent:
+        arguments["chain"] = np.full((7, N_HIDDEN), 0.5, dtype)
+        arguments["work"] = unwritten(24 * (N_VISIBLE + N_HIDDEN), dtype)
+    check_twin("cd_slice", *arguments.values())
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("side", ["bernoulli", "all kinds"])
+def test_tempered_training_equals_its_twin(dtype, side, rng):
+    """Five chains at each of three temperatures."""
+    arguments = rbm_arguments(dtype, side, gibbs=2, persistent=True)
+    arguments["theta"] *= dtype(0.5)
+    arguments["chain"] = (rng.random((15, N_HIDDEN)) < 0.5).astype(dtype)
+    arguments["betas"] = np.array([1.0, 0.7, 0.2])
+    arguments["work"] = unwritten(20 * N_VISIBLE + 50 * N_HIDDEN, dtype)
+    check_twin("cd_slice", *arguments.values())
+    a, states = rng.normal(size=(2, 15, N_HIDDEN)).astype(dtype)
+    betas, lam = arguments["betas"], arguments["lam"]
+    check_twin("scale_rows", a, betas, lam)
+    check_twin("interaction", a[0], states[0], lam)
+    for first in (0, 1):
+        check_twin("swap_chains", states, a, lam, betas, first, *KEYS)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"decay": 0.1}, {"l1": 0.2}, {"target": 0.1, "weight": 0.5}]
+)
+def test_rate_decay_lasso_and_sparsity_equal_their_twin(changes):
+    arguments = rbm_arguments(np.float64)
+    arguments["hyper"] = rbm_constants(momentum=0.5, **changes)
+    check_twin("cd_slice", *arguments.values())
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("hidden", HIDDEN.values())
+def test_hidden_units_equal_their_twins(dtype, hidden, rng):
+    x = (3 * rng.normal(size=40)).astype(dtype)
+    for drawn in (True, False):
+        check_twin("hidden_units", x, unwritten(40, dtype), hidden, drawn, *KEYS)
+    check_twin("softplus", 30 * x)
+    check_twin("exponential", x)
+    check_twin("softmax", 10 * x)
+    check_twin("sample_rectified", x, *KEYS)
+    check_twin("add_sparsity", rng.random((5, 4)).astype(dtype), 0.1, 0.3)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_groups_and_counts_are_drawn_as_by_their_twins(dtype, rng):
+    for counter in range(50):
+        p = rng.dirichlet(np.ones(4)).astype(dtype)
+        check_twin("sample_softmax", p, counter, *KEYS, tolerance=0)
+    means = np.array([0.0, 1e-3, 0.5, 3, 12, 29.9, 31, 500]).repeat(20).astype(dtype)
+    check_twin("sample_poisson", means, 3, *KEYS, tolerance=0)
+    bits = reference.random_bits(np.uint32(5), *KEYS)
+    check_twin("poisson_number", np.float32(2.5), bits, tolerance=0)
+
+
+@pytest.mark.parametrize("mean", [0.3, 4.0, 25.0, 90.0])
+def test_counts_have_the_poisson_distribution(mean):
+    counts = np.full(100_000, mean, np.float32)
+    kernels.sample_poisson(counts, 0, *KEYS)
+    error = np.sqrt(mean / counts.size)
+    assert abs(counts.mean() - mean) < 4 * error
+    spread = np.sqrt((mean + 2 * mean**2) / counts.size)
+    assert abs(counts.var() - mean) < 4 * spread + 0.1 * (mean > 30)
+    if mean < 30:
+        most = int(mean + 3 * np.sqrt(mean)) + 1
+        observed = np.bincount(counts.astype(int).clip(0, most), minlength=most + 1)
+        cells = poisson.pmf(np.arange(most), mean)
+        expected = np.append(cells, 1 - cells.sum()) * counts.size
+        kept = expected > 5
+        statistic = ((observed - expected) ** 2 / expected)[kept].sum()
+        assert chi2.sf(statistic, kept.sum()) > 1e-4
+
+
+def test_nan_passes_through_the_units_of_an_rbm():
+    for hidden in HIDDEN.values():
+        x = np.array([np.nan, 0.5], np.float32)
+        kernels.hidden_units(x, x.copy(), hidden, True, *KEYS)
+        assert np.isnan(x[0])
+    for name in ("softmax", "exponential"):
+        x = np.array([np.nan, 0.5], np.float32)
+        getattr(kernels, name)(x)
+        assert np.isnan(x[0])
+    count = np.array([np.nan], np.float32)
+    kernels.sample_poisson(count, 0, *KEYS)
+    assert np.isnan(count[0])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_momentum_ascent_equals_its_twin(dtype, rng):
     theta, velocity, grad = rng.normal(size=(3, 50)).astype(dtype)
     for n_weights in (0, 31, 50):
-        check_twin("momentum_ascent", theta, velocity, grad, n_weights, 0.1, 0.5, 0.2)
+        constants = rbm_constants(momentum=0.5, l2=0.2, l1=0.1)
+        check_twin("momentum_ascent", theta, velocity, grad, n_weights, 0.1, constants)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("side", BLOCKS)
+def test_annealing_equals_its_twin(dtype, side, rng):
+    """Up and down, and the same in one call or in two."""
+    blocks = block_table(side, SAMPLED_KINDS["sampled"])
+    parts = [
+        visible_rows(side, 6, rng, dtype),
+        (0.5 * rng.normal(size=(N_VISIBLE, N_HIDDEN))).astype(dtype),
+        *(rng.normal(size=n).astype(dtype) for n in (N_HIDDEN, N_VISIBLE, N_VISIBLE)),
+    ]
+    seed, log_weights = np.array([3, 4], dtype=np.uint32), np.zeros(6)
+    work = [unwritten((6, N_HIDDEN), dtype) for _ in range(2)]
+    check_twin("softplus_difference", parts[2], 0.2, 0.9)
+    for temperatures in (np.linspace(0, 1, 6), np.linspace(1, 0.4, 4)):
+        arguments = [*parts, blocks, temperatures, seed, 5, *work, log_weights]
+        _, after = check_twin("ais_slice", *arguments)
+        apart = copies_of(arguments)
+        for first, stop in ((0, 3), (2, len(temperatures))):
+            apart[6], apart[8] = temperatures[first:stop], 5 + first
+            kernels.ais_slice(*apart)
+        assert_array_equal(apart[0], after[0])
+        assert_array_equal(apart[-1], after[-1])
 
 
 def in_slices(kernel, arguments, batches, state):

@@ -28,6 +28,7 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from tools import rbm_constants
 
 import sklearn_greedy
 from sklearn_greedy import (
@@ -93,7 +94,10 @@ def cd_statistics(rows, parameters, k=1, chain=None, step=1, kind=kernels.BERNOU
     h = np.empty((len(v), c.size), F32)
     s = np.empty((n_chains, c.size), F32)
     table = blocks(b.size, kind)
-    kernels.cd_statistics(rows, w, c, b, chain, table, k, SEED, step, v, h, s)
+    hidden = kernels.BERNOULLI_HIDDEN
+    plain = np.ones(1), c, np.concatenate([c, b])  # offsets that do not matter
+    arguments = rows, w, c, b, chain, *plain, table, hidden, k, SEED, step
+    kernels.cd_statistics(*arguments, v, h, s, s.copy())
     return v, h
 
 
@@ -117,7 +121,7 @@ def cd_slice(rows, parameters, *, batch=4, rate=0.1, momentum=0.0, alpha=0.0, **
     n, width = parameters[0].shape
     velocity = more.get("velocity", np.zeros_like(theta))
     chain = more.get("chain", np.empty((0, width), F32))
-    work = np.empty(4 * max(batch, len(chain)) * (n + width), F32)
+    work = np.empty(2 * max(batch, len(chain)) * (n + 2 * width), F32)
     kernels.cd_slice(
         rows.astype(F32),
         batch,
@@ -126,11 +130,12 @@ def cd_slice(rows, parameters, *, batch=4, rate=0.1, momentum=0.0, alpha=0.0, **
         np.zeros(n, F32),
         np.zeros(width, F32),
         chain,
+        np.ones(1),
         blocks(n),
+        kernels.BERNOULLI_HIDDEN,
         1,
-        rate,
-        momentum,
-        alpha,
+        rbm_constants(rate, momentum=momentum, l2=alpha),
+        False,
         0.0,
         SEED,
         more.get("step", 0),
@@ -165,7 +170,7 @@ class Recorder:
     """A model that only writes down which rows it is given."""
 
     batch_size, n_columns, products_per_row = 3, 1, 1
-    largest_product, calls_per_step = 1, 1
+    largest_product, calls_per_step, epoch = 1, 1, 1
 
     def __init__(self):
         self.theta, self.seen = np.zeros(1), []
@@ -237,7 +242,7 @@ def test_row_02_persistent_chains_begin_at_data():
     stack = StackedRBMTransformer((4,), persistent=True, batch_size=7, random_state=0)
     stack.fit(X)
     stack.coefs_, stack.intercepts_ = [60 * np.eye(4)], [np.full(4, -30.0)]
-    task = stack._task(0, X, 4, SEED, resumed=True)
+    task = stack._task(0, X, 4, SEED, "auto", resumed=True)
     assert_array_equal(stack._build(task).chain, X[:7])
 
 
@@ -417,9 +422,10 @@ def test_row_14_momentum_multiplies_the_velocity_only():
     v2 = m * v1 + rate * gradients[1]
     v3 = m * v2 + rate * gradients[2]
     theta, velocity = np.zeros(1, F32), np.zeros(1, F32)
+    constants = rbm_constants(momentum=m)
     down, down_velocity = np.zeros(1, F32), np.zeros(1, F32)
     for g in gradients.astype(F32):
-        kernels.momentum_ascent(theta, velocity, np.array([g]), 1, rate, m, 0.0)
+        kernels.momentum_ascent(theta, velocity, np.array([g]), 1, rate, constants)
         kernels.sgd_update(down, down_velocity, np.array([g]), rate, m, False, 0.0)
     assert_allclose(theta, v1 + v2 + v3, rtol=1e-5)
     assert_allclose(down, -(v1 + v2 + v3), rtol=1e-5)
@@ -433,10 +439,11 @@ def test_row_15_one_optimiser_for_all_parameters(solver):
     theta, state = np.zeros(9, F32), np.zeros((2, 9), F32)
     rbm, velocity = np.zeros(9, F32), np.zeros(9, F32)
     hyper = np.array([0.1, 0.9, 0.9, 0.999, 1e-8])
+    constants = rbm_constants(momentum=0.9)
     for step, g in enumerate((1.0, -0.3, 2.0)):
         grad = np.full(9, g, F32)
         kernels.update_parameters(theta, state, grad, layers, solver, hyper, step, 0.0)
-        kernels.momentum_ascent(rbm, velocity, grad, 6, 0.1, 0.9, 0.0)
+        kernels.momentum_ascent(rbm, velocity, grad, 6, 0.1, constants)
     assert np.ptp(theta) == 0
     assert np.ptp(rbm) == 0
     assert theta[0] < 0 < rbm[0]
@@ -465,7 +472,7 @@ def test_row_18_only_weights_decay():
     zero, hyper = np.zeros(9, F32), np.array([0.1, 0.0, 0.9, 0.999, 1e-8])
     state = np.zeros((2, 9), F32)
     kernels.update_parameters(theta, state, zero, layers, kernels.SGD, hyper, 0, 0.5)
-    kernels.momentum_ascent(rbm, np.zeros(9, F32), zero, 6, 0.1, 0.0, 0.5)
+    kernels.momentum_ascent(rbm, np.zeros(9, F32), zero, 6, 0.1, rbm_constants(l2=0.5))
     for moved in (theta, rbm):
         assert_allclose(moved, [0.95] * 6 + [1.0] * 3)
 

@@ -18,15 +18,17 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy.integrate import quad
 from scipy.special import expit, logsumexp, softmax
-from scipy.stats import chisquare
+from scipy.stats import chi2, chisquare
+from tools import rbm_constants
 
 from sklearn_greedy import StackedRBMTransformer
 from sklearn_greedy import _kernels as kernels
-from sklearn_greedy._likelihood import free_energy, pseudo_log_likelihood
+from sklearn_greedy._energy import RBM
+from sklearn_greedy._likelihood import pseudo_log_likelihood
 from sklearn_greedy._stack import draw_seed, layer_streams
 from sklearn_greedy._units import BERNOULLI, GAUSSIAN, Units
 
-B, G = BERNOULLI, GAUSSIAN
+B, G, H = BERNOULLI, GAUSSIAN, kernels.BERNOULLI_HIDDEN
 KINDS = {
     "bernoulli": np.array([B, B, B, B]),
     "gaussian": np.array([G, G, G]),
@@ -116,7 +118,13 @@ class TinyRBM:
 
     def blocks(self, sampled=(B, G)):
         n = len(self.kinds)
-        return Units(self.kinds, np.zeros(n), np.ones(n)).blocks(sampled)
+        units = Units(self.kinds, np.zeros(n), np.ones(n), np.full(n, -1))
+        return units.blocks(sampled)
+
+    @property
+    def model(self):
+        """The package's form of this RBM."""
+        return RBM(self.w, self.c, self.b, self.blocks())
 
     def parameters(self):
         """w, c and b as the kernels take them."""
@@ -166,8 +174,23 @@ def run_chains(rbm, rows, k, sampled=(B, G), seed=SEED):
     m, (n, width) = len(rows), rbm.w.shape
     v, h = np.empty((2 * m, n), F32), np.empty((2 * m, width), F32)
     s, chain = np.empty((m, width), F32), np.empty((0, width), F32)
+    parts = rbm.parameters()
     kernels.cd_statistics(
-        rows, *rbm.parameters(), chain, rbm.blocks(sampled), k, seed, 0, v, h, s
+        rows,
+        *parts,
+        chain,
+        np.ones(1),
+        parts[1],  # offsets do not matter at one temperature
+        flat(parts[1:]),
+        rbm.blocks(sampled),
+        H,
+        k,
+        seed,
+        0,
+        v,
+        h,
+        s,
+        s,
     )
     return v, h
 
@@ -367,11 +390,12 @@ def train_by_kernel(rbm, rows, mu, lam, sliding, batch_size=5, rounds=10):
             mu,
             lam,
             np.empty((0, width), F32),
+            np.ones(1),
             rbm.blocks(sampled=()),
+            H,
             2,
-            0.2,
-            0.5,
-            0.0,
+            rbm_constants(0.2, momentum=0.5),
+            sliding > 0,
             sliding,
             SEED,
             100 * epoch,
@@ -460,27 +484,36 @@ def test_first_parameters_are_those_of_the_plain_rbm():
 # --- persistent chains -----------------------------------------------------------
 
 
-def persistent_visible_states(rbm, n_chains, n_steps, k=1):
-    """End of persistent chains that start at h = 0, far from the model."""
+def persistent_visible_states(rbm, n_chains, n_steps, k=1, betas=(1.0,)):
+    """End of persistent chains that start at h = 0, far from the model; with several
+    inverse temperatures those of the first one, with offsets at the exact means.
+    """
+    _, lam, mu = rbm.negative_phase()
     n, width = rbm.w.shape
     rows = tiny_data(rbm.kinds, n=1).astype(F32)
-    chain = np.zeros((n_chains, width), F32)
-    v, h = np.empty((1 + n_chains, n), F32), np.empty((1 + n_chains, width), F32)
-    s = np.empty((n_chains, width), F32)
+    n_all = n_chains * len(betas)
+    chain = np.zeros((n_all, width), F32)
+    v, h = np.empty((1 + n_all, n), F32), np.empty((1 + n_all, width), F32)
+    s, fields = np.empty((2, n_all, width), F32)
     for step in range(n_steps):
         kernels.cd_statistics(
             rows,
             *rbm.parameters(),
             chain,
+            np.array(betas),
+            lam.astype(F32),
+            flat([mu @ rbm.w, rbm.w @ lam]).astype(F32),
             rbm.blocks(),
+            H,
             k,
             SEED,
             step,
             v,
             h,
             s,
+            fields,
         )
-    return v[1:].astype(float), chain
+    return v[1 : 1 + n_chains].astype(float), chain[:n_chains]
 
 
 def test_persistent_chains_reach_the_exact_distribution():
@@ -495,10 +528,41 @@ def test_persistent_chains_reach_the_exact_distribution():
         assert chisquare(counts, p * len(found)).pvalue > 1e-3
 
 
+def two_modes():
+    """An RBM that is almost always all off or all on, with equal probability."""
+    w = np.full((4, 3), 3.0)
+    return TinyRBM(w, np.full(3, -6.0), np.full(4, -4.5), KINDS["bernoulli"])
+
+
+def test_tempered_chains_reach_both_modes_where_plain_ones_do_not():
+    rbm = two_modes()
+    p = rbm.negative_phase()[2][0]
+    options = {"n_chains": 4000, "n_steps": 40}
+    plain, _ = persistent_visible_states(rbm, **options)
+    tempered, chain = persistent_visible_states(
+        rbm, betas=1 - np.arange(6) / 6, **options
+    )
+    assert plain.mean() < 0.25 * p
+    assert abs(tempered.mean() - p) < 0.1
+    place = 2 ** np.arange(3, -1, -1)
+    states = softmax(rbm.log_unnormalised(binary_states(4)))
+    tempered, _ = persistent_visible_states(
+        rbm, betas=1 - np.arange(6) / 6, n_chains=4000, n_steps=400
+    )
+    counts = np.bincount((tempered @ place).astype(int), minlength=16)
+    kept = states * 4000 > 5
+    statistic = ((counts - states * 4000) ** 2 / (states * 4000))[kept].sum()
+    assert chi2.sf(statistic, kept.sum()) > 1e-3
+    assert chain.shape == (4000, 3)
+
+
+@pytest.mark.parametrize("betas", [(1.0,), (1.0, 0.6, 0.2)])
 @pytest.mark.parametrize("kind", ["gaussian", "mixed"])
-def test_persistent_chains_reach_the_exact_moments(kind):
+def test_persistent_chains_reach_the_exact_moments(kind, betas):
     rbm = tiny_rbm(kind)
-    v, chain = persistent_visible_states(rbm, n_chains=20_000, n_steps=60, k=2)
+    v, chain = persistent_visible_states(
+        rbm, n_chains=20_000, n_steps=60, k=2, betas=betas
+    )
     p = softmax(rbm.log_hidden_weights())
     _, hidden, visible = rbm.negative_phase()
     # Var v_i = within (1, or p (1 - p)) plus between the hidden states.
@@ -690,11 +754,12 @@ def test_persistent_chains_outlive_a_short_batch():
             mu,
             lam,
             chain,
+            np.ones(1),
             rbm.blocks(),
+            H,
             1,
-            0.2,
-            0.5,
-            0.1,
+            rbm_constants(0.2, momentum=0.5, l2=0.1),
+            True,
             0.01,
             SEED,
             step,
@@ -713,7 +778,7 @@ def test_persistent_chains_outlive_a_short_batch():
 def test_free_energy_sums_over_hidden_states(kind, spread):
     rbm = tiny_rbm(kind, n_hidden=4, spread=spread)
     rows = tiny_data(rbm.kinds, n=20)
-    found = free_energy(rows, rbm.w, rbm.c, rbm.b, rbm.kinds)
+    found = rbm.model.free_energy(rows)
     assert_allclose(found, -rbm.log_unnormalised(rows), rtol=1e-12, atol=1e-12)
 
 
@@ -752,14 +817,14 @@ def test_pseudo_likelihood_sums_exact_conditionals(kind, spread):
         )
         for row in rows
     ]
-    found = pseudo_log_likelihood(rows, rbm.w, rbm.c, rbm.b, rbm.kinds)
+    found = pseudo_log_likelihood(rbm.model, rows)
     assert_allclose(found, expected, rtol=1e-8)
 
 
 def test_pseudo_likelihood_on_some_columns_scales_up():
     rbm = tiny_rbm("mixed")
     rows = tiny_data(rbm.kinds, n=5)
-    arguments = rows, rbm.w, rbm.c, rbm.b, rbm.kinds
+    arguments = rbm.model, rows
     single = [4 * pseudo_log_likelihood(*arguments, np.array([i])) for i in range(4)]
     halves = [pseudo_log_likelihood(*arguments, np.array(p)) for p in ([0, 1], [2, 3])]
     whole = pseudo_log_likelihood(*arguments)
@@ -772,8 +837,9 @@ def test_pseudo_likelihood_is_exact_for_strong_and_weak_gaussian_weights():
     grid = np.linspace(-60, 60, 24_001)
     for strength in (0.0, 0.01, 3.0, 12.0):
         w = strength * np.array([[1.0, -0.5, 1.5]])
-        parts = w, np.array([0.3, -1.0, -2.0]), np.array([0.7]), np.array([G])
-        density = np.exp(pseudo_log_likelihood(grid[:, None], *parts))
+        c, b = np.array([0.3, -1.0, -2.0]), np.array([0.7])
+        model = TinyRBM(w, c, b, np.array([G])).model
+        density = np.exp(pseudo_log_likelihood(model, grid[:, None]))
         assert_allclose(density.sum() * (grid[1] - grid[0]), 1, rtol=1e-9)
 
 

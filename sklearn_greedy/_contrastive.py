@@ -1,0 +1,222 @@
+"""Contrastive divergence: an RBM in training."""
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from sklearn_greedy._energy import HIDDEN_KINDS, RBM, hidden_means
+from sklearn_greedy._stack import LayerTask
+from sklearn_greedy._training import Rows, kernels
+from sklearn_greedy._units import SAMPLED, mean_biases, row_block, scaled_means
+
+Array = npt.NDArray
+
+# Rate at which the offsets of a centered RBM follow the batch means.
+_SLIDING = 0.01
+# Step of the learned scales, and their least share of a column's deviation.
+_SCALE_RATE = 0.2
+_SCALE_FLOOR = 0.05
+# Rows that stand for all of them where a mean will do.
+_SOME_ROWS = 1000
+
+
+class ContrastiveDivergence:
+    """An RBM in training: flat parameters (w, c, b), optimiser state, kernel call."""
+
+    def __init__(self, task: LayerTask, centered: bool, sampled: list[int]):
+        self.settings, self.seed, self.epoch = task.settings, task.seed, 1
+        self._scaled_epoch = 1
+        self.units, self._first_scale = task.units, task.units.scale
+        self.rows, self._data = Rows(task.data, task.units), task.data
+        self.n_columns, self.width = self.rows.n_columns, task.width
+        self.batch_size = task.settings.batch_size
+        self.centered, self.hidden = centered, task.settings.hidden
+        size = self.n_columns * self.width
+        self.products_per_row = size * (3 + 2 * self.settings.n_gibbs_steps)
+        self.largest_product = 2 * size * self.batch_size
+        self.calls_per_step = 3 + 2 * self.settings.n_gibbs_steps
+        self.sampled = task.state["sampled"] if task.state else sampled
+        self.blocks = task.units.blocks(self.sampled)
+        n_temperatures = self.settings.n_temperatures if self.settings.persistent else 1
+        self._betas = 1 - np.arange(n_temperatures) / n_temperatures
+        if task.theta is None:
+            self.theta, offsets = self._initial_parameters(task)
+        else:
+            self.theta = task.theta
+            offsets = None if task.state else self._present_offsets(task)
+        state = task.state or {
+            "velocity": np.zeros_like(self.theta),
+            "offsets": offsets,
+            "chain": self._initial_chain(task),
+            "step": 0,
+        }
+        self.velocity = np.array(state["velocity"])
+        self.offsets = [np.array(offset) for offset in state["offsets"]]
+        self.chain, self.step = np.array(state["chain"]), state["step"]
+        if self.settings.persistent and len(self.chain) < self.n_chains:
+            fresh = self._initial_chain(task)
+            self.chain = np.concatenate([self.chain, fresh[len(self.chain) :]])
+        self._grad = np.empty_like(self.theta)
+        self._work = self._workspace()
+
+    @property
+    def samples_any(self) -> bool:
+        """Whether any visible unit's reconstruction is drawn."""
+        return bool(self.blocks[:, SAMPLED].any())
+
+    @property
+    def _keeps_offsets(self) -> bool:
+        """Whether the mean activations are followed: by a centered gradient or by
+        tempered chains.
+        """
+        return self.centered or len(self._betas) > 1
+
+    @property
+    def n_chains(self) -> int:
+        """Number of persistent chains, at all temperatures together."""
+        chosen = self.settings.n_chains
+        each = self.batch_size if chosen is None else chosen
+        return each * len(self._betas)
+
+    def rbm(self) -> RBM:
+        """The RBM at the present parameters, which it shares."""
+        return RBM(*self.views(), self.blocks, self.hidden)
+
+    def _workspace(self) -> Array:
+        """Room for the states of both phases and of the chains (see the kernel)."""
+        n_rows = min(self.batch_size, len(self.rows))
+        n_chains = max(len(self.chain), n_rows)
+        floats = (n_rows + n_chains) * (self.n_columns + self.width)
+        return np.empty(floats + 2 * n_chains * self.width, dtype=np.float32)
+
+    def some_rows(self, index: Array) -> Array:
+        """Up to 1000 of these rows, in the scaled space."""
+        most = row_block(self.n_columns, _SOME_ROWS)
+        rows = np.empty((min(len(index), most), self.n_columns), np.float32)
+        self.rows.gather(index[: len(rows)], rows)
+        return rows
+
+    def views(self) -> tuple[Array, Array, Array]:
+        """Weights, hidden biases and visible biases, as views into theta."""
+        size = self.n_columns * self.width
+        w = self.theta[:size].reshape(self.n_columns, self.width)
+        return w, self.theta[size : size + self.width], self.theta[size + self.width :]
+
+    def _initial_parameters(self, task: LayerTask):
+        """Weights N(0, 0.01), visible biases at the data's smoothed means.
+
+        The biases of a centered RBM belong to units minus their offsets; they are
+        shifted here, so that theta always holds those of the plain RBM.
+        """
+        w = task.rng.normal(0.0, 0.01, (self.n_columns, self.width))
+        b = mean_biases(task.statistics, task.units)
+        mu, lam = np.zeros(self.n_columns), np.zeros(self.width)
+        if self._keeps_offsets:
+            mu = scaled_means(task.statistics, task.units)
+            lam = hidden_means(lam, self.hidden)
+        c = np.zeros(self.width)
+        if self.centered:
+            c, b = c - mu @ w, b - w @ lam
+        theta = np.concatenate([w.ravel(), c, b])
+        offsets = [mu.astype(np.float32), lam.astype(np.float32)]
+        return theta.astype(np.float32), offsets
+
+    def _present_offsets(self, task: LayerTask):
+        """Offsets of an RBM that is trained further: the present mean activations."""
+        if not self._keeps_offsets:
+            return [np.zeros(n, np.float32) for n in (self.n_columns, self.width)]
+        mean = scaled_means(task.statistics, task.units)
+        hidden = self.rbm().hidden_means(self.some_rows(np.arange(len(self.rows))))
+        return [mean.astype(np.float32), hidden.mean(axis=0)]
+
+    def _initial_chain(self, task: LayerTask) -> Array:
+        """Hidden states of the persistent chains, drawn given the first rows of the
+        data; empty without persistent chains.
+        """
+        if not self.settings.persistent:
+            return np.empty((0, self.width), np.float32)
+        index = np.arange(self.n_chains) % len(self.rows)
+        rows = np.empty((len(index), self.n_columns), np.float32)
+        self.rows.gather(index, rows)
+        return self.rbm().draw_hidden(rows, task.rng)
+
+    def state(self) -> dict:
+        """Optimiser state as plain arrays, lists and numbers."""
+        return {
+            "velocity": self.velocity,
+            "offsets": self.offsets,
+            "chain": self.chain,
+            "step": self.step,
+            "sampled": self.sampled,
+        }
+
+    def _learn_scale(self) -> None:
+        """One step up the likelihood in the log of the scales of gaussian columns.
+
+        It is taken between epochs, so that it does not depend on slices.
+        """
+        rows = self.some_rows(np.arange(len(self.rows)))
+        move = _SCALE_RATE * self.rbm().scale_gradient(rows)
+        scale = self.units.scale * np.exp(np.clip(move, -_SCALE_RATE, _SCALE_RATE))
+        floor = _SCALE_FLOOR * self._first_scale
+        self.units = replace(self.units, scale=np.maximum(scale, floor))
+        self.rows = Rows(self._data, self.units)
+
+    def train(self, index: Array) -> tuple[float, float]:
+        """See ``Model.train``; the loss is the mean squared error per visible unit of
+        the reconstruction after one Gibbs step.
+        """
+        if self.settings.learn_scale and self.epoch > self._scaled_epoch:
+            self._scaled_epoch = self.epoch
+            self._learn_scale()
+        rows = np.empty((len(index), self.n_columns), np.float32)
+        self.rows.gather(index, rows)
+        total, count = kernels().cd_slice(
+            rows,
+            self.batch_size,
+            self.theta,
+            self.velocity,
+            *self.offsets,
+            self.chain,
+            self._betas,
+            self.blocks,
+            HIDDEN_KINDS.index(self.hidden),
+            self.settings.n_gibbs_steps,
+            self._constants(),
+            self.centered,
+            _SLIDING if self._keeps_offsets else 0.0,
+            self.seed,
+            self.step,
+            self._grad,
+            self._work,
+        )
+        self.step += -(-len(index) // self.batch_size)
+        return total, float(count)
+
+    def _constants(self) -> Array:
+        """Constants of an update in the kernels' order."""
+        chosen = self.settings
+        momentum = chosen.momentum
+        if (
+            chosen.initial_momentum is not None
+            and self.epoch <= chosen.momentum_switch_epoch
+        ):
+            momentum = chosen.initial_momentum
+        sparse = chosen.sparsity_target is not None
+        return np.array(
+            [
+                chosen.learning_rate,
+                chosen.learning_rate_decay,
+                momentum,
+                chosen.alpha * (1 - chosen.l1_ratio),
+                chosen.alpha * chosen.l1_ratio,
+                chosen.sparsity_target if sparse else 0.0,
+                chosen.sparsity_weight if sparse else 0.0,
+            ],
+            dtype=np.float64,
+        )
+
+    def penalty(self) -> float:
+        """The reported reconstruction error holds no penalty."""
+        return 0.0

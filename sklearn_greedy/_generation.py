@@ -1,0 +1,92 @@
+"""Drawing rows from RBMs and stacks of them (user guide, "Drawing samples").
+
+Everything here works on copies with a generator of its own: training state and the
+arrays given are never touched.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from sklearn_greedy._energy import RBM
+from sklearn_greedy._units import KIND, SOFTMAX, START, STOP, draw_units, unit_means
+
+Array = npt.NDArray
+
+
+def initial_rows(rbms: list[RBM], n: int, rng) -> Array:
+    """States of the first visible layer drawn from its biases alone, (n, n_visible)."""
+    first = rbms[0]
+    means = unit_means(np.tile(first.b, (n, 1)), first.blocks)
+    return draw_units(means, first.blocks, rng)
+
+
+def gibbs(rbm: RBM, v: Array, n_steps: int, rng, clamped: Array | None = None) -> Array:
+    """V after full Gibbs steps, hidden units given visible ones and back.
+
+    clamped : mask of columns that keep their values, or None. Then the chain tends to
+    the exact conditional distribution of the other columns.
+    """
+    _check_groups(rbm, clamped)
+    given = v
+    for _ in range(n_steps):
+        v = _put_back(rbm.draw_visible(rbm.draw_hidden(v, rng), rng), given, clamped)
+    return np.array(v)
+
+
+def sample_stack(
+    rbms: list[RBM],
+    v: Array,
+    n_steps: int,
+    rng,
+    clamped: Array | None = None,
+    *,
+    scalings,
+) -> Array:
+    """Rows drawn from a stack: Gibbs sampling in the top RBM, then down by samples.
+
+    v : rows from which the chains begin, in the scaled space of the first layer;
+    scalings : offset and scale of each layer's input, of which the first is not used.
+    With clamped columns each step goes up from them and down again.
+    """
+    if len(rbms) == 1:
+        return gibbs(rbms[0], v, n_steps, rng, clamped)
+    _check_groups(rbms[0], clamped)
+    if clamped is None:
+        top = gibbs(rbms[-1], _up(rbms, v, scalings, rng), n_steps, rng)
+        return _down(rbms, top, scalings, rng)
+    given = v
+    for _ in range(n_steps):
+        top = gibbs(rbms[-1], _up(rbms, v, scalings, rng), 1, rng)
+        v = _put_back(_down(rbms, top, scalings, rng), given, clamped)
+    return np.array(v)
+
+
+def _up(rbms: list[RBM], v: Array, scalings, rng) -> Array:
+    """Visible units of the top RBM, by samples of the hidden layers below."""
+    for rbm, (offset, scale) in zip(rbms[:-1], scalings[1:], strict=True):
+        v = (rbm.draw_hidden(v, rng) - offset) / scale
+    return v
+
+
+def _down(rbms: list[RBM], v: Array, scalings, rng) -> Array:
+    """First visible layer, by samples down from the top RBM's visible units."""
+    for rbm, (offset, scale) in zip(rbms[-2::-1], scalings[:0:-1], strict=True):
+        v = rbm.draw_visible(v * scale + offset, rng)
+    return v
+
+
+def _put_back(v: Array, given: Array, clamped: Array | None) -> Array:
+    return v if clamped is None else np.where(clamped, given, v)
+
+
+def _check_groups(rbm: RBM, clamped: Array | None) -> None:
+    """Raise where only a part of a softmax group is clamped."""
+    if clamped is None:
+        return
+    for block in rbm.blocks[rbm.blocks[:, KIND] == SOFTMAX]:
+        part = clamped[block[START] : block[STOP]]
+        if part.any() and not part.all():
+            raise ValueError(
+                f"The columns {block[START]} to {block[STOP] - 1} are one softmax "
+                "group; clamp all of them or none."
+            )

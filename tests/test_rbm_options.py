@@ -1,0 +1,342 @@
+"""The parameters of the RBM stack: kinds of columns, schedules, penalties, health."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy import sparse
+from scipy.special import expit
+from sklearn.compose import make_column_selector
+
+from sklearn_greedy import GreedyPretrainedMLPClassifier, StackedRBMTransformer
+from sklearn_greedy import _kernels as kernels
+
+KINDS = ["gaussian", "bernoulli", "softmax", "softmax", "softmax", "poisson"]
+PAIRS = [("softmax", slice(2, 5)), ("poisson", [5])]
+
+
+@pytest.fixture
+def mixed(rng):
+    """A gaussian, a bernoulli, three one-hot columns and a count."""
+    n = 80
+    chosen = np.eye(3)[rng.integers(0, 3, n)]
+    return np.column_stack(
+        [
+            rng.normal(40, 9, n),
+            (rng.random(n) < 0.3).astype(float),
+            chosen,
+            rng.poisson(2 + 3 * chosen[:, 0]),
+        ]
+    )
+
+
+def fit(X, sizes=(4,), **params):
+    params = {"learning_rate": 0.01, "max_iter": 3, "random_state": 0} | params
+    return StackedRBMTransformer(sizes, **params).fit(X)
+
+
+def frame_of(X):
+    frame = pd.DataFrame(X, columns=["age", "member", "red", "green", "blue", "visits"])
+    return frame.astype({"visits": int})
+
+
+# --- kinds of columns ------------------------------------------------------------
+
+
+def test_pairs_choose_kinds_and_auto_decides_on_the_rest(mixed):
+    stack = fit(mixed, visible=PAIRS)
+    assert stack.visible_kinds_.tolist() == KINDS
+    assert stack.visible_scale_[0] == pytest.approx(mixed[:, 0].std())
+    assert_array_equal(stack.visible_scale_[1:], 1)
+
+
+@pytest.mark.parametrize(
+    ("group", "counts"),
+    [
+        (["red", "green", "blue"], ["visits"]),
+        (slice("red", "blue"), "visits"),
+        ([2, 3, 4], 5),
+        ([False, False, True, True, True, False], [-1]),
+        (["red", "green", "blue"], make_column_selector(dtype_include=int)),
+    ],
+)
+def test_columns_are_named_as_in_column_transformer(group, counts, mixed):
+    stack = fit(frame_of(mixed), visible=[("softmax", group), ("poisson", counts)])
+    assert stack.visible_kinds_.tolist() == KINDS
+    expected = fit(mixed, visible=PAIRS)
+    assert_array_equal(stack.coefs_[0], expected.coefs_[0])
+
+
+def test_two_groups_side_by_side_stay_two(rng):
+    X = np.hstack(
+        [np.eye(3)[rng.integers(0, 3, 60)], np.eye(2)[rng.integers(0, 2, 60)]]
+    )
+    stack = fit(X, visible=[("softmax", [0, 1, 2]), ("softmax", [3, 4])])
+    means = stack.inverse_transform(stack.transform(X))
+    assert_allclose(means[:, :3].sum(axis=1), 1)
+    assert_allclose(means[:, 3:].sum(axis=1), 1)
+
+
+@pytest.mark.parametrize(
+    ("visible", "message"),
+    [
+        ([("softmax", [2, 4])], r"columns \[2, 4\] of a softmax group must follow"),
+        ([("poisson", [5]), ("gaussian", [5])], r"names the columns \[5\] more than"),
+        ([("binomial", [5])], "names the kind 'binomial'; the kinds are"),
+        (["poisson"], "list of pairs"),
+        ([("poisson", [9])], "all features must be in"),
+        ([("poisson", ["visits"])], "Specifying the columns using strings"),
+    ],
+)
+def test_pairs_that_make_no_sense_are_refused(visible, message, mixed):
+    with pytest.raises((ValueError, IndexError), match=message):
+        fit(mixed, visible=visible)
+
+
+def test_unknown_kind_names_the_parameter(mixed):
+    with pytest.raises(ValueError, match="'visible' parameter"):
+        fit(mixed, visible="counts")
+
+
+def test_negative_counts_are_refused(mixed):
+    mixed[3, 5] = -2
+    with pytest.raises(
+        ValueError, match=r"reach down to -2\. Counts cannot be negative"
+    ):
+        fit(mixed, visible=PAIRS)
+
+
+@pytest.mark.parametrize("hidden", ["relu", "gaussian"])
+def test_counts_need_bernoulli_hidden_units(hidden, mixed):
+    with pytest.raises(ValueError, match="poisson columns need hidden='bernoulli'"):
+        fit(mixed, visible=PAIRS, hidden=hidden)
+
+
+def test_group_with_rows_that_do_not_sum_to_one_warns(mixed):
+    mixed[:40, 2:5] = 0
+    with pytest.warns(UserWarning, match="columns 2 to 4, whose rows sum to 0.5"):
+        fit(mixed, visible=PAIRS)
+
+
+def test_sparse_pairs_give_the_result_of_dense_ones(mixed):
+    dense = fit(mixed, visible=PAIRS)
+    for container in (sparse.csr_array, sparse.csr_matrix):
+        other = fit(container(mixed), visible=PAIRS)
+        assert_allclose(other.coefs_[0], dense.coefs_[0], atol=1e-6)
+
+
+def test_biases_start_at_the_means_of_the_data(mixed):
+    stack = fit(mixed, visible=PAIRS, learning_rate=1e-12, max_iter=1)
+    means = stack.inverse_transform(np.zeros((1, 4)))
+    assert_allclose(means[0], mixed.mean(axis=0), rtol=0.05, atol=0.02)
+
+
+@pytest.mark.parametrize("hidden", ["bernoulli", "relu", "gaussian"])
+def test_activation_of_each_layer_follows_its_hidden_units(hidden, rng):
+    X = (rng.random((60, 6)) < 0.4).astype(float)
+    stack = fit(X, (5, 3), hidden=[hidden, "bernoulli"])
+    expected = {"bernoulli": "logistic", "relu": "relu", "gaussian": "identity"}[hidden]
+    assert stack.activations_ == [expected, "logistic"]
+    x = X @ stack.coefs_[0] + stack.intercepts_[0]
+    below = {
+        "logistic": expit,
+        "relu": lambda z: np.maximum(z, 0),
+        "identity": lambda z: z,
+    }
+    top = expit(below[expected](x) @ stack.coefs_[1] + stack.intercepts_[1])
+    assert_allclose(stack.transform(X), top, atol=1e-12)
+
+
+def test_linear_code_goes_into_a_network(rng):
+    X = (rng.random((60, 6)) < 0.4).astype(float)
+    pretrainer = StackedRBMTransformer(
+        (5, 2), hidden=["bernoulli", "gaussian"], learning_rate=0.01, max_iter=2
+    )
+    clf = GreedyPretrainedMLPClassifier(pretrainer=pretrainer, max_iter=2, tol=0)
+    assert clf.fit(X, X[:, 0]).predict(X).shape == (60,)
+
+
+def test_groups_are_learned(rng):
+    """Two one-hot columns that always agree: one predicts the other."""
+    codes = rng.integers(0, 3, 400)
+    X = np.hstack([np.eye(3)[codes], np.eye(3)[codes]])
+    stack = fit(
+        X,
+        (8,),
+        visible=[("softmax", [0, 1, 2]), ("softmax", [3, 4, 5])],
+        learning_rate=0.1,
+        max_iter=60,
+    )
+    init = np.full((300, 6), np.nan)
+    init[:, :3] = X[:300, :3]
+    drawn = stack.sample(init=init, clamp=[0, 1, 2], n_gibbs_steps=50, random_state=0)
+    assert_array_equal(drawn[:, :3], X[:300, :3])
+    assert_array_equal(drawn[:, 3:].sum(axis=1), 1)
+    assert np.mean(drawn[:, 3:].argmax(axis=1) == codes[:300]) > 0.9
+
+
+# --- schedules and penalties -----------------------------------------------------
+
+
+def recorded_constants(monkeypatch, X, **params):
+    """(step, constants) of each kernel call of a fit."""
+    calls, kernel = [], kernels.cd_slice
+
+    def spy(*arguments):
+        calls.append((arguments[15], arguments[11].copy()))
+        return kernel(*arguments)
+
+    monkeypatch.setattr(kernels, "cd_slice", spy)
+    fit(X, **params)
+    return calls
+
+
+def test_momentum_switches_after_its_epoch(monkeypatch, mixed):
+    calls = recorded_constants(
+        monkeypatch,
+        mixed,
+        momentum=0.8,
+        initial_momentum=0.3,
+        momentum_switch_epoch=2,
+        max_iter=4,
+    )
+    assert [c[kernels.MOMENTUM] for _, c in calls] == [0.3, 0.3, 0.8, 0.8]
+
+
+def test_decay_is_shared_between_l1_and_l2(monkeypatch, mixed):
+    calls = recorded_constants(monkeypatch, mixed, alpha=0.4, l1_ratio=0.25)
+    for _, constants in calls:
+        assert constants[kernels.L1] == pytest.approx(0.1)
+        assert constants[kernels.L2] == pytest.approx(0.3)
+
+
+def test_l1_decay_empties_more_weights(rng):
+    X = (rng.random((200, 10)) < 0.3).astype(float)
+    options = {"alpha": 0.05, "learning_rate": 0.05, "max_iter": 40, "momentum": 0.0}
+    near_zero = [
+        np.mean(np.abs(fit(X, l1_ratio=ratio, **options).coefs_[0]) < 5e-3)
+        for ratio in (0.0, 1.0)
+    ]
+    assert near_zero[1] > near_zero[0] + 0.2
+
+
+def test_learning_rate_decay_divides_the_steps(rng):
+    """One row a batch, no momentum: the t-th move is that of a fit with a rate
+    divided by 1 + decay * t.
+    """
+    X = (rng.random((1, 6)) < 0.5).astype(float)
+    options = {"momentum": 0.0, "alpha": 0.0, "batch_size": 1, "learning_rate": 0.1}
+    one = fit(X, max_iter=1, learning_rate_decay=5.0, **options)
+    plain = fit(X, max_iter=1, **options)
+    assert_array_equal(one.coefs_[0], plain.coefs_[0])  # t = 0
+    two = fit(X, max_iter=2, learning_rate_decay=5.0, **options)
+    full = fit(X, max_iter=2, **options)
+    moved = (two.coefs_[0] - one.coefs_[0]) * 6
+    assert_allclose(moved, full.coefs_[0] - one.coefs_[0], atol=2e-6)
+
+
+def test_sparsity_is_the_gradient_of_the_cross_entropy(rng):
+    """What add_sparsity adds to the positive phase, times v, is the derivative of
+    weight * (target log q + (1 - target) log(1 - q)) by w and c.
+    """
+    v, w, c = rng.random((7, 4)), rng.normal(size=(4, 3)), rng.normal(size=3)
+    target, weight = 0.1, 0.7
+
+    def reward(theta):
+        q = expit(v @ theta[:12].reshape(4, 3) + theta[12:]).mean(axis=0)
+        return weight * np.sum(target * np.log(q) + (1 - target) * np.log(1 - q))
+
+    h = expit(v @ w + c)
+    moved = h.copy()
+    kernels.add_sparsity(moved, target, weight)
+    added = (moved - h) / len(v)
+    gradient = np.concatenate([(v.T @ added).ravel(), added.sum(axis=0)])
+    theta, step = np.concatenate([w.ravel(), c]), 1e-6
+    moves = step * np.eye(theta.size)
+    numeric = [(reward(theta + d) - reward(theta - d)) / (2 * step) for d in moves]
+    assert_allclose(gradient, numeric, rtol=1e-6, atol=1e-9)
+
+
+def test_sparsity_target_draws_the_mean_activation(rng):
+    X = (rng.random((300, 12)) < 0.4).astype(float)
+    options = {"learning_rate": 0.1, "max_iter": 30, "alpha": 0.0}
+    plain = fit(X, (10,), **options).transform(X).mean()
+    few = fit(X, (10,), sparsity_target=0.05, sparsity_weight=2.0, **options)
+    assert few.transform(X).mean() < 0.1 < plain
+
+
+def test_sparsity_needs_bernoulli_hidden_units(mixed):
+    with pytest.raises(
+        ValueError, match=r"needs hidden='bernoulli'\. Got hidden='relu'"
+    ):
+        fit(mixed[:, :2], hidden="relu", sparsity_target=0.1)
+
+
+@pytest.mark.parametrize("n_chains", [1, 5, 100])
+def test_number_of_chains_is_its_own(n_chains, rng):
+    X = (rng.random((50, 6)) < 0.5).astype(float)
+    stack = StackedRBMTransformer(
+        (4,), persistent=True, n_chains=n_chains, batch_size=16, random_state=0
+    )
+    stack.partial_fit(X).partial_fit(X[:7])
+    assert stack._resume["layers"][0]["chain"].shape == (n_chains, 4)
+    assert np.isfinite(stack.coefs_[0]).all()
+
+
+# --- health ----------------------------------------------------------------------
+
+
+def test_report_says_what_it_measures(rng):
+    X = (rng.random((200, 8)) < 0.3).astype(float)
+    stack = fit(X, (6, 3), early_stopping=True, max_iter=4)
+    assert len(stack.layer_report_) == 2
+    report = stack.layer_report_[0]
+    hidden = expit(X @ stack.coefs_[0] + stack.intercepts_[0])
+    assert report["mean_activation"] == pytest.approx(hidden.mean(), rel=1e-6)
+    assert report["weight_norm"] == pytest.approx(np.linalg.norm(stack.coefs_[0]))
+    assert report["n_dead"] == np.sum(hidden.max(axis=0) < 0.01)
+    assert report["baseline_error"] == pytest.approx(X.var(axis=0).mean(), rel=0.1)
+    assert 0 < report["reconstruction_error"] < 1
+    assert abs(report["free_energy_gap"]) < 2
+    assert fit(X).layer_report_[0]["free_energy_gap"] is None
+
+
+def test_free_energy_gap_compares_training_and_held_out_rows(monkeypatch, rng):
+    X = (rng.random((90, 8)) < 0.3).astype(float)
+    monkeypatch.setattr(
+        "sklearn_greedy._stack.hold_out",
+        lambda n, *_: (np.arange(60), np.arange(60, n)),
+    )
+    stack = fit(X, early_stopping=True, learning_rate=0.1, max_iter=20)
+    energy = stack.free_energy(X)
+    gap = energy[:60].mean() - energy[60:].mean()
+    assert stack.layer_report_[0]["free_energy_gap"] == pytest.approx(gap, abs=1e-4)
+
+
+def test_learned_scale_finds_the_noise_within_clusters(rng):
+    """Two clusters with deviation 1: the hidden units explain the distance."""
+    X = 4 * rng.integers(0, 2, (1000, 1)) + rng.normal(size=(1000, 3))
+    options = {
+        "learning_rate": 0.02,
+        "max_iter": 100,
+        "momentum": 0.5,
+        "alpha": 0,
+        "persistent": True,
+        "visible_reconstruction": "sample",
+        "centered": True,
+    }
+    fixed = fit(X, (3,), **options)
+    learned = fit(X, (3,), learn_scale=True, **options)
+    assert_allclose(fixed.visible_scale_, X.std(axis=0))
+    assert_allclose(learned.visible_scale_, 1, atol=0.15)
+    assert learned.log_likelihood(X).mean() > fixed.log_likelihood(X).mean() + 0.5
+    again = fit(X, (3,), learn_scale=True, **options)
+    assert_array_equal(again.visible_scale_, learned.visible_scale_)
+
+
+def test_learned_scale_has_a_floor(rng):
+    X = rng.integers(0, 2, (100, 1)) * np.array([[10.0, 10.0, 10.0]])  # no noise at all
+    stack = fit(X, (3,), learn_scale=True, learning_rate=1e-3, max_iter=60)
+    assert np.all(stack.visible_scale_ >= 0.05 * X.std(axis=0) * (1 - 1e-12))
+    stack.partial_fit(X)
+    assert np.isfinite(stack.coefs_[0]).all()
