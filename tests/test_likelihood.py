@@ -1,0 +1,338 @@
+"""Log Z, annealing, the bound and the pseudo-log-likelihood against enumeration."""
+
+import itertools
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.integrate import quad
+from scipy.special import logsumexp, softmax
+
+from sklearn_greedy import StackedRBMTransformer
+from sklearn_greedy import _likelihood as likelihood
+from sklearn_greedy._energy import HIDDEN_KINDS, RBM
+from sklearn_greedy._generation import gibbs, initial_rows
+from sklearn_greedy._likelihood import (
+    ais_log_z,
+    dbn_bound,
+    exact_log_z,
+    pseudo_log_likelihood,
+)
+from sklearn_greedy._units import BERNOULLI, GAUSSIAN, POISSON, SOFTMAX
+
+SIDES = {
+    "bernoulli": [(0, 5, BERNOULLI)],
+    "softmax": [(0, 3, SOFTMAX), (3, 5, SOFTMAX)],
+    "discrete": [(0, 2, BERNOULLI), (2, 5, SOFTMAX)],
+    "gaussian": [(0, 3, GAUSSIAN)],
+    "poisson": [(0, 2, POISSON)],
+    "mixed": [(0, 2, BERNOULLI), (2, 3, GAUSSIAN), (3, 6, SOFTMAX), (6, 7, POISSON)],
+}
+EVERY_SIDE = pytest.mark.parametrize("side", SIDES)
+
+
+def some_rbm(side, hidden="bernoulli", width=3, scale=0.5, seed=0):
+    rng = np.random.default_rng(seed)
+    table = SIDES[side] if isinstance(side, str) else side
+    blocks = np.array([(*block, 1) for block in table], dtype=np.int64)
+    n = blocks[-1, 1]
+    parameters = scale * rng.normal(size=(n, width)), rng.normal(size=width) / 2
+    return RBM(*parameters, rng.normal(size=n) / 2, blocks, hidden)
+
+
+def states_of(rbm):
+    parts = []
+    for start, stop, kind, _ in rbm.blocks:
+        if kind == SOFTMAX:
+            parts.append(np.eye(stop - start))
+        else:
+            parts += [np.array([[0.0], [1.0]])] * (stop - start)
+    return np.array([np.concatenate(row) for row in itertools.product(*parts)])
+
+
+def bits(n):
+    return np.array(list(itertools.product([0.0, 1.0], repeat=n)))
+
+
+# --- log Z -----------------------------------------------------------------------
+
+
+@EVERY_SIDE
+@pytest.mark.parametrize("width", [2, 9])
+def test_exact_log_z_is_the_sum_over_hidden_states(side, width):
+    """With the hidden side the smaller or (where it is discrete) the larger one."""
+    rbm = some_rbm(side, width=width)
+    expected = logsumexp(rbm.hidden_log_weight(bits(width)))
+    assert_allclose(exact_log_z(rbm), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("side", ["bernoulli", "softmax", "discrete"])
+@pytest.mark.parametrize("hidden", HIDDEN_KINDS)
+def test_exact_log_z_is_the_sum_over_visible_states(side, hidden):
+    rbm = some_rbm(side, hidden, width=7)
+    expected = logsumexp(-rbm.free_energy(states_of(rbm)))
+    assert_allclose(exact_log_z(rbm), expected, rtol=1e-12)
+
+
+def test_blocks_of_states_add_up(monkeypatch):
+    rbm = some_rbm("discrete", width=7)
+    whole = exact_log_z(rbm)
+    monkeypatch.setattr(likelihood, "_BLOCK_FLOATS", 20)
+    assert_allclose(exact_log_z(rbm), whole, rtol=1e-12)
+
+
+def test_too_many_units_are_refused_with_their_number():
+    rbm = some_rbm([(0, 30, BERNOULLI)], width=25)
+    with pytest.raises(ValueError, match="Got 25 bernoulli hidden units"):
+        exact_log_z(rbm)
+    with pytest.raises(ValueError, match="Got 3 gaussian hidden units"):
+        exact_log_z(some_rbm("gaussian", "gaussian"))
+
+
+# --- annealed importance sampling ------------------------------------------------
+
+
+def trained_rbm(width, kind, seed=0):
+    """An RBM that learned structured rows, with its means' biases and start rows."""
+    rng = np.random.default_rng(seed)
+    code = rng.integers(0, 2, (400, 4)).astype(float)
+    X = np.abs(np.repeat(code, 6, axis=1) - (rng.random((400, 24)) < 0.1))
+    visible = "bernoulli"
+    if kind == "mixed":
+        X = np.column_stack(
+            [X, 3 * code[:, 0] + rng.normal(size=400), X[:, 5], 1 - X[:, 5]]
+        )
+        visible = [("gaussian", [24]), ("softmax", [25, 26])]
+    return StackedRBMTransformer(
+        (width,),
+        visible=visible,
+        learning_rate=0.05,
+        max_iter=30,
+        persistent=True,
+        visible_reconstruction="sample",
+        random_state=seed,
+    ).fit(X), X
+
+
+@pytest.mark.parametrize(
+    ("width", "kind"), [(12, "bernoulli"), (16, "mixed"), (20, "bernoulli")]
+)
+def test_annealing_holds_the_exact_value_within_its_interval(width, kind):
+    stack, _ = trained_rbm(width, kind)
+    exact = stack.log_partition(method="exact")["log_z"]
+    found = [
+        stack.log_partition(
+            method="ais", n_runs=50, n_temperatures=1000, random_state=seed
+        )
+        for seed in range(20)
+    ]
+    inside = [result["low"] <= exact <= result["high"] for result in found]
+    assert sum(inside) >= 18
+    assert np.median([result["high"] - result["low"] for result in found]) < 1.5
+    assert abs(np.mean([result["log_z"] for result in found]) - exact) < 0.3
+
+
+def test_forward_runs_err_down_and_reverse_runs_up():
+    stack, X = trained_rbm(12, "bernoulli")
+    exact = stack.log_partition()["log_z"]
+    found = [
+        stack.log_partition(
+            X, method="ais", n_runs=4, n_temperatures=12, random_state=seed
+        )
+        for seed in range(20)
+    ]
+    assert np.mean([result["log_z"] for result in found]) < exact
+    assert np.mean([result["log_z_reverse"] for result in found]) > exact
+    fine = stack.log_partition(X, method="ais", n_temperatures=3000, random_state=0)
+    assert abs(fine["log_z_reverse"] - exact) < 0.3
+
+
+@EVERY_SIDE
+def test_annealing_knows_every_kind_of_column(side):
+    rbm = some_rbm(side, width=4)
+    found = ais_log_z(
+        rbm,
+        np.zeros(len(rbm.b)),
+        n_runs=400,
+        n_temperatures=500,
+        seed=np.array([1, 2], dtype=np.uint32),
+    )
+    assert abs(found["log_z"] - exact_log_z(rbm)) < 0.1
+    assert found["low"] <= exact_log_z(rbm) <= found["high"]
+
+
+def test_annealing_does_not_depend_on_calls(monkeypatch):
+    rbm = some_rbm("mixed")
+    options = {"n_runs": 20, "n_temperatures": 50, "seed": np.array([1, 2], np.uint32)}
+    whole = ais_log_z(rbm, rbm.b, **options)
+    monkeypatch.setattr(likelihood, "_CALL_PRODUCTS", 1)
+    assert ais_log_z(rbm, rbm.b, **options) == whole
+
+
+def test_annealing_needs_bernoulli_hidden_units():
+    with pytest.raises(ValueError, match="Got hidden='relu'"):
+        ais_log_z(
+            some_rbm("bernoulli", "relu"),
+            np.zeros(5),
+            n_runs=2,
+            n_temperatures=2,
+            seed=np.array([1, 2], np.uint32),
+        )
+
+
+def test_auto_is_exact_where_it_can_be():
+    stack, X = trained_rbm(12, "bernoulli")
+    assert stack.log_partition()["method"] == "exact"
+    wide = StackedRBMTransformer((30,), max_iter=1, random_state=0).fit(
+        np.hstack([X, X])
+    )
+    result = wide.log_partition(n_runs=5, n_temperatures=10, random_state=0)
+    assert result["method"] == "ais"
+    with pytest.raises(ValueError, match="Got 'best' instead"):
+        wide.log_partition(method="best")
+
+
+# --- log-likelihood --------------------------------------------------------------
+
+
+def test_log_likelihood_sums_to_one(rng):
+    X = (rng.random((60, 6)) < 0.4).astype(float)
+    stack = StackedRBMTransformer((4,), max_iter=5, random_state=0).fit(X)
+    assert_allclose(logsumexp(stack.log_likelihood(bits(6))), 0, atol=1e-10)
+
+
+def test_log_likelihood_is_a_density_in_the_units_of_the_data(rng):
+    X = rng.normal(30, 7, (100, 1))
+    stack = StackedRBMTransformer((3,), learning_rate=0.01, random_state=0).fit(X)
+    total, _ = quad(lambda t: np.exp(stack.log_likelihood([[t]])[0]), -40, 100)
+    assert total == pytest.approx(1, abs=1e-6)
+
+
+def tiny_stack():
+    bottom = some_rbm([(0, 4, BERNOULLI)], width=3, scale=1.0)
+    return [bottom, some_rbm([(0, 3, BERNOULLI)], width=4, scale=1.0, seed=3)]
+
+
+def exact_stack_log_likelihood(rbms, v):
+    """log sum_h p(v | h) p_top(h)."""
+    h = bits(3)
+    log_top = -rbms[1].free_energy(h) - exact_log_z(rbms[1])
+    means = rbms[0].visible_means(h)
+    log_given = np.log(np.where(v[:, None] == 1, means, 1 - means)).sum(axis=2)
+    return logsumexp(log_given + log_top, axis=1)
+
+
+def test_bound_is_below_the_exact_log_likelihood(rng):
+    rbms = tiny_stack()
+    v = bits(4)
+    log_z = exact_log_z(rbms[1])
+    bound = dbn_bound(rbms, v, log_z, n_samples=3000, rng=rng)
+    exact = exact_stack_log_likelihood(rbms, v)
+    assert np.all(bound < exact + 0.05)
+    assert np.mean(exact - bound) > 0.02
+
+
+def test_bound_is_tight_where_the_top_mirrors_the_bottom(rng):
+    """Then the prior of h is that of the first RBM, and Q is the exact posterior."""
+    bottom = tiny_stack()[0]
+    blocks = np.array([(0, 3, BERNOULLI, 1)])
+    top = RBM(bottom.w.T.copy(), bottom.b, bottom.c, blocks)
+    v = bits(4)
+    log_z = exact_log_z(bottom)
+    assert exact_log_z(top) == pytest.approx(log_z)
+    exact = -bottom.free_energy(v) - log_z
+    assert_allclose(
+        dbn_bound([bottom, top], v, log_z, n_samples=4000, rng=rng), exact, atol=0.06
+    )
+
+
+def test_stack_reports_the_bound(rng):
+    X = (rng.random((80, 6)) < 0.4).astype(float)
+    stack = StackedRBMTransformer((5, 4), max_iter=4, random_state=0).fit(X)
+    bound = stack.log_likelihood(X, random_state=0)
+    assert bound.shape == (80,)
+    assert_array_equal(bound, stack.log_likelihood(X, random_state=0))
+    assert -6 < bound.mean() < -2
+
+
+def test_bound_needs_bernoulli_units_below_the_top(rng):
+    rbms = tiny_stack()
+    rbms[0] = some_rbm([(0, 4, BERNOULLI)], "relu", width=3)
+    with pytest.raises(ValueError, match="needs bernoulli hidden units below the top"):
+        dbn_bound(rbms, bits(4), 0.0, n_samples=1, rng=rng)
+
+
+# --- pseudo-log-likelihood -------------------------------------------------------
+
+
+def conditional(rbm, row, start, stop, kind):
+    """Log p(unit | rest) from free energies and a sum or integral over the unit."""
+
+    def minus_energy(values):
+        rows = np.tile(row, (len(values), 1))
+        rows[:, start:stop] = values
+        return -rbm.free_energy(rows)
+
+    own = minus_energy(row[None, start:stop])[0]
+    if kind == GAUSSIAN:
+        step = 0.05
+        return (
+            own
+            - logsumexp(minus_energy(np.arange(-25, 25, step)[:, None]))
+            - np.log(step)
+        )
+    values = {
+        BERNOULLI: np.array([[0.0], [1.0]]),
+        SOFTMAX: np.eye(stop - start),
+        POISSON: np.arange(0.0, 120.0)[:, None],
+    }[kind]
+    return own - logsumexp(minus_energy(values))
+
+
+PAIRS = [
+    (side, hidden)
+    for side in SIDES
+    for hidden in HIDDEN_KINDS
+    if hidden == "bernoulli" or side not in ("poisson", "mixed")
+]
+
+
+@pytest.mark.parametrize(("side", "hidden"), PAIRS)
+def test_pseudo_likelihood_sums_the_conditionals(side, hidden, rng):
+    rbm = some_rbm(side, hidden, scale=0.4)
+    v = gibbs(rbm, initial_rows([rbm], 5, rng), 2, rng)
+    units = []
+    for start, stop, kind, _ in rbm.blocks:
+        cuts = (
+            [(start, stop)]
+            if kind == SOFTMAX
+            else [(i, i + 1) for i in range(start, stop)]
+        )
+        units += [(*cut, int(kind)) for cut in cuts]
+    expected = [sum(conditional(rbm, row, *unit) for unit in units) for row in v]
+    assert_allclose(pseudo_log_likelihood(rbm, v), expected, rtol=1e-7)
+    parts = [pseudo_log_likelihood(rbm, v, [start]) for start, _, _ in units]
+    assert_allclose(np.mean(parts, axis=0), expected, rtol=1e-7)
+
+
+def test_fast_form_for_bits_equals_the_general_one(rng):
+    """Also with weights far too large for its exponentials."""
+    for scale in (0.1, 3.0, 200.0):
+        rbm = some_rbm("bernoulli", width=6, scale=scale)
+        v = bits(5)
+        nearly = np.clip(v, 1e-13, 1)  # no longer 0 or 1: the general form
+        assert_allclose(
+            pseudo_log_likelihood(rbm, v),
+            pseudo_log_likelihood(rbm, nearly),
+            rtol=1e-8,
+            atol=1e-8,
+        )
+
+
+def test_grey_values_weigh_the_states(rng):
+    rbm = some_rbm([(0, 1, BERNOULLI)], width=3)
+    off, on = pseudo_log_likelihood(rbm, np.array([[0.0], [1.0]]))
+    p = softmax([off, on])
+    assert p.sum() == pytest.approx(1)
+    grey = pseudo_log_likelihood(rbm, np.array([[0.25]]))[0]
+    assert grey == pytest.approx(0.75 * off + 0.25 * on)
