@@ -467,7 +467,8 @@ class StackedRBMTransformer(GreedyStack):
 
         method : {"auto", "exact", "ais"}, default="auto"
             "exact" sums over all states of the smaller side (up to 24 units); "ais" is
-            annealed importance sampling [5]_; "auto" is exact where that is possible.
+            annealed importance sampling (Salakhutdinov and Murray 2008); "auto" is
+            exact where that is possible.
 
         n_runs : int, default=100
             Annealing runs.

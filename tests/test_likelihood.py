@@ -74,6 +74,14 @@ def test_exact_log_z_is_the_sum_over_visible_states(side, hidden):
     assert_allclose(exact_log_z(rbm), expected, rtol=1e-12)
 
 
+@pytest.mark.parametrize("scale", [0.5, 5.0, 400.0])
+def test_products_of_factors_equal_the_sum_of_logarithms(scale):
+    """Also where the products overflow and the general form steps in."""
+    rbm = some_rbm([(0, 13, BERNOULLI)], width=7, scale=scale)
+    expected = logsumexp(rbm.hidden_log_weight(bits(7)))
+    assert_allclose(exact_log_z(rbm), expected, rtol=1e-12)
+
+
 def test_blocks_of_states_add_up(monkeypatch):
     rbm = some_rbm("discrete", width=7)
     whole = exact_log_z(rbm)
