@@ -1,0 +1,433 @@
+"""Log-likelihoods and features of RBMs beside published figures.
+
+    python benchmarks/rbm_likelihood.py [--data DIR] [--run NAME ...] [--write]
+
+A NAME is a row of the table or the beginning of several ("mnist16", "cd"); ``--list``
+names them all. DIR holds the four gzipped idx files of MNIST, with or without the
+prefix ``mnist-``, and ``bin_<set>.npz`` with the arrays train, valid and test.
+
+Rates, decay, weight decay and epochs were chosen on valid; test is only reported. The
+recipes of mnist16 and pcd_centered_500 are PyDeep's: 60,000 images cut at a half, no
+choice of ours. The "grey" rows train on the pixels divided by 255 instead.
+
+Up to 24 hidden units log Z is summed exactly. Above that it comes from 100 runs of
+annealed importance sampling, and once more from runs in the reverse direction: where
+the two figures differ much, neither is to be trusted. ``--write`` keeps the rows of
+other runs.
+"""
+
+import argparse
+import datetime
+import gzip
+import json
+import pathlib
+import platform
+import time
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import sklearn
+from sklearn.svm import LinearSVC
+
+from sklearn_greedy import StackedRBMTransformer
+
+ROOT = pathlib.Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+NAME = "rbm_likelihood"
+
+N_RUNS, N_TEMPERATURES = 100, 10_000
+SVM_GRID = (0.001, 0.003, 0.01, 0.03, 0.1)
+N_SVM_TRAIN = 50_000
+# Steps of CD and epochs at each, for the run whose steps grow.
+GROWING_STEPS = range(1, 26)
+GROWING_EPOCHS = 4
+
+PLAIN = {
+    "visible": "bernoulli",
+    "visible_reconstruction": "sample",
+    "momentum": 0.0,
+    "alpha": 0.0,
+    "batch_size": 100,
+}
+PCD = {**PLAIN, "persistent": True, "learning_rate": 0.01}
+CD = {
+    **PLAIN,
+    "centered": True,
+    "learning_rate": 0.3,
+    "learning_rate_decay": 3e-4,
+    "alpha": 1e-3,
+    "max_iter": 20,
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A row of the table.
+
+    data : name of a loader below and its argument; params : of the RBM; published :
+    figure to compare with; kind : how to train and what to measure; note : for the
+    table.
+    """
+
+    data: tuple[str, str]
+    n_hidden: int
+    params: dict
+    published: float
+    kind: str = "likelihood"
+    note: str = ""
+
+
+def small_mnist(name, data, published):
+    """The 16 hidden units of PyDeep's tutorial."""
+    centered = name.endswith("centered")
+    params = {**PCD, "centered": centered, "max_iter": 50}
+    note = "PCD-1, centered" if centered else "PCD-1"
+    return {name: Run(("mnist", data), 16, params, published, note=note)}
+
+
+def small_set(name, published, note, **params):
+    """The 23 hidden units of Larochelle and Murray (2011) on a small binary set."""
+    params = {**PLAIN, "centered": True, **params}
+    return {name: Run(("binary", name), 23, params, published, note=note)}
+
+
+RUNS = {
+    **small_mnist("mnist16_centered", "half", -142.56),
+    **small_mnist("mnist16_plain", "half", -149.05),
+    **small_mnist("mnist16_flipped_centered", "half flipped", -142.09),
+    **small_mnist("mnist16_flipped_plain", "half flipped", -183.36),
+    **small_mnist("mnist16_grey_centered", "grey", -142.56),
+    **small_mnist("mnist16_grey_plain", "grey", -149.05),
+    **small_mnist("mnist16_grey_flipped_centered", "grey flipped", -142.09),
+    **small_mnist("mnist16_grey_flipped_plain", "grey flipped", -183.36),
+    **small_set(
+        "adult",
+        -16.26,
+        "CD-10, centered",
+        n_gibbs_steps=10,
+        learning_rate=0.4,
+        learning_rate_decay=1e-4,
+        max_iter=1500,
+    ),
+    **small_set(
+        "mushrooms",
+        -15.15,
+        "PCD-10, centered",
+        persistent=True,
+        n_gibbs_steps=10,
+        n_chains=500,
+        learning_rate=0.2,
+        learning_rate_decay=3e-4,
+        max_iter=700,
+    ),
+    **small_set(
+        "dna",
+        -96.9,
+        "PCD-1, centered",
+        persistent=True,
+        alpha=3e-3,
+        learning_rate=0.15,
+        learning_rate_decay=1e-3,
+        max_iter=300,
+    ),
+    **small_set(
+        "nips",
+        -277.37,
+        "PCD-1, centered",
+        persistent=True,
+        alpha=1e-3,
+        learning_rate=0.2,
+        learning_rate_decay=5e-3,
+        max_iter=200,
+    ),
+    "cd1_500": Run(("binary", "mnist_fixed"), 500, CD, -125.53, note="CD-1, centered"),
+    "cd3_500": Run(
+        ("binary", "mnist_fixed"),
+        500,
+        {**CD, "n_gibbs_steps": 3},
+        -105.5,
+        note="CD-3, centered",
+    ),
+    "cd_growing_500": Run(
+        ("binary", "mnist_fixed"),
+        500,
+        {
+            **PLAIN,
+            "centered": True,
+            "learning_rate": 0.3,
+            "learning_rate_decay": 5e-4,
+            "alpha": 2e-4,
+            "max_iter": GROWING_EPOCHS,
+        },
+        -86.34,
+        kind="growing",
+        note="CD-1 to CD-25, centered",
+    ),
+    "pcd_centered_500": Run(
+        ("mnist", "half"),
+        500,
+        {**PCD, "centered": True, "max_iter": 200},
+        -84.86,
+        note="PCD-1, centered",
+    ),
+    "pcd_centered_fixed_500": Run(
+        ("binary", "mnist_fixed"),
+        500,
+        {**PCD, "centered": True, "max_iter": 200},
+        -84.86,
+        note="PCD-1, centered; published for another binarisation",
+    ),
+    "svm_features": Run(
+        ("mnist", "half"),
+        500,
+        {**PLAIN, "learning_rate": 0.1, "learning_rate_decay": 1e-4, "max_iter": 50},
+        2.15,
+        kind="svm",
+        note="CD-1 features + LinearSVC, test error in %",
+    ),
+}
+
+
+def read_idx(folder, name):
+    """Array of an idx file of unsigned bytes; images as rows."""
+    path = next(
+        (p for p in (folder / name, folder / f"mnist-{name}") if p.exists()), None
+    )
+    if path is None:
+        raise SystemExit(f"{folder} holds neither {name} nor mnist-{name}")
+    raw = gzip.decompress(path.read_bytes())
+    n_dims = raw[3]
+    shape = np.frombuffer(raw, ">i4", n_dims, offset=4)
+    data = np.frombuffer(raw, np.uint8, offset=4 + 4 * n_dims)
+    return data.reshape(shape[0], -1).squeeze()
+
+
+def load_mnist(folder, version):
+    """Training and test images: "grey" ones divided by 255, or cut at a "half"; then
+    "flipped" (1 - x) or not.
+    """
+    parts = []
+    for name in ("train-images-idx3-ubyte.gz", "t10k-images-idx3-ubyte.gz"):
+        X = read_idx(folder, name).astype(np.float32) / 255
+        X = X if version.startswith("grey") else (X >= 0.5).astype(np.float32)
+        parts.append(1 - X if version.endswith("flipped") else X)
+    return {"train": parts[0], "test": parts[1]}
+
+
+def load_binary(folder, name):
+    """Parts train, valid and test of a set of 0/1 columns."""
+    with np.load(folder / f"bin_{name}.npz", allow_pickle=False) as parts:
+        return {part: parts[part].astype(np.float32) for part in parts.files}
+
+
+def load(folder, data):
+    loader = {"mnist": load_mnist, "binary": load_binary}[data[0]]
+    return loader(folder, data[1])
+
+
+def fit_growing(stack, X):
+    """Fits that go on from each other with one more step of CD each; the rate falls
+    from fit to fit as ``learning_rate_decay`` says, for updates since the start.
+    """
+    first, decay = stack.learning_rate, stack.learning_rate_decay
+    updates = stack.max_iter * -(-len(X) // stack.batch_size)
+    stack.set_params(warm_start=True, learning_rate_decay=0.0)
+    for stage, n_steps in enumerate(GROWING_STEPS):
+        rate = first / (1 + decay * updates * stage)
+        stack.set_params(n_gibbs_steps=n_steps, learning_rate=rate).fit(X)
+
+
+def likelihoods(stack, parts, seed):
+    """Mean log-likelihood of the held-out parts and, where log Z is estimated, of test
+    with the ends of the interval of log Z and with log Z from reverse runs.
+    """
+    partition = stack.log_partition(
+        parts["train"],
+        method="auto",
+        n_runs=N_RUNS,
+        n_temperatures=N_TEMPERATURES,
+        random_state=seed,
+    )
+    # log p(v) = -F(v) - log Z; log_likelihood would find log Z anew for every part.
+    minus_energy = {
+        part: -float(stack.free_energy(parts[part]).mean(dtype=np.float64))
+        for part in ("valid", "test")
+        if part in parts
+    }
+    found = {part: e - partition["log_z"] for part, e in minus_energy.items()}
+    if partition["method"] != "exact":
+        found["low"] = minus_energy["test"] - partition["high"]
+        found["high"] = minus_energy["test"] - partition["low"]
+        found["reverse"] = minus_energy["test"] - partition["log_z_reverse"]
+    return {key: float(value) for key, value in found.items()}
+
+
+def svm_errors(stack, parts, folder):
+    """Validation and test error, in percent, of a linear SVM on the features; C is
+    chosen on the rows that neither the RBM nor the SVM has seen.
+    """
+    y = read_idx(folder, "train-labels-idx1-ubyte.gz")
+    y_test = read_idx(folder, "t10k-labels-idx1-ubyte.gz")
+    H, H_test = stack.transform(parts["train"]), stack.transform(parts["test"])
+    seen, held = slice(N_SVM_TRAIN), slice(N_SVM_TRAIN, None)
+    best = {"valid": np.inf}
+    for C in SVM_GRID:
+        svm = LinearSVC(C=C, dual=False, random_state=0).fit(H[seen], y[seen])
+        valid = 100 * (1 - svm.score(H[held], y[held]))
+        print(f"  C={C}: {valid:.2f} % on valid", flush=True)
+        if valid < best["valid"]:
+            test = 100 * (1 - svm.score(H_test, y_test))
+            best = {"valid": valid, "test": test, "C": C}
+    return best
+
+
+def one_seed(run, folder, parts, seed):
+    """Figures of one fit, and its seconds (training alone, without the measuring)."""
+    stack = StackedRBMTransformer((run.n_hidden,), **run.params, random_state=seed)
+    X = parts["train"][:N_SVM_TRAIN] if run.kind == "svm" else parts["train"]
+    start = time.perf_counter()
+    if run.kind == "growing":
+        fit_growing(stack, X)
+    else:
+        stack.fit(X)
+    seconds = time.perf_counter() - start
+    if run.kind == "svm":
+        return svm_errors(stack, parts, folder), seconds
+    return likelihoods(stack, parts, seed), seconds
+
+
+def row_of(name, folder, seeds):
+    """The record of one run over the seeds."""
+    run = RUNS[name]
+    parts = load(folder, run.data)
+    figures, seconds = [], []
+    for seed in seeds:
+        found, spent = one_seed(run, folder, parts, seed)
+        figures.append(found)
+        seconds.append(spent)
+        shown = ", ".join(f"{key} {value:.3f}" for key, value in found.items())
+        print(f"{name}, seed {seed}: {shown}; {spent:.0f} s", flush=True)
+    return {
+        "date": datetime.date.today().isoformat(),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "scikit-learn": sklearn.__version__,
+        "seeds": list(seeds),
+        "seconds": seconds,
+        "figures": figures,
+    }
+
+
+def mean_and_spread(figures, key):
+    values = [found[key] for found in figures if key in found]
+    if not values:
+        return "-"
+    spread = f" ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.2f}{spread}"
+
+
+def interval(run, figures):
+    """Where the test figure lies, by the mean ends over the seeds."""
+    if run.kind == "svm":
+        return "-"
+    if "low" not in figures[0]:
+        return "exact"
+    ends = (np.mean([found[end] for found in figures]) for end in ("low", "high"))
+    return " to ".join(f"{end:.2f}" for end in ends)
+
+
+def recipe(run):
+    """What differs from the settings that all runs share."""
+    told_by_note = ("n_gibbs_steps", "persistent", "centered")
+    params = {k: v for k, v in run.params.items() if k not in told_by_note}
+    return "; ".join(
+        [run.note, *(f"{k}={v:g}" for k, v in params.items() if PLAIN.get(k) != v)]
+    )
+
+
+def heading():
+    shared = ", ".join(f"{key}={value!r}" for key, value in PLAIN.items())
+    return [
+        "Mean test log-likelihood in nats (svm_features: test error in percent), mean",
+        "and deviation over seeds, from",
+        "`python benchmarks/rbm_likelihood.py --write`; float32. Unless the recipe",
+        f"says otherwise, {shared}.",
+        "Exact log Z up to 24 hidden units, else annealed importance sampling",
+        f"({N_RUNS} runs, {N_TEMPERATURES:,} temperatures): the interval follows from",
+        "that of log Z, and reverse is the test figure with log Z from runs in the",
+        "other direction. Seconds are those of training, per seed.",
+        "",
+        "| run | recipe | published | test | valid | log Z or interval | reverse "
+        "| seeds | seconds | date; python, numpy, scikit-learn |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+
+
+def table(rows):
+    """Markdown lines of all rows, in the order of RUNS."""
+    lines = heading()
+    for name, run in RUNS.items():
+        if name not in rows:
+            continue
+        row = rows[name]
+        figures = row["figures"]
+        cells = [
+            name,
+            recipe(run),
+            f"{run.published:g}",
+            mean_and_spread(figures, "test"),
+            mean_and_spread(figures, "valid"),
+            interval(run, figures),
+            mean_and_spread(figures, "reverse"),
+            ", ".join(map(str, row["seeds"])),
+            f"{np.mean(row['seconds']):.0f}",
+            f"{row['date']}; {row['python']}, {row['numpy']}, {row['scikit-learn']}",
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def chosen(names):
+    """The runs that are called by one of the names, or begin with it."""
+    found = []
+    for name in names:
+        begins = [run for run in RUNS if run.startswith(name)]
+        if not begins:
+            raise SystemExit(f"No run begins with {name!r}: see --list")
+        found += [name] if name in RUNS else begins
+    return [run for run in RUNS if run in found]
+
+
+def keep(name, row):
+    """Put a row into the records and render the table from all of them."""
+    path = RESULTS / f"{NAME}.json"
+    rows = json.loads(path.read_text()) if path.exists() else {}
+    rows[name] = row
+    path.write_text(json.dumps(rows, indent=1) + "\n")
+    (RESULTS / f"{NAME}.md").write_text("\n".join(table(rows)) + "\n")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    data = ROOT.parent / "shared" / "data"
+    parser.add_argument("--data", type=pathlib.Path, default=data, help="folder")
+    parser.add_argument("--run", nargs="+", default=list(RUNS), metavar="NAME")
+    parser.add_argument("--seeds", type=int, default=3, help="seeds 0 to SEEDS - 1")
+    parser.add_argument("--list", action="store_true", help="name the runs and stop")
+    parser.add_argument("--write", action="store_true", help="keep under results/")
+    options = parser.parse_args()
+    if options.list:
+        print("\n".join(RUNS))
+        return
+    warnings.simplefilter("ignore")
+    for name in chosen(options.run):
+        row = row_of(name, options.data, range(options.seeds))
+        for key in ("test", "valid"):
+            print(f"{name}: {key} {mean_and_spread(row['figures'], key)}", flush=True)
+        if options.write:
+            keep(name, row)
+
+
+if __name__ == "__main__":
+    main()
