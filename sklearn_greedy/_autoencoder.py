@@ -141,6 +141,10 @@ class StackedAutoencoderTransformer(GreedyStack):
         Mean loss of a row (negative log-likelihood of the clean input plus the penalty
         on the weights), per layer and epoch.
 
+    layer_report_ : list of dict
+        Health of each layer on up to 1000 rows: "n_dead" and "n_saturated" units,
+        "mean_activation" and "weight_norm" (Frobenius, of the encoder).
+
     validation_scores_ : list of list of float or None
         With ``early_stopping``: score per layer and epoch.
 

@@ -27,7 +27,10 @@ class ContrastiveDivergence:
     def __init__(self, task: LayerTask, centered: bool, sampled: list[int]):
         self.settings, self.seed, self.epoch = task.settings, task.seed, 1
         self._scaled_epoch = 1
-        self.units, self._first_scale = task.units, task.units.scale
+        self.units = task.units
+        # Never above the present scale: a chunk may hold less variance than others.
+        deviation = np.sqrt(task.statistics.variance)
+        self._least_scale = np.minimum(_SCALE_FLOOR * deviation, task.units.scale)
         self.rows, self._data = Rows(task.data, task.units), task.data
         self.n_columns, self.width = self.rows.n_columns, task.width
         self.batch_size = task.settings.batch_size
@@ -159,8 +162,8 @@ class ContrastiveDivergence:
         rows = self.some_rows(np.arange(len(self.rows)))
         move = _SCALE_RATE * self.rbm().scale_gradient(rows)
         scale = self.units.scale * np.exp(np.clip(move, -_SCALE_RATE, _SCALE_RATE))
-        floor = _SCALE_FLOOR * self._first_scale
-        self.units = replace(self.units, scale=np.maximum(scale, floor))
+        scale = np.maximum(scale, self._least_scale)
+        self.units = replace(self.units, scale=scale)
         self.rows = Rows(self._data, self.units)
 
     def train(self, index: Array) -> tuple[float, float]:

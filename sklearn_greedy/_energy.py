@@ -33,6 +33,9 @@ Array = npt.NDArray
 HIDDEN_KINDS = ("bernoulli", "relu", "gaussian")
 # The activation that goes on to the next layer and into a network.
 HIDDEN_ACTIVATIONS = {"bernoulli": "logistic", "relu": "relu", "gaussian": "identity"}
+KIND_OF_ACTIVATION = {
+    activation: kind for kind, activation in HIDDEN_ACTIVATIONS.items()
+}
 
 
 @dataclass(frozen=True)

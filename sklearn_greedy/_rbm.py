@@ -10,7 +10,12 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_greedy._compat import Interval, StrOptions, column_numbers
 from sklearn_greedy._contrastive import ContrastiveDivergence
-from sklearn_greedy._energy import HIDDEN_ACTIVATIONS, HIDDEN_KINDS, RBM
+from sklearn_greedy._energy import (
+    HIDDEN_ACTIVATIONS,
+    HIDDEN_KINDS,
+    KIND_OF_ACTIVATION,
+    RBM,
+)
 from sklearn_greedy._generation import gibbs, initial_rows, sample_stack
 from sklearn_greedy._likelihood import (
     ais_log_z,
@@ -700,7 +705,8 @@ class StackedRBMTransformer(GreedyStack):
         """A fitted layer in the scaled space."""
         units = Units(**self._units[layer])
         w, c, b = (p.astype(dtype) for p in self._scaled_parameters(layer, units))
-        return RBM(w, c, b, units.blocks(), self._settings(layer).hidden)
+        hidden = KIND_OF_ACTIVATION[self.activations_[layer]]
+        return RBM(w, c, b, units.blocks(), hidden)
 
     def _top_visible(self, X) -> Array:
         """Rows as the visible units of the top RBM see them: the mean of the layers

@@ -7,6 +7,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import expit, softmax
 from scipy.stats import chi2, kstest, norm
+from tools import random_rbm
 
 from sklearn_greedy import StackedRBMTransformer
 from sklearn_greedy._energy import HIDDEN_KINDS, RBM
@@ -23,12 +24,8 @@ SIDES = {
 
 
 def tiny_rbm(side, hidden="bernoulli", seed=0, width=2, scale=0.7):
-    rng = np.random.default_rng(seed)
     table = SIDES[side] if isinstance(side, str) else side
-    blocks = np.array([(*block, 1) for block in table], dtype=np.int64)
-    n = blocks[-1, 1]
-    parameters = scale * rng.normal(size=(n, width)), rng.normal(size=width) / 2
-    return RBM(*parameters, rng.normal(size=n) / 2, blocks, hidden)
+    return random_rbm(table, hidden, width=width, scale=scale, seed=seed)
 
 
 def discrete_states(rbm):

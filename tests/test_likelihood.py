@@ -7,6 +7,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.integrate import quad
 from scipy.special import logsumexp, softmax
+from tools import random_rbm
 
 from sklearn_greedy import StackedRBMTransformer
 from sklearn_greedy import _likelihood as likelihood
@@ -32,12 +33,8 @@ EVERY_SIDE = pytest.mark.parametrize("side", SIDES)
 
 
 def some_rbm(side, hidden="bernoulli", width=3, scale=0.5, seed=0):
-    rng = np.random.default_rng(seed)
     table = SIDES[side] if isinstance(side, str) else side
-    blocks = np.array([(*block, 1) for block in table], dtype=np.int64)
-    n = blocks[-1, 1]
-    parameters = scale * rng.normal(size=(n, width)), rng.normal(size=width) / 2
-    return RBM(*parameters, rng.normal(size=n) / 2, blocks, hidden)
+    return random_rbm(table, hidden, width=width, scale=scale, seed=seed)
 
 
 def states_of(rbm):
