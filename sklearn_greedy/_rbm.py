@@ -23,7 +23,7 @@ from sklearn_greedy._likelihood import (
     exact_log_z,
     pseudo_log_likelihood,
 )
-from sklearn_greedy._network import fold_input, unfold_input
+from sklearn_greedy._network import fold_input, forward, unfold_input
 from sklearn_greedy._stack import GreedyStack, LayerTask, draw_seed
 from sklearn_greedy._units import (
     BERNOULLI,
@@ -514,7 +514,8 @@ class StackedRBMTransformer(GreedyStack):
         samples = None
         if X is not None:
             rng = np.random.default_rng(seed)
-            start = self._top_visible(X)[np.arange(n_runs) % np.shape(X)[0]]
+            rows = self._top_visible(X)
+            start = rows[np.arange(n_runs) % len(rows)]
             samples = gibbs(rbm, start, _BURN_IN, rng)
         return ais_log_z(
             rbm,
@@ -596,9 +597,10 @@ class StackedRBMTransformer(GreedyStack):
             States of the visible units after the steps, in the units of the data.
         """
         check_is_fitted(self)
-        v = self._scaled_rows(self._validate(X, reset=False))
+        X = self._validate(X, reset=False)
         rng = np.random.default_rng(draw_seed(random_state))
-        return self._unscaled(gibbs(self._rbm(0, v.dtype), v, n_steps, rng))
+        v = gibbs(self._rbm(0), self._scaled_rows(X), n_steps, rng)
+        return self._unscaled(v).astype(X.dtype)
 
     def sample(
         self,
@@ -674,7 +676,7 @@ class StackedRBMTransformer(GreedyStack):
     def _completed_rows(self, rbms, init, clamped, rng) -> Array:
         """Rows of ``init`` in the scaled space; NaN is replaced by a first draw."""
         rows = self._validate(init, reset=False, ensure_all_finite="allow-nan")
-        v = self._scaled_rows(rows).astype(np.float64)
+        v = self._scaled_rows(rows)
         missing = np.isnan(v)
         if clamped is not None and missing[:, clamped].any():
             raise ValueError(
@@ -683,15 +685,15 @@ class StackedRBMTransformer(GreedyStack):
             )
         return np.where(missing, initial_rows(rbms, len(v), rng), v)
 
-    def _scaled_rows(self, X) -> Array:
-        """Dense rows of the input of the first layer in the scaled space."""
+    def _scaled_rows(self, X, layer: int = 0) -> Array:
+        """Dense float64 rows of a layer's input in its scaled space."""
         part = X.toarray() if sparse.issparse(X) else X
-        offset, scale = (a.astype(X.dtype) for a in self._scaling(0))
+        offset, scale = self._scaling(layer)
         return (part - offset) / scale
 
     def _unscaled(self, v: Array) -> Array:
         """Rows in the units of the data."""
-        offset, scale = (a.astype(v.dtype) for a in self._scaling(0))
+        offset, scale = self._scaling(0)
         return v * scale + offset
 
     def _scaling(self, layer: int):
@@ -701,22 +703,18 @@ class StackedRBMTransformer(GreedyStack):
         """What the density loses by going back to the units of the data."""
         return float(np.log(self.visible_scale_).sum())
 
-    def _rbm(self, layer: int, dtype=np.float64) -> RBM:
-        """A fitted layer in the scaled space."""
+    def _rbm(self, layer: int) -> RBM:
+        """A fitted layer in the scaled space, in float64."""
         units = Units(**self._units[layer])
-        w, c, b = (p.astype(dtype) for p in self._scaled_parameters(layer, units))
+        w, c, b = (p.astype(np.float64) for p in self._scaled_parameters(layer, units))
         hidden = KIND_OF_ACTIVATION[self.activations_[layer]]
         return RBM(w, c, b, units.blocks(), hidden)
 
     def _top_visible(self, X) -> Array:
-        """Rows as the visible units of the top RBM see them: the mean of the layers
-        below, in the scaled space.
-        """
-        v = self._scaled_rows(self._validate(X, reset=False)).astype(np.float64)
-        for layer in range(len(self.coefs_) - 1):
-            offset, scale = self._scaling(layer + 1)
-            v = (self._rbm(layer).hidden_means(v) - offset) / scale
-        return v
+        """Rows as the top RBM saw them in training, in its scaled space."""
+        X = self._validate(X, reset=False)
+        below = self.coefs_[:-1], self.intercepts_[:-1], self.activations_[:-1]
+        return self._scaled_rows(forward(X, *below), layer=-1)
 
     def _by_rows(self, measure, X) -> Array:
         """A measure of the first RBM on rows of the scaled data, in blocks."""
@@ -725,7 +723,7 @@ class StackedRBMTransformer(GreedyStack):
         rbm = self._rbm(0)
         out = np.empty(X.shape[0], dtype=X.dtype)
         for rows in gen_batches(X.shape[0], row_block(X.shape[1], _SCORE_ROWS)):
-            out[rows] = measure(rbm, self._scaled_rows(X[rows]).astype(np.float64))
+            out[rows] = measure(rbm, self._scaled_rows(X[rows]))
         return out
 
     def _visible_units(self, X):

@@ -341,3 +341,25 @@ def test_grey_values_weigh_the_states(rng):
     assert p.sum() == pytest.approx(1)
     grey = pseudo_log_likelihood(rbm, np.array([[0.25]]))[0]
     assert grey == pytest.approx(0.75 * off + 0.25 * on)
+
+
+@pytest.mark.parametrize("hidden", HIDDEN_KINDS)
+def test_reverse_runs_begin_at_what_the_top_rbm_was_trained_on(hidden, rng):
+    X = (rng.random((40, 6)) < 0.4).astype(np.float32)
+    stack = StackedRBMTransformer(
+        (5, 4),
+        hidden=[hidden, "bernoulli"],
+        learning_rate=0.01,
+        max_iter=2,
+        random_state=0,
+    ).fit(X)
+    units = stack._units[1]
+    lower = StackedRBMTransformer(
+        (5,), hidden=hidden, learning_rate=0.01, max_iter=2, random_state=0
+    ).fit(X)
+    expected = (lower.transform(X) - units["offset"]) / units["scale"]
+    assert_allclose(stack._top_visible(X), expected, atol=1e-5)
+    result = stack.log_partition(
+        X, method="ais", n_runs=30, n_temperatures=300, random_state=0
+    )
+    assert abs(result["log_z_reverse"] - result["log_z"]) < 0.5
