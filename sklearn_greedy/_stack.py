@@ -175,7 +175,7 @@ class GreedyStack(
     def _fit(self, X):
         warm = self.warm_start and hasattr(self, "coefs_")
         given, X = X, self._validate(X, reset=not warm)
-        visible = self._visible_units(given)
+        visible = None if warm else self._visible_units(given)
         sizes = self._checked_sizes(X, warm)
         seed = draw_seed(self.random_state)
         data, fitted, histories, units, reports = X, [], [], [], []
@@ -232,7 +232,7 @@ class GreedyStack(
     def _partial_fit(self, X):
         first = not hasattr(self, "coefs_")
         given, X = X, self._validate(X, reset=first)
-        visible = self._visible_units(given)
+        visible = self._visible_units(given) if first else None
         sizes = self._checked_sizes(X, warm=not first)
         resume = getattr(self, "_resume", None)
         if resume is None:  # the first chunk, or the first after fit
