@@ -8,11 +8,13 @@ from sklearn_greedy._mlp import (
     GreedyPretrainedMLPRegressor,
 )
 from sklearn_greedy._rbm import StackedRBMTransformer
+from sklearn_greedy._rbm_classifier import StackedRBMClassifier
 
 __all__ = [
     "GreedyPretrainedMLPClassifier",
     "GreedyPretrainedMLPRegressor",
     "StackedAutoencoderTransformer",
+    "StackedRBMClassifier",
     "StackedRBMTransformer",
 ]
 __version__ = version("sklearn_greedy")

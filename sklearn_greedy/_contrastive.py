@@ -8,7 +8,13 @@ import numpy.typing as npt
 from sklearn_greedy._energy import HIDDEN_KINDS, RBM, hidden_means
 from sklearn_greedy._stack import LayerTask
 from sklearn_greedy._training import Rows, kernels
-from sklearn_greedy._units import SAMPLED, mean_biases, row_block, scaled_means
+from sklearn_greedy._units import (
+    SAMPLED,
+    mean_biases,
+    row_block,
+    scaled_means,
+    spread_rows,
+)
 
 Array = npt.NDArray
 
@@ -93,11 +99,11 @@ class ContrastiveDivergence:
         floats = (n_rows + n_chains) * (self.n_columns + self.width)
         return np.empty(floats + 2 * n_chains * self.width, dtype=np.float32)
 
-    def some_rows(self, index: Array) -> Array:
-        """Up to 1000 of these rows, in the scaled space."""
-        most = row_block(self.n_columns, _SOME_ROWS)
-        rows = np.empty((min(len(index), most), self.n_columns), np.float32)
-        self.rows.gather(index[: len(rows)], rows)
+    def some_rows(self, index: Array, most: int = _SOME_ROWS) -> Array:
+        """Up to ``most`` of these rows, in the scaled space."""
+        chosen = spread_rows(index, row_block(self.n_columns, most))
+        rows = np.empty((len(chosen), self.n_columns), np.float32)
+        self.rows.gather(chosen, rows)
         return rows
 
     def views(self) -> tuple[Array, Array, Array]:

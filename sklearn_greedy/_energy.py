@@ -108,6 +108,13 @@ class RBM:
         return draw_units(self.visible_means(h), self.blocks, rng)
 
 
+def free_energy_gap(rbm: RBM, trained: Array, held: Array) -> float:
+    """Mean free energy of training rows minus that of held-out rows: the mean
+    log-likelihood of the held-out rows minus that of the training rows, without Z.
+    """
+    return float(rbm.free_energy(trained).mean() - rbm.free_energy(held).mean())
+
+
 def hidden_means(x: Array, kind: str) -> Array:
     """E[h] at the pre-activation x: the derivative of ``hidden_log_sums``."""
     if kind == "bernoulli":

@@ -51,13 +51,14 @@ def sample_stack(
     if len(rbms) == 1:
         return gibbs(rbms[0], v, n_steps, rng, clamped)
     _check_groups(rbms[0], clamped)
-    if clamped is None:
-        top = gibbs(rbms[-1], _up(rbms, v, scalings, rng), n_steps, rng)
-        return _down(rbms, top, scalings, rng)
+    # Unclamped chains stay in the top RBM; clamped columns pull at every step.
+    n_rounds, n_each = (1, n_steps) if clamped is None else (n_steps, 1)
+    offset, scale = scalings[-1]
     given = v
-    for _ in range(n_steps):
-        top = gibbs(rbms[-1], _up(rbms, v, scalings, rng), 1, rng)
-        v = _put_back(_down(rbms, top, scalings, rng), given, clamped)
+    for _ in range(n_rounds):
+        top = gibbs(rbms[-1], _up(rbms, v, scalings, rng), n_each, rng)
+        below = draw_down(rbms[:-1], top * scale + offset, scalings[:-1], rng)
+        v = _put_back(below, given, clamped)
     return np.array(v)
 
 
@@ -68,11 +69,13 @@ def _up(rbms: list[RBM], v: Array, scalings, rng) -> Array:
     return v
 
 
-def _down(rbms: list[RBM], v: Array, scalings, rng) -> Array:
-    """First visible layer, by samples down from the top RBM's visible units."""
-    for rbm, (offset, scale) in zip(rbms[-2::-1], scalings[:0:-1], strict=True):
-        v = rbm.draw_visible(v * scale + offset, rng)
-    return v
+def draw_down(rbms: list[RBM], h: Array, scalings, rng) -> Array:
+    """First visible layer, in its scaled space, by samples down from states h of the
+    hidden units of the last of these RBMs.
+    """
+    for rbm, (offset, scale) in zip(rbms[:0:-1], scalings[:0:-1], strict=True):
+        h = rbm.draw_visible(h, rng) * scale + offset
+    return rbms[0].draw_visible(h, rng)
 
 
 def _put_back(v: Array, given: Array, clamped: Array | None) -> Array:

@@ -1,5 +1,6 @@
 """StackedRBMTransformer: a stack of restricted Boltzmann machines."""
 
+import warnings
 from numbers import Integral, Real
 
 import numpy as np
@@ -15,8 +16,9 @@ from sklearn_greedy._energy import (
     HIDDEN_KINDS,
     KIND_OF_ACTIVATION,
     RBM,
+    free_energy_gap,
 )
-from sklearn_greedy._generation import gibbs, initial_rows, sample_stack
+from sklearn_greedy._generation import draw_down, gibbs, initial_rows, sample_stack
 from sklearn_greedy._likelihood import (
     ais_log_z,
     dbn_bound,
@@ -44,6 +46,9 @@ Array = npt.NDArray
 _MONITOR_ROWS = 500
 _MONITOR_COLUMNS = 50
 _SCORE_ROWS = 1024
+# What a reconstruction error may exceed that of the column means by, as a share and in
+# absolute terms: on rows without structure the two are equal but for noise.
+_WORSE = 0.1, 0.01
 # Gibbs steps that bring a row of the data near the model's distribution.
 _BURN_IN = 1000
 
@@ -159,9 +164,12 @@ class StackedRBMTransformer(GreedyStack):
     n_iter_no_change : int, default=10
         Epochs without improvement that end a layer.
 
-    early_stopping : bool, default=False
-        Whether to hold out rows, follow their pseudo-log-likelihood (on up to 500 rows
-        and 50 columns) and keep the parameters of the best epoch of each layer.
+    early_stopping : bool or "free_energy_gap", default=False
+        Whether to hold out rows, follow a score and keep the parameters of the best
+        epoch of each layer. True: the pseudo-log-likelihood of the held-out rows.
+        "free_energy_gap": that of as many training rows plus the free-energy gap
+        (training minus held-out rows), which falls as the RBM overfits. Both look at
+        up to 500 rows and 50 columns.
 
     validation_fraction : float, default=0.1
         Share of the rows held out by ``early_stopping``, in (0, 1).
@@ -323,7 +331,7 @@ class StackedRBMTransformer(GreedyStack):
         "max_iter": [Interval(Integral, 1, None, closed="left"), "array-like"],
         "tol": [Interval(Real, 0, None, closed="left"), None],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
-        "early_stopping": ["boolean"],
+        "early_stopping": ["boolean", StrOptions({"free_energy_gap"})],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "shuffle": ["boolean"],
         "warm_start": ["boolean"],
@@ -653,12 +661,20 @@ class StackedRBMTransformer(GreedyStack):
             v = initial_rows(rbms, n_samples, rng)
         else:
             v = self._completed_rows(rbms, init, clamped, rng)
-        scalings = [(u["offset"], u["scale"]) for u in self._units]
-        drawn = self._unscaled(
-            sample_stack(rbms, v, n_gibbs_steps, rng, clamped, scalings=scalings)
+        drawn = sample_stack(
+            rbms, v, n_gibbs_steps, rng, clamped, scalings=self._scalings()
         )
+        drawn = self._unscaled(drawn)
         if clamped is not None:  # the very values, without rounding
             drawn[:, clamped] = np.asarray(init, dtype=float)[:, clamped]
+        return drawn.astype(self.coefs_[0].dtype)
+
+    def _draw_down(self, H: Array, rng) -> Array:
+        """Rows in the units of the data, by samples down from states of the top hidden
+        units.
+        """
+        rbms = [self._rbm(layer) for layer in range(len(self.coefs_))]
+        drawn = self._unscaled(draw_down(rbms, H, self._scalings(), rng))
         return drawn.astype(self.coefs_[0].dtype)
 
     def _clamped_columns(self, init, clamp) -> Array | None:
@@ -688,16 +704,17 @@ class StackedRBMTransformer(GreedyStack):
     def _scaled_rows(self, X, layer: int = 0) -> Array:
         """Dense float64 rows of a layer's input in its scaled space."""
         part = X.toarray() if sparse.issparse(X) else X
-        offset, scale = self._scaling(layer)
+        offset, scale = self._scalings()[layer]
         return (part - offset) / scale
 
     def _unscaled(self, v: Array) -> Array:
         """Rows in the units of the data."""
-        offset, scale = self._scaling(0)
+        offset, scale = self._scalings()[0]
         return v * scale + offset
 
-    def _scaling(self, layer: int):
-        return self._units[layer]["offset"], self._units[layer]["scale"]
+    def _scalings(self) -> list[tuple[Array, Array]]:
+        """Offset and scale of each layer's input."""
+        return [(units["offset"], units["scale"]) for units in self._units]
 
     def _log_scale(self) -> float:
         """What the density loses by going back to the units of the data."""
@@ -798,31 +815,47 @@ class StackedRBMTransformer(GreedyStack):
         return list(_BINARY)
 
     def _monitor(self, task: LayerTask, model: ContrastiveDivergence, held: Array):
-        rows = np.empty((min(len(held), _MONITOR_ROWS), model.n_columns), np.float32)
-        model.rows.gather(held[: len(rows)], rows)
+        held_rows = model.some_rows(held, _MONITOR_ROWS)
+        rows = held_rows
+        if self.early_stopping == "free_energy_gap":
+            rows = model.some_rows(task.trained, _MONITOR_ROWS)
         columns = task.rng.permutation(model.n_columns)[:_MONITOR_COLUMNS]
 
         def score() -> float:
-            return float(np.mean(pseudo_log_likelihood(model.rbm(), rows, columns)))
+            rbm = model.rbm()
+            likelihood = float(np.mean(pseudo_log_likelihood(rbm, rows, columns)))
+            if rows is held_rows:
+                return likelihood
+            return likelihood + free_energy_gap(rbm, rows, held_rows)
 
         return score
 
     def _health(self, task: LayerTask, model: ContrastiveDivergence) -> dict:
         """Reconstruction against the column means, and the free-energy gap."""
-        rbm, trained = model.rbm(), np.arange(task.data.shape[0])
-        if task.held is not None:
-            trained = np.setdiff1d(trained, task.held)
-        rows = model.some_rows(trained)
+        rbm, rows = model.rbm(), model.some_rows(task.trained)
         means = rbm.visible_means(rbm.hidden_means(rows))
         gap = None
         if task.held is not None:
-            held = model.some_rows(task.held)
-            gap = float(rbm.free_energy(rows).mean() - rbm.free_energy(held).mean())
+            gap = free_energy_gap(rbm, rows, model.some_rows(task.held))
         return {
             "reconstruction_error": float(np.mean((rows - means) ** 2)),
             "baseline_error": float(np.mean(rows.var(axis=0))),
             "free_energy_gap": gap,
         }
+
+    def _warn_of(self, task: LayerTask, report: dict) -> None:
+        super()._warn_of(task, report)
+        error, baseline = report["reconstruction_error"], report["baseline_error"]
+        if task.data.shape[0] > 1 and error > baseline * (1 + _WORSE[0]) + _WORSE[1]:
+            rate = f"learning_rate (now {task.settings.learning_rate:g})"
+            warnings.warn(
+                f"{task.place} rebuilds its input worse than the column means would: "
+                f"mean squared error {error:.3g}, against {baseline:.3g}. Lower {rate} "
+                f"or momentum, or train longer (max_iter, now "
+                f"{task.settings.max_iter}).",
+                UserWarning,
+                stacklevel=4,
+            )
 
     def _fold(self, task: LayerTask, model: ContrastiveDivergence) -> dict:
         w, c, b = (part.astype(np.float64) for part in model.views())

@@ -28,7 +28,7 @@ from sklearn_greedy._training import (
     History,
     Model,
     Plan,
-    hold_out,
+    held_out_rows,
     run_epochs,
     train_epoch,
 )
@@ -37,6 +37,7 @@ from sklearn_greedy._units import (
     Units,
     check_range,
     choose_units,
+    spread_rows,
 )
 
 Array = npt.NDArray
@@ -103,6 +104,12 @@ class LayerTask:
     theta: Array | None = None
     state: dict | None = None
     held: Array | None = None
+
+    @property
+    def trained(self) -> Array:
+        """Numbers of the rows that the layer learns from."""
+        rows = np.arange(self.data.shape[0])
+        return rows if self.held is None else np.setdiff1d(rows, self.held)
 
 
 class GreedyStack(
@@ -415,18 +422,19 @@ class GreedyStack(
         )
 
     def _train(self, task: LayerTask, model: Model) -> History:
-        index, monitor = np.arange(task.data.shape[0]), None
+        monitor = None
         if self.early_stopping:
-            index, held = hold_out(
-                len(index), self.validation_fraction, task.rng, task.place
+            task.held = held_out_rows(
+                task.data.shape[0], self.validation_fraction, task.rng, task.place
             )
-            task.held = held
-            monitor = self._monitor(task, model, held)
-        return run_epochs(model, index, self._plan(task, monitor), task.rng)
+            monitor = self._monitor(task, model, task.held)
+        plan = self._plan(task, monitor)
+        return run_epochs(model, task.trained, plan, task.rng)
 
     def _report(self, task: LayerTask, model: Any, fitted: dict) -> dict:
         """Health of a layer on some of its rows."""
-        output = _layer_output(fitted, task.data[:_SAMPLE_ROWS])
+        rows = spread_rows(task.trained, _SAMPLE_ROWS)
+        output = _layer_output(fitted, task.data[rows])
         n_dead, n_saturated = _constant_units(output, fitted["activations_"])
         return {
             "n_dead": n_dead,

@@ -425,8 +425,8 @@ class Backpropagation:
         return 0.5 * self.alpha * squares
 
 
-def hold_out(n_rows: int, fraction: float, rng, owner: str):
-    """Split row numbers into training and held-out ones."""
+def held_out_rows(n_rows: int, fraction: float, rng, owner: str) -> Array:
+    """Numbers of rows to hold out, in order; ValueError where none would be left."""
     n_held = int(np.ceil(fraction * n_rows))
     if n_held >= n_rows or n_rows < 2:
         raise ValueError(
@@ -434,5 +434,4 @@ def hold_out(n_rows: int, fraction: float, rng, owner: str):
             f"which leaves no training rows of n_samples={n_rows}. Use more rows or a "
             "smaller validation_fraction."
         )
-    order = rng.permutation(n_rows)
-    return np.sort(order[n_held:]), np.sort(order[:n_held])
+    return np.sort(rng.permutation(n_rows)[:n_held])

@@ -221,6 +221,11 @@ def row_block(n_columns: int, most: int) -> int:
     return max(1, min(most, _CHUNK_FLOATS // n_columns))
 
 
+def spread_rows(index: Array, most: int) -> Array:
+    """Up to ``most`` of these row numbers, evenly spread: data may be sorted."""
+    return index[:: -(-len(index) // most)]
+
+
 def greyness(statistics: ColumnStatistics, units: Units) -> float:
     """How far the bernoulli columns are from binary, from 0 (all 0/1) to 1.
 

@@ -8,6 +8,7 @@ from sklearn_greedy import (
     GreedyPretrainedMLPClassifier,
     GreedyPretrainedMLPRegressor,
     StackedAutoencoderTransformer,
+    StackedRBMClassifier,
     StackedRBMTransformer,
 )
 
@@ -53,6 +54,8 @@ CLASSIFIERS = [
         batch_size=32,
         max_iter=20,
     ),
+    StackedRBMClassifier(StackedRBMTransformer((32,), learning_rate=0.02)),
+    StackedRBMClassifier(StackedRBMTransformer((8, 16), learning_rate=(0.05, 0.1))),
 ]
 REGRESSORS = [
     GreedyPretrainedMLPRegressor(

@@ -795,8 +795,8 @@ def test_row_37_early_stopping_follows_the_held_out_pseudo_likelihood(
 ):
     """The monitor is a normalised measure, and the best parameters are kept."""
     X = rows(80)
-    train, held = np.arange(60), np.arange(60, 80)
-    monkeypatch.setattr("sklearn_greedy._stack.hold_out", lambda *_: (train, held))
+    held = np.arange(60, 80)
+    monkeypatch.setattr("sklearn_greedy._stack.held_out_rows", lambda *_: held)
     stack = fitted_stack(
         StackedRBMTransformer,
         X,

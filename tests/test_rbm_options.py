@@ -304,8 +304,8 @@ def test_report_says_what_it_measures(rng):
 def test_free_energy_gap_compares_training_and_held_out_rows(monkeypatch, rng):
     X = (rng.random((90, 8)) < 0.3).astype(float)
     monkeypatch.setattr(
-        "sklearn_greedy._stack.hold_out",
-        lambda n, *_: (np.arange(60), np.arange(60, n)),
+        "sklearn_greedy._stack.held_out_rows",
+        lambda n, *_: np.arange(60, n),
     )
     stack = fit(X, early_stopping=True, learning_rate=0.1, max_iter=20)
     energy = stack.free_energy(X)

@@ -794,6 +794,7 @@ def test_data_outside_bernoulli_range_warn_with_the_figures(stack_class, table):
         build(stack_class, (4,), visible="bernoulli").fit(X)
 
 
+@pytest.mark.filterwarnings("ignore:.* rebuilds its input worse")
 def test_dead_or_saturated_layer_warns(stack_class, binary):
     strong = {RATE[stack_class]: [0.01, 300.0], "batch_size": 5, "max_iter": 5}
     with pytest.warns(UserWarning, match="of 6 hidden units of .* layer 2 are dead"):

@@ -1,0 +1,288 @@
+"""StackedRBMClassifier: a stack of RBMs whose top RBM also sees the label."""
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+from scipy.special import softmax
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted
+
+from sklearn_greedy._compat import column_numbers, fit_context, validate_data
+from sklearn_greedy._energy import hidden_log_sums
+from sklearn_greedy._rbm import StackedRBMTransformer
+from sklearn_greedy._stack import draw_seed, layer_sizes, unchanged_on_failure
+
+Array = npt.NDArray
+
+
+class StackedRBMClassifier(ClassifierMixin, BaseEstimator):
+    """Stack of RBMs whose top RBM models its input and the label together.
+
+    The layers below the top learn from X alone. The top RBM sees their features beside
+    one softmax group of label units, and a row belongs to the class that gives it the
+    least free energy ([1]_; with one layer the classification RBM of [2]_). Unlike a
+    fine-tuned network it is trained as a density throughout, and can draw rows of a
+    class.
+
+    Parameters
+    ----------
+    stack : StackedRBMTransformer, default=None
+        The RBMs; the last of its ``hidden_layer_sizes`` is the RBM with the label
+        units. None stands for ``StackedRBMTransformer()``: one RBM with 256 hidden
+        units on X and the label. ``warm_start`` plays no part.
+
+    random_state : int, RandomState instance or None, default=None
+        Seed of training, in place of that of ``stack`` unless None.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Labels.
+
+    features_ : StackedRBMTransformer or None
+        The fitted layers below the top.
+
+    top_ : StackedRBMTransformer
+        The fitted top RBM; its last ``n_classes`` columns are the label units.
+
+    n_features_in_ : int
+        Number of columns seen in ``fit``.
+
+    feature_names_in_ : ndarray of shape (n_features,)
+        Names of the columns, where they are all strings.
+
+    See Also
+    --------
+    GreedyPretrainedMLPClassifier : Fine-tunes a stack by backpropagation, which gives
+        better predictions where labels are not few.
+
+    Notes
+    -----
+    The up-down algorithm of [1]_, which tunes the generative and the recognition
+    weights of all layers apart, is not part of it.
+
+    References
+    ----------
+    .. [1] G. Hinton, S. Osindero and Y.-W. Teh, "A fast learning algorithm for deep
+       belief nets", Neural Computation 18, 2006.
+    .. [2] H. Larochelle and Y. Bengio, "Classification using discriminative restricted
+       Boltzmann machines", ICML 2008.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn_greedy import StackedRBMClassifier, StackedRBMTransformer
+    >>> X, y = load_digits(return_X_y=True)
+    >>> stack = StackedRBMTransformer((64, 128), max_iter=10)
+    >>> rbm = StackedRBMClassifier(stack, random_state=0).fit(X[:1500] / 16, y[:1500])
+    >>> rbm.predict(X[1500:] / 16).shape
+    (297,)
+    """
+
+    _parameter_constraints: dict = {
+        "stack": [StackedRBMTransformer, None],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(self, stack=None, *, random_state=None):
+        self.stack = stack
+        self.random_state = random_state
+
+    @fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y):
+        """Train the layers one after the other, the last with the labels.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Training data.
+        y : array-like of shape (n_samples,)
+            Labels.
+
+        Returns
+        -------
+        self : object
+            The fitted classifier.
+
+        Raises
+        ------
+        ValueError
+            If training diverges, or a parameter of ``stack`` does not fit the data.
+        """
+        with unchanged_on_failure(self):
+            return self._fit(X, y)
+
+    def _fit(self, X, y):
+        given = X
+        X, y = validate_data(
+            self, X, y, accept_sparse="csr", dtype=[np.float64, np.float32]
+        )
+        check_classification_targets(y)
+        self.classes_, codes = np.unique(y, return_inverse=True)
+        below, self.top_ = self._split_stack()
+        self.features_, H = None, X
+        pairs = self._visible_pairs(given)
+        if below is not None:
+            if pairs is not None:
+                below.set_params(visible=pairs)
+            self.features_ = below.fit(X)
+            H = self.features_.transform(X)
+            kind = self.features_._units_above(len(self.features_.coefs_))
+            pairs = [(kind, slice(0, H.shape[1]))]
+        labels = slice(H.shape[1], H.shape[1] + len(self.classes_))
+        self.top_.set_params(visible=[*(pairs or []), ("softmax", labels)])
+        self.top_.fit(_beside(H, np.eye(len(self.classes_), dtype=X.dtype)[codes]))
+        return self
+
+    def predict_proba(self, X):
+        """Probability of each class given the row, from free energies.
+
+        Exact under the top RBM for the features of the layers below (user guide,
+        eq. 21).
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Data.
+
+        Returns
+        -------
+        probability : ndarray of shape (n_samples, n_classes)
+            In the order of ``classes_``.
+        """
+        check_is_fitted(self)
+        H = self._validate(X)
+        if self.features_ is not None:
+            H = self.features_.transform(H)
+        rows = _beside(H, np.zeros((H.shape[0], len(self.classes_)), H.dtype))
+        rbm = self.top_._rbm(0)
+        x = self.top_._scaled_rows(rows) @ rbm.w + rbm.c
+        labels = range(H.shape[1], rows.shape[1])
+        minus_energy = np.column_stack(
+            [rbm.b[k] + hidden_log_sums(x + rbm.w[k], rbm.hidden) for k in labels]
+        )
+        return softmax(minus_energy, axis=1).astype(H.dtype)
+
+    def predict(self, X):
+        """Most probable class of each row.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Data.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,)
+            Labels.
+        """
+        best = np.argmax(self.predict_proba(X), axis=1)
+        return self.classes_[best]
+
+    def predict_log_proba(self, X):
+        """Log of ``predict_proba``.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Data.
+
+        Returns
+        -------
+        log_probability : ndarray of shape (n_samples, n_classes)
+            In the order of ``classes_``.
+        """
+        return np.log(self.predict_proba(X))
+
+    def sample(self, y, *, n_gibbs_steps=1000, random_state=None):
+        """Draw a row of each of the given classes.
+
+        Gibbs sampling in the top RBM with the label units clamped, then down.
+
+        Parameters
+        ----------
+        y : array-like of shape (n_samples,)
+            Labels, each one of ``classes_``.
+
+        n_gibbs_steps : int, default=1000
+            Gibbs steps of each chain.
+
+        random_state : int, RandomState instance or None, default=None
+            Seed of the draws.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+            Sampled rows, in the units of the data.
+
+        Raises
+        ------
+        ValueError
+            If a label was not seen in ``fit``.
+        """
+        check_is_fitted(self)
+        y = np.atleast_1d(y)
+        unknown = np.setdiff1d(y, self.classes_)
+        if len(unknown):
+            raise ValueError(
+                f"y holds {unknown.tolist()}, but fit saw {self.classes_.tolist()}."
+            )
+        n_inputs = self.top_.n_features_in_ - len(self.classes_)
+        labels = np.eye(len(self.classes_))[np.searchsorted(self.classes_, y)]
+        seed = draw_seed(random_state)
+        drawn = self.top_.sample(
+            n_gibbs_steps=n_gibbs_steps,
+            init=_beside(np.full((len(y), n_inputs), np.nan), labels),
+            clamp=slice(n_inputs, None),
+            random_state=int(seed[0]),
+        )[:, :n_inputs]
+        if self.features_ is None:
+            return drawn
+        return self.features_._draw_down(drawn, np.random.default_rng(seed))
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+    def _validate(self, X):
+        return validate_data(
+            self, X, reset=False, accept_sparse="csr", dtype=[np.float64, np.float32]
+        )
+
+    def _split_stack(self):
+        """Unfitted copies of the layers below the top (or None) and of the top."""
+        stack = StackedRBMTransformer() if self.stack is None else clone(self.stack)
+        sizes = layer_sizes(stack.hidden_layer_sizes)
+        if self.random_state is not None or stack.random_state is None:
+            stack.random_state = self.random_state
+        seed = draw_seed(stack.random_state)
+        below, top = clone(stack), clone(stack)
+        for name in ("hidden_layer_sizes", *stack._per_layer):
+            value = getattr(stack, name)
+            if isinstance(value, list | tuple | np.ndarray):
+                below.set_params(**{name: value[:-1]})
+                top.set_params(**{name: value[-1:]})
+        below.set_params(random_state=int(seed[0]), warm_start=False)
+        top.set_params(random_state=int(seed[1]), warm_start=False)
+        return (below if len(sizes) > 1 else None), top
+
+    def _visible_pairs(self, X) -> list | None:
+        """Pairs (kind, column numbers) for the columns of X, as ``stack`` says; None
+        where the data decide.
+        """
+        visible, n_columns = self.top_.visible, self.n_features_in_
+        if visible == "auto":
+            return None
+        if isinstance(visible, str):
+            return [(visible, slice(0, n_columns))]
+        names = getattr(self, "feature_names_in_", None)
+        return [(kind, column_numbers(X, c, names, n_columns)) for kind, c in visible]
+
+
+def _beside(H, labels: Array):
+    """Features and label units as the columns of one matrix."""
+    if sparse.issparse(H):
+        return sparse.hstack([H, labels], format="csr")
+    return np.hstack([H, labels])
