@@ -1103,7 +1103,7 @@ def weight_gradient(a, delta, transposed, shared, grad, scratch):
 
 @_jit()
 def backward(rows, theta, grad, layers, work, deltas, scratch):
-    """Gradient of the mean loss by backpropagation (user guide, eqs. 26-27).
+    """Gradient of the mean loss by backpropagation (user guide, eqs. 27-28).
 
     work : activations as ``forward`` leaves them, the last layer's part replaced by
     (mean - target) / m; deltas : workspace like work; scratch : the largest weight

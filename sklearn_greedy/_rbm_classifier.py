@@ -139,7 +139,7 @@ class StackedRBMClassifier(ClassifierMixin, BaseEstimator):
         """Probability of each class given the row, from free energies.
 
         Exact under the top RBM for the features of the layers below (user guide,
-        eq. 21).
+        eq. 22).
 
         Parameters
         ----------

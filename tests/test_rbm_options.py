@@ -286,12 +286,15 @@ def test_number_of_chains_is_its_own(n_chains, rng):
 # --- health ----------------------------------------------------------------------
 
 
-def test_report_says_what_it_measures(rng):
+def test_report_says_what_it_measures(monkeypatch, rng):
     X = (rng.random((200, 8)) < 0.3).astype(float)
+    monkeypatch.setattr(
+        "sklearn_greedy._stack.held_out_rows", lambda n, *_: np.arange(180, n)
+    )
     stack = fit(X, (6, 3), early_stopping=True, max_iter=4)
     assert len(stack.layer_report_) == 2
     report = stack.layer_report_[0]
-    hidden = expit(X @ stack.coefs_[0] + stack.intercepts_[0])
+    hidden = expit(X[:180] @ stack.coefs_[0] + stack.intercepts_[0])
     assert report["mean_activation"] == pytest.approx(hidden.mean(), rel=1e-6)
     assert report["weight_norm"] == pytest.approx(np.linalg.norm(stack.coefs_[0]))
     assert report["n_dead"] == np.sum(hidden.max(axis=0) < 0.01)
@@ -311,6 +314,35 @@ def test_free_energy_gap_compares_training_and_held_out_rows(monkeypatch, rng):
     energy = stack.free_energy(X)
     gap = energy[:60].mean() - energy[60:].mean()
     assert stack.layer_report_[0]["free_energy_gap"] == pytest.approx(gap, abs=1e-4)
+
+
+def test_sorted_rows_are_reported_and_judged_as_shuffled_ones(rng):
+    """Health is taken on rows from everywhere, not on the first class alone."""
+    X = np.repeat(np.eye(8), 500, axis=0)
+    report = fit(X, (6,), max_iter=5, learning_rate=0.1).layer_report_[0]
+    assert report["baseline_error"] == pytest.approx(7 / 64, rel=0.01)
+    assert report["n_dead"] < 6
+
+
+def test_worse_than_the_column_means_warns_with_the_parameters(rng):
+    X = (rng.random((200, 8)) < 0.5).astype(float)
+    with pytest.warns(UserWarning, match=r"worse than the column means") as caught:
+        fit(X, (6,), learning_rate=60.0, momentum=0.0, batch_size=10, max_iter=1)
+    message = next(str(w.message) for w in caught if "column means" in str(w.message))
+    assert "learning_rate (now 60)" in message
+    assert "max_iter, now 1" in message
+
+
+def test_gap_monitor_is_the_training_score_plus_the_gap(monkeypatch, rng):
+    """Both parts by the public measures, at the epoch whose parameters were kept."""
+    X = (rng.random((90, 8)) < 0.3).astype(float)
+    monkeypatch.setattr(
+        "sklearn_greedy._stack.held_out_rows", lambda n, *_: np.arange(60, n)
+    )
+    stack = fit(X, early_stopping="free_energy_gap", learning_rate=0.2, max_iter=30)
+    energy = stack.free_energy(X)
+    score = stack.score(X[:60]) + energy[:60].mean() - energy[60:].mean()
+    assert score == pytest.approx(max(stack.validation_scores_[0]), rel=1e-5)
 
 
 def test_learned_scale_finds_the_noise_within_clusters(rng):

@@ -1,0 +1,144 @@
+"""Label units in the top RBM against enumeration and exact distributions."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy import sparse
+from scipy.special import logsumexp, softmax
+from scipy.stats import chisquare
+from sklearn.datasets import load_digits
+from sklearn.model_selection import GridSearchCV
+
+from sklearn_greedy import StackedRBMClassifier, StackedRBMTransformer
+
+
+def rows_of_three_classes(rng, n=300):
+    """0/1 columns whose probabilities depend on the class."""
+    y = rng.integers(0, 3, n)
+    p = np.array([[0.9, 0.1, 0.5, 0.2], [0.1, 0.8, 0.5, 0.7], [0.2, 0.2, 0.9, 0.9]])
+    return (rng.random((n, 4)) < p[y]).astype(float), y
+
+
+def states(n):
+    return (np.arange(2**n)[:, None] >> np.arange(n) & 1).astype(float)
+
+
+def joint_weights(top, v):
+    """log sum_h exp(-E(v, label, h)) for each row of v and label, by enumeration."""
+    h = states(top.coefs_[0].shape[1])
+    w, c, b = top.coefs_[0], top.intercepts_[0], top.visible_intercepts_[0]
+    n_labels = len(b) - v.shape[1]
+    columns = []
+    for label in np.eye(n_labels):
+        row = np.hstack([v, np.tile(label, (len(v), 1))])
+        columns.append(row @ b + logsumexp(row @ w @ h.T + h @ c, axis=1))
+    return np.column_stack(columns)
+
+
+@pytest.mark.parametrize("sizes", [(3,), (5, 3)])
+def test_probabilities_are_those_of_the_joint_density(sizes, rng):
+    X, y = rows_of_three_classes(rng)
+    rbm = StackedRBMClassifier(StackedRBMTransformer(sizes), random_state=0).fit(X, y)
+    H = X if rbm.features_ is None else rbm.features_.transform(X)
+    expected = softmax(joint_weights(rbm.top_, H), axis=1)
+    assert_allclose(rbm.predict_proba(X), expected, rtol=1e-6)
+    assert_allclose(np.exp(rbm.predict_log_proba(X)), expected, rtol=1e-6)
+    assert_array_equal(rbm.predict(X), np.argmax(expected, axis=1))
+
+
+def test_probabilities_with_gaussian_columns_and_relu_features(rng):
+    """Scaling inside the top RBM does not change what belongs to a row."""
+    X = rng.normal(size=(200, 3)) * 5 + 20
+    y = np.array(["low", "high"])[(X[:, 0] > 20).astype(int)]
+    stack = StackedRBMTransformer(
+        (6, 8), hidden=["relu", "bernoulli"], learning_rate=0.005, max_iter=60
+    )
+    rbm = StackedRBMClassifier(stack, random_state=0).fit(X, y)
+    labels = np.eye(2)
+    H = rbm.features_.transform(X)
+    energy = [
+        rbm.top_.free_energy(np.hstack([H, np.tile(label, (200, 1))]))
+        for label in labels
+    ]
+    expected = softmax(-np.column_stack(energy), axis=1)
+    assert_allclose(rbm.predict_proba(X), expected, rtol=1e-9)
+    assert rbm.score(X, y) > 0.9
+
+
+@pytest.mark.parametrize("label", [0, 2])
+def test_rows_of_a_class_have_its_exact_distribution(label, rng):
+    X, y = rows_of_three_classes(rng)
+    rbm = StackedRBMClassifier(StackedRBMTransformer((3,)), random_state=0).fit(X, y)
+    drawn = rbm.sample(np.full(8000, label), n_gibbs_steps=60, random_state=1)
+    place = drawn @ (1 << np.arange(4))
+    p = softmax(joint_weights(rbm.top_, states(4))[:, label])
+    assert chisquare(np.bincount(place.astype(int), minlength=16), 8000 * p)[1] > 1e-3
+
+
+def test_drawn_digits_are_seen_as_what_they_were_drawn_for():
+    """Two layers, by a classifier that never saw this stack."""
+    X, y = load_digits(return_X_y=True)
+    X = X / 16
+    stack = StackedRBMTransformer((64, 128), max_iter=40)
+    rbm = StackedRBMClassifier(stack, random_state=0).fit(X[:1400], y[:1400])
+    assert rbm.score(X[1400:], y[1400:]) > 0.9  # writers that it never saw
+    classes = np.repeat(np.arange(10), 20)
+    drawn = rbm.sample(classes, n_gibbs_steps=200, random_state=0)
+    nearest = np.argmin(
+        ((drawn[:, None] - [X[y == k].mean(axis=0) for k in range(10)]) ** 2).sum(2), 1
+    )
+    assert np.mean(nearest == classes) > 0.5
+
+
+def test_options_of_the_stack_reach_their_layers(rng):
+    X, y = rows_of_three_classes(rng)
+    stack = StackedRBMTransformer((6, 5, 4), max_iter=[1, 2, 3], alpha=(0.1, 0.2, 0.3))
+    rbm = StackedRBMClassifier(stack, random_state=0).fit(X, y)
+    assert rbm.features_.max_iter == [1, 2]
+    assert rbm.top_.max_iter == [3]
+    assert rbm.top_.alpha == (0.3,)
+    assert rbm.features_.hidden_layer_sizes == (6, 5)
+    assert rbm.features_.random_state != rbm.top_.random_state
+    assert stack.max_iter == [1, 2, 3]
+    assert not hasattr(stack, "coefs_")
+
+
+@pytest.mark.parametrize("sizes", [(4,), (5, 4)])
+@pytest.mark.parametrize(
+    "visible", ["auto", "gaussian", [("gaussian", ["b"]), ("bernoulli", ["a"])]]
+)
+def test_kinds_of_columns_are_chosen_as_in_the_stack(sizes, visible, rng):
+    pandas = pytest.importorskip("pandas")
+    X, y = rows_of_three_classes(rng)
+    frame = pandas.DataFrame(X, columns=list("abcd"))
+    stack = StackedRBMTransformer(sizes, visible=visible, learning_rate=0.02)
+    rbm = StackedRBMClassifier(stack, random_state=0).fit(frame, y)
+    expected = StackedRBMTransformer((4,), visible=visible, max_iter=1).fit(frame)
+    seen = rbm.top_ if rbm.features_ is None else rbm.features_
+    assert_array_equal(seen.visible_kinds_[:4], expected.visible_kinds_)
+    assert rbm.predict(frame).shape == y.shape
+
+
+def test_csr_gives_the_result_of_dense(rng):
+    X, y = rows_of_three_classes(rng)
+    for sizes in ((4,), (5, 4)):
+        stack = StackedRBMTransformer(sizes)
+        dense = StackedRBMClassifier(stack, random_state=0).fit(X, y)
+        csr = StackedRBMClassifier(stack, random_state=0).fit(sparse.csr_array(X), y)
+        assert_allclose(
+            csr.predict_proba(sparse.csr_array(X)), dense.predict_proba(X), rtol=1e-5
+        )
+
+
+def test_unknown_label_to_draw_raises(rng):
+    X, y = rows_of_three_classes(rng)
+    rbm = StackedRBMClassifier(StackedRBMTransformer((3,)), random_state=0).fit(X, y)
+    with pytest.raises(ValueError, match=r"y holds \[7\], but fit saw \[0, 1, 2\]"):
+        rbm.sample([0, 7])
+
+
+def test_search_over_nested_parameters(rng):
+    X, y = rows_of_three_classes(rng)
+    rbm = StackedRBMClassifier(StackedRBMTransformer((4,), max_iter=40), random_state=0)
+    search = GridSearchCV(rbm, {"stack__learning_rate": [1e-6, 0.1]}, cv=3).fit(X, y)
+    assert search.best_params_ == {"stack__learning_rate": 0.1}
