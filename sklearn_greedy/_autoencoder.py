@@ -8,10 +8,18 @@ from scipy import sparse
 from sklearn.utils import gen_batches
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_greedy._backpropagation import (
+    CORRUPTIONS,
+    Backpropagation,
+    CodePenalty,
+    Corruption,
+    Optimizer,
+)
 from sklearn_greedy._compat import Interval, StrOptions
 from sklearn_greedy._network import (
     ACTIVATIONS,
     Network,
+    activate,
     dense_layer,
     fold_input,
     fold_output,
@@ -21,45 +29,88 @@ from sklearn_greedy._network import (
     unfold_output,
     unit_log_likelihood,
 )
-from sklearn_greedy._stack import GreedyStack, LayerTask
-from sklearn_greedy._training import Backpropagation, Optimizer, Rows
-from sklearn_greedy._units import Units, row_block, unit_means
+from sklearn_greedy._stack import GreedyStack, LayerTask, layer_streams
+from sklearn_greedy._training import Rows
+from sklearn_greedy._units import (
+    ColumnStatistics,
+    Units,
+    row_block,
+    spread_rows,
+    unit_means,
+)
 
 Array = npt.NDArray
 
 _SCORE_ROWS = 4096
+# Rows that the health of a layer is taken on.
+_REPORT_ROWS = 1000
+# Activations below a layer that may end its decoder without loss before unrolling.
+_LOSSLESS = ("logistic", "relu")
 
 
 class StackedAutoencoderTransformer(GreedyStack):
     """Stack of denoising autoencoders, trained greedily layer by layer.
 
     Each layer learns to rebuild its clean input from a corrupted copy [1]_; its clean
-    activations are the input of the next layer [2]_. The reconstruction has one unit
-    per column, bernoulli (cross-entropy) or gaussian (squared error). Gaussian columns
-    are standardised inside and the scaling is folded into ``coefs_``, so that raw
-    tables can be given.
+    activations are the input of the next layer [2]_. The reconstruction has bernoulli
+    units (cross-entropy), gaussian units (squared error) and softmax groups side by
+    side. Gaussian columns are standardised inside and the scaling is folded into
+    ``coefs_``, so that raw tables can be given.
 
     Parameters
     ----------
     hidden_layer_sizes : int or array-like of int, default=(256,)
         Number of hidden units of each layer.
 
-    activation : {"relu", "logistic", "tanh", "identity"} or array-like, default="relu"
-        Activation of the hidden units.
+    activation : {"relu", "logistic", "tanh", "softplus", "elu", "identity"} or \
+            array-like, default="relu"
+        Activation of the hidden units; "identity" makes a linear code.
 
-    visible : {"auto", "bernoulli", "gaussian"}, default="auto"
+    visible : {"auto", "bernoulli", "gaussian", "softmax"} or list, default="auto"
         Kind of the units that rebuild the columns of X. "auto" takes bernoulli units
-        for columns with all values in [0, 1] and gaussian units for the others.
-        Deeper layers rebuild logistic activations with bernoulli units and all others
-        with gaussian units.
+        for columns with all values in [0, 1] and gaussian units for the others. A list
+        of pairs ``(kind, columns)`` chooses by columns, which are named as in
+        ColumnTransformer; "auto" decides on columns in no pair. Each "softmax" pair is
+        one group of one-hot columns that follow each other. Deeper layers rebuild
+        logistic activations with bernoulli units and all others with gaussian units.
 
-    corruption : {"masking", "gaussian"} or None, or array-like, default="masking"
-        Noise on the input of each layer. "masking" sets cells to 0 (to the mean, in a
-        gaussian column), "gaussian" adds normal noise (in units of the standard
-        deviation, in a gaussian column). The loss is against the clean input.
+    corruption : {"masking", "gaussian", "salt_and_pepper", "swap"}, None or \
+            array-like, default="masking"
+        Noise on the input of each layer; the loss is against the clean input.
+        "masking" sets cells to 0 (to the mean, in a gaussian column), "gaussian" adds
+        normal noise (in units of the standard deviation, in a gaussian column),
+        "salt_and_pepper" sets cells to the least or the greatest value of their
+        column, "swap" to its value in another row of the mini-batch. A softmax group is
+        changed as a whole.
 
     corruption_level : float or array-like, default=0.25
-        Share of masked cells in [0, 1), or standard deviation of the noise.
+        Share of changed cells in [0, 1] (below 1 for masking), or standard deviation
+        of the gaussian noise.
+
+    emphasis : float or array-like, default=0.5
+        Share of the loss's weight on corrupted cells, in [0, 1]: they weigh
+        ``2 * emphasis`` and the others ``2 * (1 - emphasis)`` ([1]_, section 4.2). Not
+        for gaussian noise, which changes every cell.
+
+    contraction : float or array-like, default=0.0
+        Weight of the contractive penalty [3]_, the squared Frobenius norm of the
+        Jacobian of the code by the (scaled) input, in [0, inf).
+
+    sparsity_target : float, None or array-like, default=None
+        Mean activation that logistic hidden units are drawn to, in (0, 1), by the
+        Kullback-Leibler divergence of the mean over the mini-batch from it.
+
+    sparsity_weight : float or array-like, default=0.1
+        Weight of that penalty, in [0, inf).
+
+    code_l1 : float or array-like, default=0.0
+        Weight of the L1 penalty ``sum_j |h_j|`` on the hidden units, in [0, inf).
+
+    n_active : int, None or array-like, default=None
+        Number of hidden units, the largest, that each row keeps, while the others are
+        set to 0 (k-sparse autoencoder [4]_), also in ``transform``. In training it
+        falls linearly from all units to this number over the first half of
+        ``max_iter``. A network that starts from the stack keeps all units.
 
     tied_weights : bool or array-like, default=True
         Whether the decoder uses the transposed weights of the encoder.
@@ -67,8 +118,20 @@ class StackedAutoencoderTransformer(GreedyStack):
     solver : {"adam", "sgd"}, default="adam"
         Optimiser.
 
+    learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
+        Schedule of the step size of "sgd", as in MLPClassifier: "invscaling" divides
+        it by ``(n_rows_seen + 1) ** power_t`` after each epoch, "adaptive" by 5 when
+        training stalls, which needs ``tol`` or ``early_stopping``.
+
     learning_rate_init : float or array-like, default=0.001
         Step size, in (0, inf).
+
+    power_t : float, default=0.5
+        Exponent of "invscaling", in [0, inf).
+
+    max_gradient_norm : float, default=None
+        Longest gradient of a mini-batch (Euclidean norm over all parameters, without
+        weight decay), in (0, inf); longer ones are scaled down. None: any length.
 
     momentum : float or array-like, default=0.9
         Momentum of "sgd", in [0, 1).
@@ -104,12 +167,24 @@ class StackedAutoencoderTransformer(GreedyStack):
     shuffle : bool, default=True
         Whether to visit the rows in a new random order in every epoch.
 
+    schedule : {"layerwise", "simultaneous"}, default="layerwise"
+        "layerwise" trains each layer to its end before the next one; "simultaneous"
+        passes some mini-batches at a time through all layers, each of which learns
+        from the present output of those below, as ``partial_fit`` does. It needs one
+        ``max_iter`` and ``batch_size`` for all layers, without ``tol`` and
+        ``early_stopping``.
+
     warm_start : bool, default=False
         Whether ``fit`` goes on from the present parameters.
 
     random_state : int, RandomState instance or None, default=None
         Seed of initialisation, shuffling and corruption. An int gives the same result
         in every call.
+
+    unrolled_max_iter : int, default=0
+        Epochs of training the whole network of encoders and decoders at the end of
+        ``fit`` [5]_, on the corrupted input of the first layer and with the optimiser
+        settings of the first layer. Weights are no longer tied then.
 
     verbose : bool or int, default=False
         Whether to print a line per epoch.
@@ -137,13 +212,27 @@ class StackedAutoencoderTransformer(GreedyStack):
     visible_offset_, visible_scale_ : ndarray of shape (n_features,)
         Mean and standard deviation of the gaussian columns (0 and 1 elsewhere).
 
+    decoder_activations_ : list of str
+        Activation in which the decoder of each layer ends; "identity" for the first,
+        whose units have their own means.
+
+    n_active_ : list of int or None
+        Units that each row keeps in each layer, or None for all.
+
     loss_curves_ : list of list of float
-        Mean loss of a row (negative log-likelihood of the clean input plus the penalty
-        on the weights), per layer and epoch.
+        Mean loss of a row (negative log-likelihood of the clean input plus the
+        penalties), per layer and epoch.
+
+    unrolled_loss_curve_ : list of float
+        Mean loss of a row in the epochs of ``unrolled_max_iter``.
 
     layer_report_ : list of dict
-        Health of each layer on up to 1000 rows: "n_dead" and "n_saturated" units,
-        "mean_activation" and "weight_norm" (Frobenius, of the encoder).
+        Health of each layer on up to 1000 rows after the greedy phase: "n_dead" and
+        "n_saturated" units, "mean_activation", "weight_norm" (Frobenius, of the
+        encoder), "reconstruction_error" (squared error per column from clean scaled
+        input) beside "baseline_error" (that of the column means), and
+        "code_dimension": how many directions the code uses (participation ratio of
+        the eigenvalues of its covariance).
 
     validation_scores_ : list of list of float or None
         With ``early_stopping``: score per layer and epoch.
@@ -166,6 +255,11 @@ class StackedAutoencoderTransformer(GreedyStack):
     ----------
     .. [1] P. Vincent et al., "Stacked denoising autoencoders", JMLR 11, 2010.
     .. [2] Y. Bengio et al., "Greedy layer-wise training of deep networks", NIPS 2006.
+    .. [3] S. Rifai et al., "Contractive auto-encoders: explicit invariance during
+       feature extraction", ICML 2011.
+    .. [4] A. Makhzani and B. Frey, "k-sparse autoencoders", ICLR 2014.
+    .. [5] G. Hinton and R. Salakhutdinov, "Reducing the dimensionality of data with
+       neural networks", Science 313, 2006.
 
     Examples
     --------
@@ -178,10 +272,17 @@ class StackedAutoencoderTransformer(GreedyStack):
     """
 
     _rate = "learning_rate_init"
+    _kinds = ("gaussian", "bernoulli", "softmax")
     _per_layer = (
         "activation",
         "corruption",
         "corruption_level",
+        "emphasis",
+        "contraction",
+        "sparsity_target",
+        "sparsity_weight",
+        "code_l1",
+        "n_active",
         "tied_weights",
         "learning_rate_init",
         "momentum",
@@ -195,12 +296,21 @@ class StackedAutoencoderTransformer(GreedyStack):
             Interval(Integral, 1, None, closed="left"),
         ],
         "activation": [StrOptions(set(ACTIVATIONS)), "array-like"],
-        "visible": [StrOptions({"auto", "bernoulli", "gaussian"})],
-        "corruption": [StrOptions({"masking", "gaussian"}), None, "array-like"],
+        "visible": [StrOptions({"auto", "bernoulli", "gaussian", "softmax"}), list],
+        "corruption": [StrOptions(set(CORRUPTIONS[1:])), None, "array-like"],
         "corruption_level": [Interval(Real, 0, None, closed="left"), "array-like"],
+        "emphasis": [Interval(Real, 0, 1, closed="both"), "array-like"],
+        "contraction": [Interval(Real, 0, None, closed="left"), "array-like"],
+        "sparsity_target": [Interval(Real, 0, 1, closed="neither"), None, "array-like"],
+        "sparsity_weight": [Interval(Real, 0, None, closed="left"), "array-like"],
+        "code_l1": [Interval(Real, 0, None, closed="left"), "array-like"],
+        "n_active": [Interval(Integral, 1, None, closed="left"), None, "array-like"],
         "tied_weights": ["boolean", "array-like"],
         "solver": [StrOptions({"adam", "sgd"})],
+        "learning_rate": [StrOptions({"constant", "invscaling", "adaptive"})],
         "learning_rate_init": [Interval(Real, 0, None, closed="neither"), "array-like"],
+        "power_t": [Interval(Real, 0, None, closed="left")],
+        "max_gradient_norm": [Interval(Real, 0, None, closed="neither"), None],
         "momentum": [Interval(Real, 0, 1, closed="left"), "array-like"],
         "nesterovs_momentum": ["boolean"],
         "alpha": [Interval(Real, 0, None, closed="left"), "array-like"],
@@ -211,7 +321,9 @@ class StackedAutoencoderTransformer(GreedyStack):
         "early_stopping": ["boolean"],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "shuffle": ["boolean"],
+        "schedule": [StrOptions({"layerwise", "simultaneous"})],
         "warm_start": ["boolean"],
+        "unrolled_max_iter": [Interval(Integral, 0, None, closed="left")],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
@@ -224,9 +336,18 @@ class StackedAutoencoderTransformer(GreedyStack):
         visible="auto",
         corruption="masking",
         corruption_level=0.25,
+        emphasis=0.5,
+        contraction=0.0,
+        sparsity_target=None,
+        sparsity_weight=0.1,
+        code_l1=0.0,
+        n_active=None,
         tied_weights=True,
         solver="adam",
+        learning_rate="constant",
         learning_rate_init=0.001,
+        power_t=0.5,
+        max_gradient_norm=None,
         momentum=0.9,
         nesterovs_momentum=True,
         alpha=0.0,
@@ -237,7 +358,9 @@ class StackedAutoencoderTransformer(GreedyStack):
         early_stopping=False,
         validation_fraction=0.1,
         shuffle=True,
+        schedule="layerwise",
         warm_start=False,
+        unrolled_max_iter=0,
         random_state=None,
         verbose=False,
     ):
@@ -246,9 +369,18 @@ class StackedAutoencoderTransformer(GreedyStack):
         self.visible = visible
         self.corruption = corruption
         self.corruption_level = corruption_level
+        self.emphasis = emphasis
+        self.contraction = contraction
+        self.sparsity_target = sparsity_target
+        self.sparsity_weight = sparsity_weight
+        self.code_l1 = code_l1
+        self.n_active = n_active
         self.tied_weights = tied_weights
         self.solver = solver
+        self.learning_rate = learning_rate
         self.learning_rate_init = learning_rate_init
+        self.power_t = power_t
+        self.max_gradient_norm = max_gradient_norm
         self.momentum = momentum
         self.nesterovs_momentum = nesterovs_momentum
         self.alpha = alpha
@@ -259,7 +391,9 @@ class StackedAutoencoderTransformer(GreedyStack):
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.shuffle = shuffle
+        self.schedule = schedule
         self.warm_start = warm_start
+        self.unrolled_max_iter = unrolled_max_iter
         self.random_state = random_state
         self.verbose = verbose
 
@@ -279,12 +413,27 @@ class StackedAutoencoderTransformer(GreedyStack):
         z = self._decode(self._validate_hidden(X))
         return unit_means(z, Units(**self._units[0]).blocks())
 
-    def score_samples(self, X):
-        """Minus the reconstruction loss of each row.
+    def reconstruct(self, X):
+        """Rows as the stack rebuilds them: its guess of what they are without noise.
 
-        The row goes up and down the whole stack without noise. Bernoulli columns count
-        with their log-likelihood, gaussian ones with minus half the squared error in
-        units of their standard deviation.
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Data.
+
+        Returns
+        -------
+        V : ndarray of shape (n_samples, n_features)
+            ``inverse_transform(transform(X))``, in the units of the data.
+        """
+        return self.inverse_transform(self.transform(X))
+
+    def score_samples(self, X):
+        """Minus the reconstruction loss of each row: low for rows unlike the data.
+
+        The row goes up and down the whole stack without noise. Bernoulli columns and
+        softmax groups count with their log-likelihood, gaussian ones with minus half
+        the squared error in units of their standard deviation.
 
         Parameters
         ----------
@@ -296,18 +445,64 @@ class StackedAutoencoderTransformer(GreedyStack):
         score : ndarray of shape (n_samples,)
             Higher is better.
         """
-        check_is_fitted(self)
+        units = self._fitted_units()
+        scale, blocks = units.scale.astype(self.coefs_[0].dtype), units.blocks()
+        scores = [
+            unit_log_likelihood(rows, z, blocks, scale)
+            for rows, z in self._rebuilt(self._validate(X, reset=False))
+        ]
+        return np.concatenate(scores)
+
+    def feature_report(self, X):
+        """How well each column is rebuilt.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Data.
+
+        Returns
+        -------
+        report : dict of ndarray of shape (n_features,)
+            "feature" (name, or number where there are no names), "kind",
+            "squared_error" (mean over rows, in the units of the data), "variance"
+            (that error for the column's mean) and "r2" (one minus their ratio; NaN for
+            a constant column). ``pandas.DataFrame(report)`` is a table of it.
+        """
+        units = self._fitted_units()
         X = self._validate(X, reset=False)
-        units = Units(**self._units[0])
-        scale = units.scale.astype(X.dtype)
-        out = np.empty(X.shape[0], dtype=X.dtype)
-        for rows in gen_batches(X.shape[0], row_block(X.shape[1], _SCORE_ROWS)):
-            part = X[rows]
-            codes = forward(part, self.coefs_, self.intercepts_, self.activations_)
-            part = part.toarray() if sparse.issparse(part) else part
-            z = self._decode(codes)
-            out[rows] = unit_log_likelihood(part, z, units.kinds, scale)
-        return out
+        n_columns = X.shape[1]
+        squares = np.zeros(n_columns)
+        for rows, z in self._rebuilt(X):
+            errors = rows - unit_means(z, units.blocks())
+            squares += np.sum(errors**2, axis=0, dtype=float)
+        statistics = ColumnStatistics.of(X)
+        error, variance = squares / X.shape[0], statistics.variance
+        with np.errstate(divide="ignore", invalid="ignore"):
+            r2 = np.where(variance > 0, 1 - error / variance, np.nan)
+        return {
+            "feature": getattr(self, "feature_names_in_", np.arange(n_columns)),
+            "kind": self.visible_kinds_,
+            "squared_error": error,
+            "variance": variance,
+            "r2": r2,
+        }
+
+    def _fitted_units(self) -> Units:
+        """Units of the columns of X."""
+        check_is_fitted(self)
+        return Units(**self._units[0])
+
+    def _rebuilt(self, X):
+        """Yield (dense rows, pre-activations of their reconstruction), in blocks."""
+        for block in gen_batches(X.shape[0], row_block(X.shape[1], _SCORE_ROWS)):
+            part = X[block]
+            z = self._decode(self._encode(part))
+            yield part.toarray() if sparse.issparse(part) else part, z
+
+    def _encode(self, X) -> Array:
+        layers = self.coefs_, self.intercepts_, self.activations_, self.n_active_
+        return forward(X, *layers)
 
     def _decode(self, codes: Array) -> Array:
         """Pre-activation of the reconstruction of X from codes."""
@@ -315,17 +510,41 @@ class StackedAutoencoderTransformer(GreedyStack):
             z = dense_layer(
                 codes, self.decoder_coefs_[layer], self.decoder_intercepts_[layer]
             )
-            codes = unit_means(z, Units(**self._units[layer]).blocks())
+            codes = activate(z, self.decoder_activations_[layer])
         return dense_layer(codes, self.decoder_coefs_[0], self.decoder_intercepts_[0])
 
+    def _activation_below(self, layer: int) -> str:
+        return self._settings(layer - 1).activation
+
     def _units_above(self, layer: int) -> str:
-        below = self.activation
-        if not isinstance(below, str):
-            below = below[layer - 1]
-        return "bernoulli" if below == "logistic" else "gaussian"
+        return (
+            "bernoulli" if self._activation_below(layer) == "logistic" else "gaussian"
+        )
 
     def _check_settings(self, settings) -> None:
         _check_level(settings.corruption, settings.corruption_level)
+        if settings.emphasis != 0.5 and settings.corruption in (None, "gaussian"):
+            raise ValueError(
+                "emphasis tells corrupted cells from clean ones and needs corruption="
+                "'masking', 'salt_and_pepper' or 'swap'. Got corruption="
+                f"{settings.corruption!r} and emphasis={settings.emphasis}."
+            )
+        if settings.sparsity_target is not None and settings.activation != "logistic":
+            raise ValueError(
+                "sparsity_target is a mean probability and needs activation='logistic'."
+                f" Got activation={settings.activation!r}."
+            )
+        if settings.n_active is not None and self.unrolled_max_iter > 0:
+            raise ValueError(
+                "n_active keeps the largest units of a single layer and does not go "
+                f"with unrolled_max_iter={self.unrolled_max_iter}."
+            )
+        stalls = self.tol is not None or self.early_stopping
+        if self.solver == "sgd" and self.learning_rate == "adaptive" and not stalls:
+            raise ValueError(
+                "learning_rate='adaptive' acts when training stalls: set tol or "
+                "early_stopping."
+            )
 
     def _network(self, n_in: int, layer: int, width: int) -> Network:
         settings = self._settings(layer)
@@ -344,47 +563,134 @@ class StackedAutoencoderTransformer(GreedyStack):
             if settings.tied_weights:
                 decoder = encoder[0].T, decoder[1]
             theta = network.pack(*zip(encoder, decoder, strict=True))
+        code = CodePenalty(
+            settings.contraction,
+            settings.code_l1,
+            settings.sparsity_target,
+            settings.sparsity_weight,
+            settings.n_active,
+            n_hidden=task.width,
+            n_falling=settings.max_iter / 2,
+        )
+        blocks = task.units.blocks()
+        return self._backpropagation(network, theta, task, blocks, code)
+
+    def _backpropagation(self, network, theta, task, blocks, code) -> Backpropagation:
+        settings = task.settings
         return Backpropagation(
             network,
             theta,
             Rows(task.data, task.units),
-            task.units.blocks(),
+            blocks,
             Optimizer(
                 self.solver,
                 settings.learning_rate_init,
                 settings.momentum,
                 self.nesterovs_momentum,
+                learning_rate=self.learning_rate,
+                power_t=self.power_t,
+                max_gradient_norm=self.max_gradient_norm,
             ),
             batch_size=settings.batch_size,
             seed=task.seed,
             alpha=settings.alpha,
-            corruption=settings.corruption,
-            corruption_level=settings.corruption_level,
+            corruption=Corruption.of(
+                settings.corruption,
+                settings.corruption_level,
+                settings.emphasis,
+                task.units,
+                task.statistics,
+            ),
+            code=code,
             state=task.state,
         )
 
+    def _adopt(self, layers, curves) -> None:
+        super()._adopt(layers, curves)
+        self.unrolled_loss_curve_: list[float] = []
+
+    def _finish(self, X, seed: Array) -> None:
+        """Train the whole network of encoders and decoders, which start as they are."""
+        if self.unrolled_max_iter == 0:
+            return
+        n_layers = len(self.coefs_)
+        task = self._task(0, X, self.coefs_[0].shape[1], seed, None, resumed=True)
+        task.place = f"{type(self).__name__}, unrolled"
+        task.rng, task.seed = layer_streams(seed, n_layers)
+        task.settings.max_iter = self.unrolled_max_iter
+        ends = [*self.activations_, *self.activations_[-2::-1], "identity"]
+        widths = [coef.shape[0] for coef in self.coefs_]
+        network = Network.dense(
+            (*widths, self.coefs_[-1].shape[1], *widths[::-1]), ends
+        )
+        scaling = task.units.offset, task.units.scale
+        coefs = [*self.coefs_, *self.decoder_coefs_[::-1]]
+        intercepts = [*self.intercepts_, *self.decoder_intercepts_[::-1]]
+        coefs[0], intercepts[0] = unfold_input(coefs[0], intercepts[0], *scaling)
+        coefs[-1], intercepts[-1] = unfold_output(coefs[-1], intercepts[-1], *scaling)
+        theta = network.pack(coefs, intercepts)
+        blocks = task.units.blocks()
+        model = self._backpropagation(network, theta, task, blocks, None)
+        self.unrolled_loss_curve_ = self._train(task, model).losses
+        self._adopt_unrolled(network, model.theta.astype(np.float64), scaling)
+
+    def _adopt_unrolled(self, network: Network, theta: Array, scaling) -> None:
+        """Set the layers to the two halves of the trained network."""
+        n_layers = len(self.coefs_)
+        dtype = self.coefs_[0].dtype
+        coefs, intercepts = network.views(theta)
+        coefs[0], intercepts[0] = fold_input(coefs[0], intercepts[0], *scaling)
+        coefs[-1], intercepts[-1] = fold_output(coefs[-1], intercepts[-1], *scaling)
+        coefs = [np.array(coef, dtype) for coef in coefs]
+        intercepts = [np.array(intercept, dtype) for intercept in intercepts]
+        self.coefs_, self.intercepts_ = coefs[:n_layers], intercepts[:n_layers]
+        self.decoder_coefs_ = coefs[: n_layers - 1 : -1]
+        self.decoder_intercepts_ = intercepts[: n_layers - 1 : -1]
+        self.decoder_activations_ = ["identity", *self.activations_[:-1]]
+
     def _monitor(self, task: LayerTask, model: Backpropagation, held: Array):
-        kinds, ones = task.units.kinds, np.ones(model.n_columns, np.float32)
+        ones = np.ones(model.n_columns, np.float32)
 
         def score() -> float:
             total = 0.0
             for rows, z in model.pre_activations(held):
-                total += float(unit_log_likelihood(rows, z, kinds, ones).sum())
+                total += float(unit_log_likelihood(rows, z, model.blocks, ones).sum())
             return total / len(held)
 
         return score
+
+    def _health(self, task: LayerTask, model: Backpropagation) -> dict:
+        """Reconstruction against the column means, and how much of the code is used."""
+        chosen = spread_rows(task.trained, row_block(model.n_columns, _REPORT_ROWS))
+        rows, z = (
+            np.concatenate(parts)
+            for parts in zip(*model.pre_activations(chosen), strict=True)
+        )
+        codes = model.codes(rows)
+        return {
+            "reconstruction_error": float(
+                np.mean((rows - unit_means(z, model.blocks)) ** 2)
+            ),
+            "baseline_error": float(np.mean(rows.var(axis=0))),
+            "code_dimension": _participation_ratio(codes),
+        }
 
     def _fold(self, task: LayerTask, model: Backpropagation) -> dict:
         coefs, intercepts = model.network.views(model.theta.astype(np.float64))
         scaling = task.units.offset, task.units.scale
         encoder = fold_input(coefs[0], intercepts[0], *scaling)
         decoder = fold_output(coefs[1], intercepts[1], *scaling)
+        end = "identity"
+        if task.layer > 0 and self._activation_below(task.layer) in _LOSSLESS:
+            end = self._activation_below(task.layer)
         return {
             "coefs_": encoder[0],
             "intercepts_": encoder[1],
             "decoder_coefs_": decoder[0],
             "decoder_intercepts_": decoder[1],
             "activations_": task.settings.activation,
+            "decoder_activations_": end,
+            "n_active_": task.settings.n_active,
         }
 
     def _recall(self, layer: int, units: Units) -> Array:
@@ -400,7 +706,20 @@ class StackedAutoencoderTransformer(GreedyStack):
 
 
 def _check_level(corruption, level) -> None:
-    if corruption == "masking" and level >= 1:
+    most = {"masking": 1.0, "salt_and_pepper": 1.0, "swap": 1.0}.get(corruption, np.inf)
+    if level > most or (corruption == "masking" and level == 1):
+        bound = "below 1" if corruption == "masking" else "at most 1"
         raise ValueError(
-            f"corruption_level must be below 1 for masking. Got {level!r} instead."
+            f"corruption_level must be {bound} for {corruption}. Got {level!r} instead."
         )
+
+
+def _participation_ratio(codes: Array) -> float:
+    """``(sum l)**2 / sum l**2`` of the eigenvalues l of the covariance; 0 for a
+    constant code.
+    """
+    if len(codes) == 1:
+        return 0.0
+    covariance = np.cov(codes.T.astype(float)).reshape(codes.shape[1], -1)
+    squares = float((covariance**2).sum())
+    return float(np.trace(covariance)) ** 2 / squares if squares > 0 else 0.0

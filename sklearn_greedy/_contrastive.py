@@ -11,9 +11,7 @@ from sklearn_greedy._training import Rows, kernels
 from sklearn_greedy._units import (
     SAMPLED,
     mean_biases,
-    row_block,
     scaled_means,
-    spread_rows,
 )
 
 Array = npt.NDArray
@@ -100,11 +98,8 @@ class ContrastiveDivergence:
         return np.empty(floats + 2 * n_chains * self.width, dtype=np.float32)
 
     def some_rows(self, index: Array, most: int = _SOME_ROWS) -> Array:
-        """Up to ``most`` of these rows, in the scaled space."""
-        chosen = spread_rows(index, row_block(self.n_columns, most))
-        rows = np.empty((len(chosen), self.n_columns), np.float32)
-        self.rows.gather(chosen, rows)
-        return rows
+        """Up to ``most`` of these rows, evenly spread, in the scaled space."""
+        return self.rows.spread(index, most)
 
     def views(self) -> tuple[Array, Array, Array]:
         """Weights, hidden biases and visible biases, as views into theta."""
@@ -225,6 +220,10 @@ class ContrastiveDivergence:
             ],
             dtype=np.float64,
         )
+
+    def slow_down(self) -> bool:
+        """The learning rate has no schedule that waits for a stall."""
+        return False
 
     def penalty(self) -> float:
         """The reported reconstruction error holds no penalty."""

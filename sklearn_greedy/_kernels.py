@@ -55,11 +55,11 @@ def _jit(fastmath=False):
 
 
 # Integer codes of activations, unit kinds, solvers and corruptions.
-LOGISTIC, TANH, RELU, IDENTITY = range(4)
+LOGISTIC, TANH, RELU, IDENTITY, SOFTPLUS, ELU = range(6)
 GAUSSIAN, BERNOULLI, SOFTMAX, POISSON = range(4)
 BERNOULLI_HIDDEN, RELU_HIDDEN, GAUSSIAN_HIDDEN = range(3)
 SGD, NESTEROV, ADAM = range(3)
-NO_CORRUPTION, MASKING, GAUSSIAN_NOISE = range(3)
+NO_CORRUPTION, MASKING, GAUSSIAN_NOISE, SALT_AND_PEPPER, SWAP = range(5)
 
 # Columns of the integer tables that describe a network and a side of a model.
 N_IN, N_OUT, ACTIVATION, WEIGHT, BIAS, TRANSPOSED = range(6)
@@ -67,6 +67,13 @@ START, STOP, KIND, SAMPLED = range(4)
 
 # Constants of an update of an RBM, in this order.
 RATE, RATE_DECAY, MOMENTUM, L2, L1, TARGET, SPARSITY = range(7)
+
+# Constants of the corruption: level, and weight in the loss of corrupted cells (clean
+# ones weigh 2 minus that).
+LEVEL, EMPHASIS = range(2)
+
+# Constants of the penalties on the code, the hidden units of the first layer.
+CONTRACTION, CODE_L1, CODE_TARGET, CODE_SPARSITY, N_ACTIVE = range(5)
 
 # A persistent chain is not paired with the rows, so their reconstruction costs one
 # more product; it is taken for one row of this many only.
@@ -288,6 +295,52 @@ def activate(z, activation):
             # A product, since a choice between 0 and z[i] becomes a masked store,
             # five times slower on some processors. NaN passes through.
             z[i] = max(z[i], _LOWEST) * (_ZERO if z[i] <= _ZERO else _ONE)
+    elif activation == SOFTPLUS:
+        softplus(z)
+    elif activation == ELU:
+        if z.itemsize == 4:
+            for i in range(z.size):
+                x = z[i]
+                below = exp32(-abs(x)) - _ONE
+                z[i] = x if x > _ZERO else below
+        else:
+            for i in range(z.size):
+                x = z[i]
+                below = math.expm1(-abs(x))
+                z[i] = x if x > 0.0 else below
+
+
+@_jit()
+def slope_number(a, activation):
+    """f'(z) from the output a = f(z)."""
+    one = a * _ZERO + _ONE  # NaN stays NaN
+    if activation == LOGISTIC:
+        return a * (one - a)
+    if activation == TANH:
+        return one - a * a
+    if activation == RELU:
+        return one if a > 0 else one - one
+    if activation == SOFTPLUS:
+        return one - math.exp(-a)
+    if activation == ELU:
+        return one if a > 0 else one + a
+    return one
+
+
+@_jit()
+def curvature_number(a, activation):
+    """Derivative of f' by the output a = f(z)."""
+    zero = a * _ZERO
+    one = zero + _ONE
+    if activation == LOGISTIC:
+        return one - a - a
+    if activation == TANH:
+        return -a - a
+    if activation == SOFTPLUS:
+        return math.exp(-a)
+    if activation == ELU:
+        return zero if a > 0 else one
+    return zero
 
 
 @_jit()
@@ -302,6 +355,12 @@ def multiply_derivative(delta, a, activation):
     elif activation == RELU:
         for i in range(a.size):
             delta[i] = _ZERO if a[i] <= _ZERO else delta[i]
+    elif activation == SOFTPLUS:
+        for i in range(a.size):
+            delta[i] *= slope_number(a[i], activation)
+    elif activation == ELU:
+        for i in range(a.size):
+            delta[i] *= slope_number(a[i], activation)
 
 
 @_jit()
@@ -972,19 +1031,58 @@ def cd_slice(
 
 
 @_jit()
-def corrupt(x, corruption, level, key0, key1):
-    """Corrupt x : (size,) in place.
+def corrupt(rows, noisy, corruption, level, units, limits, key0, key1):
+    """noisy <- corrupted rows; both (m, n).
 
-    Masking sets a cell to 0 with probability ``level``; gaussian noise adds
-    ``level * N(0, 1)``.
+    Gaussian noise adds ``level * N(0, 1)``. The others change a cell with probability
+    ``level``: masking sets it to 0, salt-and-pepper to the lower or the upper limit of
+    its column, swap to the value of its column in another row. units : (n,) column at
+    which the unit of each column begins, so that a softmax group is changed as a
+    whole; limits : (2, n).
     """
-    amount = x.dtype.type(level)
-    if corruption == MASKING:
-        for i in range(x.size):
-            u = uniform_number(random_bits(np.uint32(i), key0, key1))
-            x[i] *= _ZERO if u < amount else _ONE
-    elif corruption == GAUSSIAN_NOISE:
-        add_normal(x, amount, _FIRST, key0, key1)
+    m, n = rows.shape
+    amount = _F32(level)
+    if corruption == GAUSSIAN_NOISE:
+        copy(rows.reshape(rows.size), noisy.reshape(noisy.size))
+        add_normal(
+            noisy.reshape(noisy.size), rows.dtype.type(level), _FIRST, key0, key1
+        )
+        return
+    half, stride = amount * _HALF, _F32((m - 1) / level)
+    for r in range(m):
+        if corruption == MASKING:
+            for c in range(n):
+                u = uniform_number(random_bits(np.uint32(r * n + units[c]), key0, key1))
+                noisy[r, c] = rows[r, c] * (_ZERO if u < amount else _ONE)
+        elif corruption == SALT_AND_PEPPER:
+            for c in range(n):
+                u = uniform_number(random_bits(np.uint32(r * n + units[c]), key0, key1))
+                end = limits[0, c] if u < half else limits[1, c]
+                noisy[r, c] = end if u < amount else rows[r, c]
+        else:
+            for c in range(n):
+                u = uniform_number(random_bits(np.uint32(r * n + units[c]), key0, key1))
+                other = r
+                if u < amount:  # then u / level is uniform too and chooses the row
+                    other += 1 + min(np.int64(u * stride), m - 2)
+                    if other >= m:
+                        other -= m
+                noisy[r, c] = rows[other, c] if m > 1 else rows[r, c]
+
+
+@_jit()
+def weigh_cells(weights, noise, units, key0, key1):
+    """Weight in the loss of each cell : (m, n), by whether ``corrupt`` changes it with
+    the same keys. noise : (level, weight of the changed cells).
+    """
+    m, n = weights.shape
+    amount = _F32(noise[LEVEL])
+    changed = weights.dtype.type(noise[EMPHASIS])
+    unchanged = weights.dtype.type(2.0 - noise[EMPHASIS])
+    for r in range(m):
+        for c in range(n):
+            u = uniform_number(random_bits(np.uint32(r * n + units[c]), key0, key1))
+            weights[r, c] = changed if u < amount else unchanged
 
 
 @_jit(fastmath=_REORDER)
@@ -1036,25 +1134,51 @@ def gaussian_loss(z, y):
 
 
 @_jit()
-def output_delta(z, y, blocks):
+def block_loss(z, y, kind):
+    """Loss of the columns of one block of one row, and z <- mean - target."""
+    if kind == GAUSSIAN:
+        return gaussian_loss(z, y)
+    if kind == BERNOULLI:
+        return bernoulli_loss(z, y)
+    return softmax_loss(z, y)
+
+
+@_jit()
+def weighted_loss(z, y, weights, kind):
+    """``block_loss`` with a weight for each unit; that of a softmax group is its
+    first column's.
+    """
+    width = z.size if kind == SOFTMAX else 1
+    total = 0.0
+    for i in range(0, z.size, width):
+        loss = block_loss(z[i : i + width], y[i : i + width], kind)
+        total += weights[i] * loss
+        for k in range(i, i + width):
+            z[k] *= weights[i]
+    return total
+
+
+@_jit()
+def output_delta(z, y, weights, blocks):
     """z <- (mean - target) / m and the loss: one canonical link per unit block.
 
-    z : (m, n) pre-activations of the output; y : (m, n) targets. Returns the mean
-    over rows of the summed negative log-likelihood of the columns.
+    z : (m, n) pre-activations of the output; y : (m, n) targets; weights : (m, n) of
+    the cells, or without rows where all weigh 1. Returns the mean over rows of the
+    summed negative log-likelihood of the columns.
     """
     m, n = z.shape
     flat_z, flat_y = z.reshape(z.size), y.reshape(y.size)
+    flat_weights = weights.reshape(weights.size)
     total = 0.0
     for r in range(m):
         for b in range(blocks.shape[0]):
-            part_z = flat_z[r * n + blocks[b, START] : r * n + blocks[b, STOP]]
-            part_y = flat_y[r * n + blocks[b, START] : r * n + blocks[b, STOP]]
-            if blocks[b, KIND] == GAUSSIAN:
-                total += gaussian_loss(part_z, part_y)
-            elif blocks[b, KIND] == BERNOULLI:
-                total += bernoulli_loss(part_z, part_y)
+            first, stop = r * n + blocks[b, START], r * n + blocks[b, STOP]
+            part_z, part_y = flat_z[first:stop], flat_y[first:stop]
+            if weights.size > 0:
+                part_weights = flat_weights[first:stop]
+                total += weighted_loss(part_z, part_y, part_weights, blocks[b, KIND])
             else:
-                total += softmax_loss(part_z, part_y)
+                total += block_loss(part_z, part_y, blocks[b, KIND])
     scale = z.dtype.type(1.0 / m)
     for i in range(z.size):
         flat_z[i] *= scale
@@ -1062,9 +1186,36 @@ def output_delta(z, y, blocks):
 
 
 @_jit()
-def forward(rows, theta, layers, work):
+def keep_largest(h, n_active):
+    """Zero all but the n_active largest of each row (and their ties); h : (m, n).
+
+    The limit comes from bisection, which needs no copy; NaN stays NaN.
+    """
+    for r in range(h.shape[0]):
+        low, high = h[r, 0], h[r, 0]
+        for j in range(1, h.shape[1]):
+            low, high = min(low, h[r, j]), max(high, h[r, j])
+        limit = low
+        for _ in range(60):
+            middle = low + (high - low) * h.dtype.type(0.5)
+            n_above = 0
+            for j in range(h.shape[1]):
+                n_above += h[r, j] >= middle
+            if n_above >= n_active:
+                low = limit = middle
+            else:
+                high = middle
+            if n_above == n_active:
+                break
+        for j in range(h.shape[1]):
+            h[r, j] *= _ZERO if h[r, j] < limit else _ONE
+
+
+@_jit()
+def forward(rows, theta, layers, code, work):
     """Activations of all layers, one after the other in work; the last layer is left
-    at its pre-activation. rows : (m, n_in of the first layer); layers : (L, 6).
+    at its pre-activation. rows : (m, n_in of the first layer); layers : (L, 6); code :
+    constants of the penalties, of which N_ACTIVE counts here.
     """
     m = rows.shape[0]
     a = rows
@@ -1080,6 +1231,8 @@ def forward(rows, theta, layers, work):
         add_bias(z, theta[layers[i, BIAS] : layers[i, BIAS] + n_out])
         if i < layers.shape[0] - 1:
             activate(z.reshape(z.size), layers[i, ACTIVATION])
+        if i == 0 and code[N_ACTIVE] > 0.0:
+            keep_largest(z, np.int64(code[N_ACTIVE]))
         a = z
         at += m * n_out
 
@@ -1102,12 +1255,84 @@ def weight_gradient(a, delta, transposed, shared, grad, scratch):
 
 
 @_jit()
-def backward(rows, theta, grad, layers, work, deltas, scratch):
-    """Gradient of the mean loss by backpropagation (user guide, eqs. 27-28).
+def squared_columns(w, out):
+    """out <- sum of the squares of each column; w : (rows, n), out : (n,)."""
+    for j in range(out.size):
+        out[j] = _ZERO
+    for i in range(w.shape[0]):
+        for j in range(out.size):
+            out[j] += w[i, j] * w[i, j]
+
+
+@_jit()
+def code_penalty(h, delta, w, activation, code, sums):
+    """Penalties on the code h : (m, n), and delta += their derivative by h:
+
+        l1 <sum_j |h_j|> + sparsity sum_j KL(target, q_j), q_j = <h_j>,
+        + contraction <sum_j f'(z_j)**2 sum_i w_ij**2>
+
+    w : (n_in, n) weights of the encoder; sums : (n,) workspace. Returns the penalty.
+    """
+    m, n = h.shape
+    share = 1.0 / m
+    total = 0.0
+    if code[CODE_L1] > 0.0:
+        step = h.dtype.type(code[CODE_L1] * share)
+        for r in range(m):
+            for j in range(n):
+                total += code[CODE_L1] * share * abs(h[r, j])
+                delta[r, j] += step * np.sign(h[r, j])
+    if code[CODE_SPARSITY] > 0.0:
+        p = code[CODE_TARGET]
+        column_sums(h, sums)
+        for j in range(n):
+            q = min(max(sums[j] * share, _MARGIN), 1.0 - _MARGIN)
+            divergence = p * math.log(p / q)
+            divergence += (1.0 - p) * math.log((1.0 - p) / (1.0 - q))
+            total += code[CODE_SPARSITY] * divergence
+            slope = (1.0 - p) / (1.0 - q) - p / q
+            sums[j] = code[CODE_SPARSITY] * share * slope
+        for r in range(m):
+            for j in range(n):
+                delta[r, j] += sums[j]
+    if code[CONTRACTION] > 0.0:
+        squared_columns(w, sums)
+        factor = h.dtype.type(code[CONTRACTION] * share)
+        for r in range(m):
+            for j in range(n):
+                slope = slope_number(h[r, j], activation)
+                part = factor * slope * sums[j]
+                total += part * slope
+                delta[r, j] += (part + part) * curvature_number(h[r, j], activation)
+    return total
+
+
+@_jit()
+def add_contraction(h, w, activation, weight, grad, sums):
+    """grad += derivative of the contractive penalty by the weights at a fixed code:
+    2 weight <f'(z_j)**2> w_ij. h : (m, n); w, grad : (n_in, n); sums : (n,) workspace.
+    """
+    m, n = h.shape
+    factor = h.dtype.type(2.0 * weight / m)
+    for j in range(n):
+        sums[j] = _ZERO
+    for r in range(m):
+        for j in range(n):
+            slope = slope_number(h[r, j], activation)
+            sums[j] += factor * slope * slope
+    for i in range(w.shape[0]):
+        for j in range(n):
+            grad[i, j] += sums[j] * w[i, j]
+
+
+@_jit()
+def backward(rows, theta, grad, layers, code, work, deltas, scratch):
+    """Gradient of the mean loss by backpropagation (user guide, eqs. 27-28), and of the
+    penalties on the first layer's hidden units, whose sum is returned.
 
     work : activations as ``forward`` leaves them, the last layer's part replaced by
     (mean - target) / m; deltas : workspace like work; scratch : the largest weight
-    matrix, used where weights are tied.
+    matrix where weights are tied, else a row of the code where it is penalised.
     """
     m = rows.shape[0]
     at = 0
@@ -1115,6 +1340,7 @@ def backward(rows, theta, grad, layers, work, deltas, scratch):
         at += m * layers[i, N_OUT]
     n_out = layers[layers.shape[0] - 1, N_OUT]
     delta = work[at : at + m * n_out].reshape(m, n_out)
+    penalty = 0.0
     for i in range(layers.shape[0] - 1, -1, -1):
         n_in, n_out = layers[i, N_IN], layers[i, N_OUT]
         n_sharing = 0
@@ -1138,28 +1364,63 @@ def backward(rows, theta, grad, layers, work, deltas, scratch):
                 np.dot(delta, weights.reshape(n_in, n_out).T, below)
             else:
                 np.dot(delta, weights.reshape(n_out, n_in), below)
+            activation = layers[i - 1, ACTIVATION]
+            if i == 1:
+                size = layers[0, N_IN] * n_in
+                w = theta[layers[0, WEIGHT] : layers[0, WEIGHT] + size]
+                w = w.reshape(layers[0, N_IN], n_in)
+                penalty = code_penalty(a, below, w, activation, code, scratch[:n_in])
             multiply_derivative(
-                below.reshape(below.size), a.reshape(a.size), layers[i - 1, ACTIVATION]
+                below.reshape(below.size), a.reshape(a.size), activation
             )
+            if i == 1 and code[N_ACTIVE] > 0.0:  # units that lost do not learn
+                for r in range(m):
+                    for j in range(n_in):
+                        below[r, j] *= _ZERO if a[r, j] == _ZERO else _ONE
             delta = below
+    if code[CONTRACTION] > 0.0:
+        n_in, n_out = layers[0, N_IN], layers[0, N_OUT]
+        first = layers[0, WEIGHT]
+        add_contraction(
+            work[: m * n_out].reshape(m, n_out),
+            theta[first : first + n_in * n_out].reshape(n_in, n_out),
+            layers[0, ACTIVATION],
+            code[CONTRACTION],
+            grad[first : first + n_in * n_out].reshape(n_in, n_out),
+            scratch[:n_out],
+        )
+    return penalty
 
 
 @_jit()
-def loss_gradient(rows, targets, theta, grad, layers, blocks, work, deltas, scratch):
-    """Mean loss of a batch; its gradient goes to grad (flat, like theta).
+def loss_gradient(
+    rows, targets, weights, theta, grad, layers, blocks, code, work, deltas, scratch
+):
+    """Mean loss of a batch with its penalties on the code; its gradient goes to grad
+    (flat, like theta).
 
     rows : (m, n_in), targets : (m, n_out); see ``forward``, ``output_delta`` and
     ``backward``.
     """
     m = rows.shape[0]
-    forward(rows, theta, layers, work)
+    forward(rows, theta, layers, code, work)
     at = 0
     for i in range(layers.shape[0] - 1):
         at += m * layers[i, N_OUT]
     n_out = layers[layers.shape[0] - 1, N_OUT]
-    loss = output_delta(work[at : at + m * n_out].reshape(m, n_out), targets, blocks)
-    backward(rows, theta, grad, layers, work, deltas, scratch)
-    return loss
+    z = work[at : at + m * n_out].reshape(m, n_out)
+    loss = output_delta(z, targets, weights, blocks)
+    return loss + backward(rows, theta, grad, layers, code, work, deltas, scratch)
+
+
+@_jit()
+def clip_gradient(grad, most):
+    """Scale grad : (size,) down to the Euclidean norm ``most`` where it is longer."""
+    norm = math.sqrt(inner_product(grad, grad))
+    if norm > most:
+        factor = grad.dtype.type(most / norm)
+        for i in range(grad.size):
+            grad[i] *= factor
 
 
 @_jit()
@@ -1196,7 +1457,8 @@ def adam_update(theta, first, second, grad, rate, beta_1, beta_2, epsilon, alpha
 @_jit()
 def update_part(theta, first, second, grad, solver, hyper, step, alpha):
     """One optimiser step on a part of the parameters; first, second: moments, all
-    (size,). hyper = (learning rate, momentum, beta_1, beta_2, epsilon).
+    (size,). hyper = (learning rate, momentum, beta_1, beta_2, epsilon, longest
+    gradient).
     """
     if solver == ADAM:
         t = step + 1
@@ -1248,36 +1510,51 @@ def backprop_slice(
     layers,
     blocks,
     corruption,
-    level,
+    noise,
+    units,
+    limits,
     solver,
     hyper,
     alpha,
+    code,
     seed,
     step,
     noisy,
+    weights,
     work,
     deltas,
     scratch,
 ):
     """Train a network on consecutive mini-batches (the last may be short).
 
-    The input is corrupted, the targets are not. noisy : workspace of batch_size rows
-    of input; step counts mini-batches from the start of training (optimiser time and
-    random streams). Returns the sum over rows of the loss.
+    The input is corrupted, the targets are not. noise : (level, weight in the loss of
+    corrupted cells, 1 for no difference); units, limits : see ``corrupt``; code :
+    constants of the penalties on the first layer's hidden units. noisy : workspace of
+    batch_size rows of input, weights : like it, or empty where all cells weigh 1;
+    step counts mini-batches from the start of training (optimiser time and random
+    streams). Returns the sum over rows of the loss.
     """
     total = 0.0
+    longest = hyper[5]
     for start in range(0, rows.shape[0], batch_size):
         x = rows[start : start + batch_size]
         y = targets[start : start + batch_size]
-        m = x.shape[0]
+        m, n = x.shape
+        cells = weights[:0].reshape(0, n)
         if corruption != NO_CORRUPTION:
             key0, key1 = stream_keys(seed, step, _FIRST)
-            noisy_x = noisy[: x.size]
-            copy(x.reshape(x.size), noisy_x)
-            corrupt(noisy_x, corruption, level, key0, key1)
-            x = noisy_x.reshape(m, rows.shape[1])
-        loss = loss_gradient(x, y, theta, grad, layers, blocks, work, deltas, scratch)
+            noisy_x = noisy[: x.size].reshape(m, n)
+            corrupt(x, noisy_x, corruption, noise[LEVEL], units, limits, key0, key1)
+            if weights.size > 0:
+                cells = weights[: x.size].reshape(m, n)
+                weigh_cells(cells, noise, units, key0, key1)
+            x = noisy_x
+        loss = loss_gradient(
+            x, y, cells, theta, grad, layers, blocks, code, work, deltas, scratch
+        )
         total += loss * m
+        if longest > 0.0:
+            clip_gradient(grad, longest)
         update_parameters(theta, state, grad, layers, solver, hyper, step, alpha)
         step += 1
     return total

@@ -24,6 +24,7 @@ from sklearn.utils.multiclass import (
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_greedy._autoencoder import StackedAutoencoderTransformer
+from sklearn_greedy._backpropagation import Backpropagation, Optimizer
 from sklearn_greedy._compat import (
     FrozenEstimator,
     HasMethods,
@@ -53,9 +54,7 @@ from sklearn_greedy._stack import (
     unchanged_on_failure,
 )
 from sklearn_greedy._training import (
-    Backpropagation,
     OneHotRows,
-    Optimizer,
     Plan,
     Rows,
     run_epochs,

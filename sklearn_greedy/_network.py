@@ -4,15 +4,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit, log_expit, softmax
+from scipy.special import expit, log_expit, log_softmax, softmax
 from sklearn.utils.extmath import safe_sparse_dot
 
-from sklearn_greedy._units import GAUSSIAN
+from sklearn_greedy._units import BERNOULLI, GAUSSIAN
 
 Array = npt.NDArray
 
 # In the order of the kernels' integer codes.
-ACTIVATIONS = ("logistic", "tanh", "relu", "identity")
+ACTIVATIONS = ("logistic", "tanh", "relu", "identity", "softplus", "elu")
 
 
 def activate(z: Array, activation: str) -> Array:
@@ -23,6 +23,11 @@ def activate(z: Array, activation: str) -> Array:
         np.tanh(z, out=z)
     elif activation == "relu":
         np.maximum(z, 0, out=z)
+    elif activation == "softplus":
+        np.logaddexp(0, z, out=z)
+    elif activation == "elu":
+        below = np.expm1(np.minimum(z, 0))
+        np.maximum(z, below, out=z)
     return z
 
 
@@ -33,25 +38,43 @@ def dense_layer(X, coef: Array, intercept: Array) -> Array:
     return z
 
 
-def forward(X, coefs, intercepts, activations) -> Array:
-    """Output of the last layer, in the dtype of X and the parameters."""
-    for coef, intercept, activation in zip(coefs, intercepts, activations, strict=True):
+def keep_largest(h: Array, n_active: int) -> None:
+    """Zero what is below the n_active-th largest value of its row, in place."""
+    limit = np.partition(h, h.shape[1] - n_active, axis=1)[:, h.shape[1] - n_active]
+    h[h < limit[:, None]] = 0
+
+
+def forward(X, coefs, intercepts, activations, n_active=None) -> Array:
+    """Output of the last layer, in the dtype of X and the parameters; n_active :
+    number of units that each row keeps in each layer (None for all), or None.
+    """
+    kept = [None] * len(coefs) if n_active is None else n_active
+    layers = zip(coefs, intercepts, activations, kept, strict=True)
+    for coef, intercept, activation, n_kept in layers:
         X = activate(dense_layer(X, coef, intercept), activation)
+        if n_kept is not None and n_kept < X.shape[1]:
+            keep_largest(X, n_kept)
     return X
 
 
-def unit_log_likelihood(x: Array, z: Array, kinds: Array, scale: Array) -> Array:
+def unit_log_likelihood(x: Array, z: Array, blocks: Array, scale: Array) -> Array:
     """Log-density per row of x given the pre-activation z of its columns.
 
-    Bernoulli: ``x z - log(1 + exp(z))``; gaussian: ``-((x - z) / scale)**2 / 2``,
-    without the constant, so that it is minus the training loss.
+    Bernoulli: ``x z - log(1 + exp(z))``; softmax: ``x z - log sum exp(z)``; gaussian:
+    ``-((x - z) / scale)**2 / 2``, without the constant, so that it is minus the
+    training loss.
     """
-    terms = np.empty_like(z)
-    gaussian = kinds == GAUSSIAN
-    terms[:, gaussian] = -0.5 * ((x - z)[:, gaussian] / scale[gaussian]) ** 2
-    chosen = ~gaussian
-    terms[:, chosen] = (x[:, chosen] - 1) * z[:, chosen] + log_expit(z[:, chosen])
-    return terms.sum(axis=1)
+    total = np.zeros(len(z), dtype=z.dtype)
+    for start, stop, kind, _ in blocks:
+        part, value = z[:, start:stop], x[:, start:stop]
+        if kind == GAUSSIAN:
+            terms = -0.5 * ((value - part) / scale[start:stop]) ** 2
+        elif kind == BERNOULLI:
+            terms = (value - 1) * part + log_expit(part)
+        else:
+            terms = value * log_softmax(part, axis=1)
+        total += terms.sum(axis=1)
+    return total
 
 
 def output_means(z: Array, activation: str) -> Array:

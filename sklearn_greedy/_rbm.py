@@ -1,6 +1,5 @@
 """StackedRBMTransformer: a stack of restricted Boltzmann machines."""
 
-import warnings
 from numbers import Integral, Real
 
 import numpy as np
@@ -9,7 +8,7 @@ from scipy import sparse
 from sklearn.utils import gen_batches
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_greedy._compat import Interval, StrOptions, column_numbers
+from sklearn_greedy._compat import Interval, StrOptions
 from sklearn_greedy._contrastive import ContrastiveDivergence
 from sklearn_greedy._energy import (
     HIDDEN_ACTIVATIONS,
@@ -46,9 +45,6 @@ Array = npt.NDArray
 _MONITOR_ROWS = 500
 _MONITOR_COLUMNS = 50
 _SCORE_ROWS = 1024
-# What a reconstruction error may exceed that of the column means by, as a share and in
-# absolute terms: on rows without structure the two are equal but for noise.
-_WORSE = 0.1, 0.01
 # Gibbs steps that bring a row of the data near the model's distribution.
 _BURN_IN = 1000
 
@@ -177,6 +173,13 @@ class StackedRBMTransformer(GreedyStack):
     shuffle : bool, default=True
         Whether to visit the rows in a new random order in every epoch.
 
+    schedule : {"layerwise", "simultaneous"}, default="layerwise"
+        "layerwise" trains each layer to its end before the next one; "simultaneous"
+        passes some mini-batches at a time through all layers, each of which learns
+        from the present output of those below, as ``partial_fit`` does. It needs one
+        ``max_iter`` and ``batch_size`` for all layers, without ``tol`` and
+        ``early_stopping``.
+
     warm_start : bool, default=False
         Whether ``fit`` goes on from the present parameters.
 
@@ -274,6 +277,7 @@ class StackedRBMTransformer(GreedyStack):
     """
 
     _rate = "learning_rate"
+    _kinds = KINDS
     _per_layer = (
         "learning_rate",
         "learning_rate_decay",
@@ -334,6 +338,7 @@ class StackedRBMTransformer(GreedyStack):
         "early_stopping": ["boolean", StrOptions({"free_energy_gap"})],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "shuffle": ["boolean"],
+        "schedule": [StrOptions({"layerwise", "simultaneous"})],
         "warm_start": ["boolean"],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
@@ -368,6 +373,7 @@ class StackedRBMTransformer(GreedyStack):
         early_stopping=False,
         validation_fraction=0.1,
         shuffle=True,
+        schedule="layerwise",
         warm_start=False,
         random_state=None,
         verbose=False,
@@ -398,6 +404,7 @@ class StackedRBMTransformer(GreedyStack):
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.shuffle = shuffle
+        self.schedule = schedule
         self.warm_start = warm_start
         self.random_state = random_state
         self.verbose = verbose
@@ -743,44 +750,6 @@ class StackedRBMTransformer(GreedyStack):
             out[rows] = measure(rbm, self._scaled_rows(X[rows]))
         return out
 
-    def _visible_units(self, X):
-        if isinstance(self.visible, str):
-            return self.visible
-        return self._checked_pairs(X)
-
-    def _checked_pairs(self, X) -> list[tuple[str, Array]]:
-        """Pairs (kind, column numbers) of ``visible``, or ValueError."""
-        pairs: list[tuple[str, Array]] = []
-        seen = np.zeros(self.n_features_in_, dtype=bool)
-        for pair in self.visible:
-            if not isinstance(pair, list | tuple) or len(pair) != 2:
-                raise ValueError(
-                    "visible must be a kind or a list of pairs (kind, columns). Got "
-                    f"{pair!r} in the list."
-                )
-            kind, columns = pair
-            if kind not in KINDS:
-                raise ValueError(
-                    f"visible names the kind {kind!r}; the kinds are {list(KINDS)}."
-                )
-            numbers = self._column_numbers(X, columns)
-            if seen[numbers].any():
-                twice = numbers[seen[numbers]].tolist()
-                raise ValueError(f"visible names the columns {twice} more than once.")
-            if kind == "softmax" and np.any(np.diff(numbers) != 1):
-                raise ValueError(
-                    f"The columns {numbers.tolist()} of a softmax group must follow "
-                    "each other in X, as OneHotEncoder puts them."
-                )
-            seen[numbers] = True
-            pairs.append((kind, numbers))
-        return pairs
-
-    def _column_numbers(self, X, columns) -> Array:
-        """Column numbers of a selection named as in ColumnTransformer."""
-        names = getattr(self, "feature_names_in_", None)
-        return column_numbers(X, columns, names, self.n_features_in_)
-
     def _check_settings(self, settings) -> None:
         if settings.sparsity_target is not None and settings.hidden != "bernoulli":
             raise ValueError(
@@ -842,20 +811,6 @@ class StackedRBMTransformer(GreedyStack):
             "baseline_error": float(np.mean(rows.var(axis=0))),
             "free_energy_gap": gap,
         }
-
-    def _warn_of(self, task: LayerTask, report: dict) -> None:
-        super()._warn_of(task, report)
-        error, baseline = report["reconstruction_error"], report["baseline_error"]
-        if task.data.shape[0] > 1 and error > baseline * (1 + _WORSE[0]) + _WORSE[1]:
-            rate = f"learning_rate (now {task.settings.learning_rate:g})"
-            warnings.warn(
-                f"{task.place} rebuilds its input worse than the column means would: "
-                f"mean squared error {error:.3g}, against {baseline:.3g}. Lower {rate} "
-                f"or momentum, or train longer (max_iter, now "
-                f"{task.settings.max_iter}).",
-                UserWarning,
-                stacklevel=4,
-            )
 
     def _fold(self, task: LayerTask, model: ContrastiveDivergence) -> dict:
         w, c, b = (part.astype(np.float64) for part in model.views())

@@ -1,5 +1,6 @@
 """What both transformers are: the greedy loop over layers and per-layer parameters."""
 
+import time
 import warnings
 from abc import ABCMeta, abstractmethod
 from contextlib import contextmanager
@@ -19,16 +20,18 @@ from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_greedy._compat import (
+    column_numbers,
     fit_context,
     validate_data,
     validate_parameter_constraints,
 )
-from sklearn_greedy._network import activate, dense_layer, forward
+from sklearn_greedy._network import activate, dense_layer, forward, keep_largest
 from sklearn_greedy._training import (
     History,
     Model,
     Plan,
     held_out_rows,
+    report_epoch,
     run_epochs,
     train_epoch,
 )
@@ -45,6 +48,11 @@ Array = npt.NDArray
 # Rows looked at for constant hidden units.
 _SAMPLE_ROWS = 1000
 _OUTPUT_ROWS = 8192
+# Mini-batches that a layer sees before the next one, where all are trained together.
+_BATCHES_TOGETHER = 16
+# What a reconstruction error may exceed that of the column means by, as a share and in
+# absolute terms: on rows without structure the two are equal but for noise.
+_WORSE = 0.1, 0.01
 
 
 def layer_sizes(hidden_layer_sizes) -> tuple[int, ...]:
@@ -112,6 +120,16 @@ class LayerTask:
         return rows if self.held is None else np.setdiff1d(rows, self.held)
 
 
+@dataclass
+class TrainedLayer:
+    """What is left of a layer after training; fitted : its fitted attributes."""
+
+    fitted: dict
+    units: Units
+    report: dict
+    history: History
+
+
 class GreedyStack(
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
@@ -129,7 +147,10 @@ class GreedyStack(
     _per_layer: tuple[str, ...]
     # The parameter to lower when training diverges.
     _rate: str
+    # Kinds of visible units that the layers can have.
+    _kinds: tuple[str, ...]
     _parameter_constraints: dict
+    coefs_: list[Array]
 
     @abstractmethod
     def _units_above(self, layer: int) -> str:
@@ -184,27 +205,101 @@ class GreedyStack(
         given, X = X, self._validate(X, reset=not warm)
         visible = None if warm else self._visible_units(given)
         sizes = self._checked_sizes(X, warm)
+        self._check_schedule()
         seed = draw_seed(self.random_state)
-        data, fitted, histories, units, reports = X, [], [], [], []
+        together = self.schedule == "simultaneous"
+        train = self._train_together if together else self._train_layerwise
+        layers = train(X, sizes, seed, visible, warm)
+        self._adopt(layers, [layer.history.losses for layer in layers])
+        self.n_iter_ = sum(len(layer.history.losses) for layer in layers)
+        self.validation_scores_ = None
+        if self.early_stopping:
+            self.validation_scores_ = [layer.history.scores for layer in layers]
+        if hasattr(self, "_resume"):
+            del self._resume
+        self._finish(X, seed)
+        return self
+
+    def _train_layerwise(self, X, sizes, seed, visible, warm) -> list[TrainedLayer]:
+        """Each layer to its end, on the clean output of the finished ones below."""
+        layers, data = [], X
         for layer, width in enumerate(sizes):
             task = self._task(layer, data, width, seed, visible, resumed=warm)
             model = self._build(task)
-            histories.append(self._train(task, model))
-            fitted.append(_in_dtype(self._fold(task, model), X.dtype))
-            units.append(task.units)
-            reports.append(self._report(task, model, fitted[-1]))
-            self._warn_of(task, reports[-1])
+            history = self._train(task, model)
+            layers.append(self._trained(task, model, history, X.dtype))
+            self._warn_of(task, layers[-1].report)
             last = layer == len(sizes) - 1
-            data = None if last else _layer_output(fitted[-1], data)
-        curves = [history.losses for history in histories]
-        self._adopt(fitted, units, reports, curves)
-        self.n_iter_ = sum(len(history.losses) for history in histories)
-        self.validation_scores_ = None
-        if self.early_stopping:
-            self.validation_scores_ = [history.scores for history in histories]
-        if hasattr(self, "_resume"):
-            del self._resume
-        return self
+            data = None if last else _layer_output(layers[-1].fitted, data)
+        return layers
+
+    def _train_together(self, X, sizes, seed, visible, warm) -> list[TrainedLayer]:
+        """All layers in one pass per epoch: some mini-batches go through the layers one
+        after the other, each on the present clean output of those below.
+        """
+        tasks, models, histories, data = [], [], [], X
+        for layer, width in enumerate(sizes):
+            tasks.append(self._task(layer, data, width, seed, visible, resumed=warm))
+            models.append(self._build(tasks[-1]))
+            histories.append(History())
+            fitted = _in_dtype(self._fold(tasks[-1], models[-1]), X.dtype)
+            data = _layer_output(fitted, data)
+        rng, _ = layer_streams(seed, len(sizes))
+        n_rows, settings = X.shape[0], self._settings(0)
+        for epoch in range(1, settings.max_iter + 1):
+            start = time.perf_counter()
+            order = rng.permutation(n_rows) if self.shuffle else np.arange(n_rows)
+            totals = np.zeros(len(sizes))
+            for part in gen_batches(n_rows, _BATCHES_TOGETHER * settings.batch_size):
+                index = order[part]
+                losses = self._train_part(tasks, models, index, epoch, X.dtype)
+                totals += np.multiply(losses, len(index))
+            for task, history, total in zip(tasks, histories, totals, strict=True):
+                history.losses.append(float(total / n_rows))
+                report_epoch(self._plan(task), epoch, history.losses[-1], None, start)
+        layers = []
+        for task, model, history in zip(tasks, models, histories, strict=True):
+            layers.append(self._trained(task, model, history, X.dtype))
+            self._warn_of(task, layers[-1].report)
+        return layers
+
+    def _train_part(self, tasks, models, index, epoch, dtype) -> list[float]:
+        """Train every layer on some rows, whose output goes up; losses by layer."""
+        losses = []
+        for task, model in zip(tasks, models, strict=True):
+            losses.append(train_epoch(model, index, self._plan(task), epoch))
+            if task is not tasks[-1]:
+                fitted = _in_dtype(self._fold(task, model), dtype)
+                above = tasks[task.layer + 1].data
+                above[index] = _layer_output(fitted, task.data[index])
+        return losses
+
+    def _trained(self, task, model, history: History, dtype) -> TrainedLayer:
+        fitted = _in_dtype(self._fold(task, model), dtype)
+        report = self._report(task, model, fitted)
+        return TrainedLayer(fitted, task.units, report, history)
+
+    def _check_schedule(self) -> None:
+        """Raise where parameters do not go with training all layers together."""
+        if self.schedule == "layerwise":
+            return
+        for name, off in (("early_stopping", False), ("tol", None)):
+            if getattr(self, name) != off:
+                raise ValueError(
+                    f"schedule='simultaneous' trains for max_iter epochs and has no "
+                    f"way to stop a layer: set {name}={off} (now "
+                    f"{getattr(self, name)!r})."
+                )
+        for name in ("max_iter", "batch_size"):
+            value = getattr(self, name)
+            if _is_sequence(value) and len(set(value)) > 1:
+                raise ValueError(
+                    f"schedule='simultaneous' needs one {name} for all layers. Got "
+                    f"{value!r}."
+                )
+
+    def _finish(self, X, seed: Array) -> None:
+        """What a subclass does with the fitted stack at the end of ``fit``."""
 
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y=None):
@@ -244,7 +339,7 @@ class GreedyStack(
         resume = getattr(self, "_resume", None)
         if resume is None:  # the first chunk, or the first after fit
             resume = {"seed": draw_seed(self.random_state), "layers": []}
-        data, fitted, units, states, losses, reports = X, [], [], [], [], []
+        data, layers, states = X, [], []
         for layer, width in enumerate(sizes):
             task = self._task(
                 layer, data, width, resume["seed"], visible, resumed=not first
@@ -253,18 +348,14 @@ class GreedyStack(
                 task.state = resume["layers"][layer]
             model = self._build(task)
             order = np.arange(data.shape[0])
-            epoch = 1 if first else len(self.loss_curves_[layer]) + 1
-            losses.append(train_epoch(model, order, self._plan(task), epoch))
+            before = [] if first else self.loss_curves_[layer]
+            loss = train_epoch(model, order, self._plan(task), len(before) + 1)
             dtype = X.dtype if first else self.coefs_[layer].dtype
-            fitted.append(_in_dtype(self._fold(task, model), dtype))
-            units.append(task.units)
+            layers.append(self._trained(task, model, History([*before, loss]), dtype))
             states.append(model.state())
-            reports.append(self._report(task, model, fitted[-1]))
             last = layer == len(sizes) - 1
-            data = None if last else _layer_output(fitted[-1], data)
-        curves = [[] for _ in sizes] if first else self.loss_curves_
-        curves = [[*c, x] for c, x in zip(curves, losses, strict=True)]
-        self._adopt(fitted, units, reports, curves)
+            data = None if last else _layer_output(layers[-1].fitted, data)
+        self._adopt(layers, [layer.history.losses for layer in layers])
         self.n_iter_ = len(sizes) + (0 if first else self.n_iter_)
         self.validation_scores_ = None
         self._resume = {"seed": resume["seed"], "layers": states}
@@ -285,6 +376,10 @@ class GreedyStack(
         """
         check_is_fitted(self)
         X = self._validate(X, reset=False)
+        return self._encode(X)
+
+    def _encode(self, X) -> Array:
+        """Features of validated rows."""
         return forward(X, self.coefs_, self.intercepts_, self.activations_)
 
     def score(self, X, y=None):
@@ -383,7 +478,43 @@ class GreedyStack(
 
     def _visible_units(self, X):
         """What ``choose_units`` takes for the columns of X, as given by the user."""
-        return self.visible
+        if isinstance(self.visible, str):
+            return self.visible
+        return self._checked_pairs(X)
+
+    def _checked_pairs(self, X) -> list[tuple[str, Array]]:
+        """Pairs (kind, column numbers) of ``visible``, or ValueError."""
+        pairs: list[tuple[str, Array]] = []
+        seen = np.zeros(self.n_features_in_, dtype=bool)
+        for pair in self.visible:
+            if not isinstance(pair, list | tuple) or len(pair) != 2:
+                raise ValueError(
+                    "visible must be a kind or a list of pairs (kind, columns). Got "
+                    f"{pair!r} in the list."
+                )
+            kind, columns = pair
+            if kind not in self._kinds:
+                raise ValueError(
+                    f"visible names the kind {kind!r}; the kinds are "
+                    f"{list(self._kinds)}."
+                )
+            numbers = self._column_numbers(X, columns)
+            if seen[numbers].any():
+                twice = numbers[seen[numbers]].tolist()
+                raise ValueError(f"visible names the columns {twice} more than once.")
+            if kind == "softmax" and np.any(np.diff(numbers) != 1):
+                raise ValueError(
+                    f"The columns {numbers.tolist()} of a softmax group must follow "
+                    "each other in X, as OneHotEncoder puts them."
+                )
+            seen[numbers] = True
+            pairs.append((kind, numbers))
+        return pairs
+
+    def _column_numbers(self, X, columns) -> Array:
+        """Column numbers of a selection named as in ColumnTransformer."""
+        names = getattr(self, "feature_names_in_", None)
+        return column_numbers(X, columns, names, self.n_features_in_)
 
     def _task(self, layer: int, data, width: int, seed: Array, visible, resumed: bool):
         """What training the layer starts from; a resumed layer keeps its units."""
@@ -444,34 +575,48 @@ class GreedyStack(
             **self._health(task, model),
         }
 
+    @abstractmethod
     def _health(self, task: LayerTask, model: Any) -> dict:
-        """What else a subclass says of the health of a layer."""
-        return {}
+        """The rest of the report: "reconstruction_error", "baseline_error" and more."""
 
     def _warn_of(self, task: LayerTask, report: dict) -> None:
         """Warn where a layer did not learn, and name the parameter to change."""
+        if task.data.shape[0] == 1:
+            return
         rate = f"{self._rate} (now {getattr(task.settings, self._rate):g})"
         n_constant = report["n_dead"] + report["n_saturated"]
-        if task.data.shape[0] > 1 and 2 * n_constant > task.width:
+        if 2 * n_constant > task.width:
             warnings.warn(
                 f"{n_constant} of {task.width} hidden units of {task.place} are dead "
                 f"or saturated: they hardly change from row to row. Lower {rate}, "
                 "train longer (max_iter), or scale the input.",
                 UserWarning,
-                stacklevel=4,
+                stacklevel=5,
+            )
+        error, baseline = report["reconstruction_error"], report["baseline_error"]
+        if error > baseline * (1 + _WORSE[0]) + _WORSE[1]:
+            warnings.warn(
+                f"{task.place} rebuilds its input worse than the column means would: "
+                f"mean squared error {error:.3g}, against {baseline:.3g}. Lower {rate} "
+                f"or momentum, or train longer (max_iter, now "
+                f"{task.settings.max_iter}).",
+                UserWarning,
+                stacklevel=5,
             )
 
-    def _adopt(self, fitted, units: list[Units], reports: list, curves: list) -> None:
+    def _adopt(self, layers: list[TrainedLayer], curves: list) -> None:
         """Set the fitted attributes, all at the end: an interrupted fit changes
         nothing.
         """
-        for name in fitted[0]:
-            setattr(self, name, [layer[name] for layer in fitted])
-        self.loss_curves_, self.layer_report_ = curves, reports
-        self._units = [dict(vars(u)) for u in units]
-        self.visible_kinds_ = units[0].names()
-        self.visible_offset_ = units[0].offset
-        self.visible_scale_ = units[0].scale
+        for name in layers[0].fitted:
+            setattr(self, name, [layer.fitted[name] for layer in layers])
+        self.loss_curves_ = curves
+        self.layer_report_ = [layer.report for layer in layers]
+        self._units = [dict(vars(layer.units)) for layer in layers]
+        first = layers[0].units
+        self.visible_kinds_ = first.names()
+        self.visible_offset_ = first.offset
+        self.visible_scale_ = first.scale
 
 
 def _is_sequence(value) -> bool:
@@ -493,7 +638,13 @@ def _layer_output(fitted: dict, X) -> Array:
     for rows in gen_batches(X.shape[0], _OUTPUT_ROWS):
         out[rows] = dense_layer(X[rows], coef, intercept)
         activate(out[rows], fitted["activations_"])
+        if fitted.get("n_active_") is not None:
+            keep_largest(out[rows], fitted["n_active_"])
     return out
+
+
+# Lower end of the range of activations that have one.
+_BOTTOM = {"logistic": 0.0, "tanh": -1.0, "relu": -0.01, "softplus": 0.0, "elu": -1.0}
 
 
 def _constant_units(output: Array, activation: str) -> tuple[int, int]:
@@ -501,9 +652,8 @@ def _constant_units(output: Array, activation: str) -> tuple[int, int]:
     all rows.
     """
     low, high = output.min(axis=0), output.max(axis=0)
-    if activation == "relu":
-        return int(np.sum(high <= 0)), 0
     if activation == "identity":
         return int(np.sum(low == high)), 0
-    bottom = 0.0 if activation == "logistic" else -1.0
-    return int(np.sum(high < bottom + 0.01)), int(np.sum(low > 0.99))
+    n_dead = int(np.sum(high <= _BOTTOM[activation] + 0.01))
+    bounded = activation in ("logistic", "tanh")
+    return n_dead, int(np.sum(low > 0.99)) if bounded else 0

@@ -12,16 +12,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import gen_batches
 from threadpoolctl import ThreadpoolController
 
-from sklearn_greedy._network import ACTIVATIONS, Network, forward
-from sklearn_greedy._units import Units, row_block
+from sklearn_greedy._units import Units, row_block, spread_rows
 
 Array = npt.NDArray
-
-SOLVERS = ("sgd", "nesterov", "adam")
-CORRUPTIONS = (None, "masking", "gaussian")
 
 # A slice is about 50 to 100 ms of products, and its rows stay within a few MB.
 _SLICE_PRODUCTS = 1 << 31
@@ -33,8 +28,6 @@ _EXPLODED = 1e4
 # Two BLAS threads stall on products below about 2**24 multiplications when another
 # process is busy, and gain nothing on them.
 _SMALL_PRODUCT = 1 << 24
-# Held-out rows that go through a network at a time.
-_HELD_ROWS = 4096
 
 
 def kernels():
@@ -115,6 +108,13 @@ class Rows:
             part = (part - offset) / scale
         out[...] = part
 
+    def spread(self, index: Array, most: int) -> Array:
+        """Up to ``most`` of the rows ``index``, evenly spread, (m, n_columns)."""
+        chosen = spread_rows(index, row_block(self.n_columns, most))
+        out = np.empty((len(chosen), self.n_columns), np.float32)
+        self.gather(chosen, out)
+        return out
+
 
 class OneHotRows:
     """Rows of a one-hot matrix that is never stored: codes of ``n_columns`` classes."""
@@ -145,6 +145,11 @@ class Model(Protocol):
 
     def penalty(self) -> float:
         """Penalty part of the loss at the present parameters."""
+
+    def slow_down(self) -> bool:
+        """Lower the learning rate where its schedule says so when training stalls;
+        False where it does not, so that training ends.
+        """
 
     def state(self) -> dict:
         """Optimiser state as plain arrays, lists and numbers."""
@@ -216,10 +221,11 @@ def run_epochs(model: Model, index: Array, plan: Plan, rng) -> History:
             _raise_diverged(plan, epoch, f"the validation score is {score}")
         if history.add(loss, score, tol):
             best_theta = model.theta.copy()
-        if plan.report is not None:
-            plan.report(_epoch_line(plan, epoch, loss, score, start))
+        report_epoch(plan, epoch, loss, score, start)
         if stalls and history.stale > plan.n_iter_no_change:
-            break
+            if not model.slow_down():
+                break
+            history.stale = 0
     else:
         if plan.tol is not None:
             warnings.warn(
@@ -279,150 +285,15 @@ def _raise_diverged(plan: Plan, epoch: int, seen: str):
     )
 
 
-def _epoch_line(plan: Plan, epoch: int, loss: float, score, start: float) -> str:
+def report_epoch(plan: Plan, epoch: int, loss: float, score, start: float) -> None:
+    """The line of an epoch that began at ``start``, where one is wanted."""
+    if plan.report is None:
+        return
     width = len(str(plan.max_iter))
     line = f"[{plan.place}] epoch {epoch:{width}d}/{plan.max_iter}, loss = {loss:.6f}"
     if score is not None:
         line += f", validation score = {score:.6f}"
-    return f"{line}, time = {time.perf_counter() - start:.2f}s"
-
-
-@dataclass
-class Optimizer:
-    """Solver and its constants, named as in MLPClassifier."""
-
-    solver: str
-    learning_rate_init: float
-    momentum: float = 0.9
-    nesterovs_momentum: bool = True
-    beta_1: float = 0.9
-    beta_2: float = 0.999
-    epsilon: float = 1e-8
-
-    def code(self) -> int:
-        """The kernels' number of the solver."""
-        nesterov = self.solver == "sgd" and self.nesterovs_momentum
-        return SOLVERS.index("nesterov" if nesterov else self.solver)
-
-    def constants(self) -> Array:
-        """Array in the kernels' order."""
-        return np.array(
-            [
-                self.learning_rate_init,
-                self.momentum,
-                self.beta_1,
-                self.beta_2,
-                self.epsilon,
-            ]
-        )
-
-
-class Backpropagation:
-    """A network in training: parameters, optimiser state and the kernel call.
-
-    rows, targets : what ``gather`` reads; ``targets=None`` reconstructs the rows.
-    blocks : unit blocks of the output; alpha : weight decay, added to the gradient
-    as ``alpha * w``; state : as from ``state``, to go on with an earlier training.
-    """
-
-    def __init__(
-        self,
-        network: Network,
-        theta: Array,
-        rows: Rows,
-        blocks: Array,
-        optimizer: Optimizer,
-        *,
-        batch_size: int,
-        seed: Array,
-        targets: Any = None,
-        alpha: float = 0.0,
-        corruption: str | None = None,
-        corruption_level: float = 0.0,
-        state: dict | None = None,
-    ):
-        self.network, self.theta, self.epoch = network, theta, 1
-        self.rows, self.targets, self.blocks = rows, targets, blocks
-        self.optimizer, self.alpha, self.seed = optimizer, alpha, seed
-        self.batch_size, self.n_columns = batch_size, rows.n_columns
-        self._noise = (
-            CORRUPTIONS.index(corruption if corruption_level > 0 else None),
-            float(corruption_level),
-        )
-        if state is None:
-            state = {"moments": np.zeros((2, theta.size), np.float32), "step": 0}
-        self.moments, self.step = np.array(state["moments"]), state["step"]
-        sizes = network.layers[:, 0] * network.layers[:, 1]
-        self.products_per_row = int(3 * sizes.sum())
-        self.largest_product = int(sizes.max()) * batch_size
-        self.calls_per_step = 3 * len(sizes)
-        width = int(network.layers[:, 1].sum())
-        tied = bool(network.layers[:, 5].any())
-        self._grad = np.empty_like(theta)
-        self._work = np.empty(batch_size * width, np.float32)
-        self._deltas = np.empty(batch_size * width, np.float32)
-        self._noisy = np.empty(batch_size * rows.n_columns, np.float32)
-        self._scratch = np.empty(int(sizes.max()) if tied else 0, np.float32)
-
-    def state(self) -> dict:
-        """Optimiser state as plain arrays and numbers."""
-        return {"moments": self.moments, "step": self.step}
-
-    def train(self, index: Array) -> tuple[float, float]:
-        """See ``Model.train``; the loss of a row is its negative log-likelihood."""
-        x = np.empty((len(index), self.n_columns), np.float32)
-        self.rows.gather(index, x)
-        y = x
-        if self.targets is not None:
-            y = np.empty((len(index), self.targets.n_columns), np.float32)
-            self.targets.gather(index, y)
-        total = kernels().backprop_slice(
-            x,
-            y,
-            self.batch_size,
-            self.theta,
-            self.moments,
-            self._grad,
-            self.network.layers,
-            self.blocks,
-            *self._noise,
-            self.optimizer.code(),
-            self.optimizer.constants(),
-            float(self.alpha),
-            self.seed,
-            self.step,
-            self._noisy,
-            self._work,
-            self._deltas,
-            self._scratch,
-        )
-        self.step += -(-len(index) // self.batch_size)
-        return total, float(len(index))
-
-    def pre_activations(self, index: Array):
-        """Yield (rows, pre-activations of the output) at the present parameters for
-        blocks of the rows ``index``, without noise.
-        """
-        coefs, intercepts = self.network.views(self.theta)
-        activations = [ACTIVATIONS[code] for code in self.network.layers[:, 2]]
-        most = row_block(self.n_columns, _HELD_ROWS)
-        for part in gen_batches(len(index), most):
-            rows = np.empty((part.stop - part.start, self.n_columns), np.float32)
-            self.rows.gather(index[part], rows)
-            # A fit that diverged is reported by the loop, not by NumPy.
-            with np.errstate(over="ignore", invalid="ignore"):
-                z = forward(rows, coefs, intercepts, activations)
-            yield rows, z
-
-    def penalty(self) -> float:
-        """``alpha / 2`` times the sum of the squared weights."""
-        if self.alpha == 0:
-            return 0.0
-        own = zip(
-            self.network.views(self.theta)[0], self.network.layers[:, 5], strict=True
-        )
-        squares = sum(float(np.vdot(w, w)) for w, transposed in own if not transposed)
-        return 0.5 * self.alpha * squares
+    plan.report(f"{line}, time = {time.perf_counter() - start:.2f}s")
 
 
 def held_out_rows(n_rows: int, fraction: float, rng, owner: str) -> Array:

@@ -114,6 +114,14 @@ class Units:
         drawn = np.isin(kinds, list(sampled))
         return np.stack([starts, stops, kinds, drawn], axis=1).astype(np.int64)
 
+    def unit_starts(self) -> Array:
+        """Column at which the unit of each column begins: a softmax group is one."""
+        starts = np.arange(len(self.kinds))
+        same = (self.groups[1:] >= 0) & (np.diff(self.groups) == 0)
+        for column in np.flatnonzero(same) + 1:
+            starts[column] = starts[column - 1]
+        return starts
+
     def names(self) -> Array:
         """Kind of each column by name."""
         return np.array(KINDS)[self.kinds]

@@ -17,14 +17,23 @@ from sklearn_greedy._kernels import (
     BERNOULLI,
     BERNOULLI_HIDDEN,
     BIAS,
+    CODE_L1,
+    CODE_SPARSITY,
+    CODE_TARGET,
+    CONTRACTION,
+    ELU,
+    EMPHASIS,
     GAUSSIAN,
     GAUSSIAN_NOISE,
+    IDENTITY,
     KIND,
     L1,
     L2,
+    LEVEL,
     LOGISTIC,
     MASKING,
     MOMENTUM,
+    N_ACTIVE,
     N_IN,
     N_OUT,
     NESTEROV,
@@ -35,8 +44,10 @@ from sklearn_greedy._kernels import (
     RATE_DECAY,
     RELU,
     RELU_HIDDEN,
+    SALT_AND_PEPPER,
     SAMPLED,
     SOFTMAX,
+    SOFTPLUS,
     SPARSITY,
     START,
     STOP,
@@ -188,6 +199,34 @@ def activate(z, activation):
         z[...] = np.tanh(_wide(z))
     elif activation == RELU:
         z[...] = np.maximum(z, 0)
+    elif activation == SOFTPLUS:
+        softplus(z)
+    elif activation == ELU:
+        z[...] = np.where(z > 0, z, np.expm1(-abs(_wide(z))))
+
+
+def slope_number(a, activation):
+    """Derivative of the activation, from its output."""
+    slopes = {
+        LOGISTIC: lambda a: a * (1 - a),
+        TANH: lambda a: 1 - a**2,
+        RELU: lambda a: np.where(a > 0, 1.0, 0.0),
+        IDENTITY: lambda a: 1.0 + 0 * a,
+        SOFTPLUS: lambda a: 1 - np.exp(-a),
+        ELU: lambda a: np.where(a > 0, 1.0, 1 + a),
+    }
+    return slopes[activation](_wide(a))
+
+
+def curvature_number(a, activation):
+    """Derivative of ``slope_number`` by a."""
+    curvatures = {
+        LOGISTIC: lambda a: 1 - 2 * a,
+        TANH: lambda a: -2 * a,
+        SOFTPLUS: lambda a: np.exp(-a),
+        ELU: lambda a: np.where(a > 0, 0.0, 1.0),
+    }
+    return curvatures.get(activation, lambda a: 0.0 * a)(_wide(a))
 
 
 def multiply_derivative(delta, a, activation):
@@ -198,6 +237,8 @@ def multiply_derivative(delta, a, activation):
         delta *= 1 - a**2
     elif activation == RELU:
         delta[a <= 0] = 0
+    elif activation != IDENTITY:
+        delta[...] = delta * slope_number(a, activation)
 
 
 def copy(a, out):
@@ -572,14 +613,38 @@ def _carve(work, *shapes):
 # --- backpropagation -----------------------------------------------------------
 
 
-def corrupt(x, corruption, level, key0, key1):
-    """Masking sets cells to zero; gaussian noise is added."""
-    amount = x.dtype.type(level)
+def _cell_numbers(shape, units, key0, key1):
+    """One uniform number per unit of each row."""
+    cells = np.arange(shape[0])[:, None] * shape[1] + units
+    return uniform_number(random_bits(cells.astype(np.uint32), key0, key1))
+
+
+def corrupt(rows, noisy, corruption, level, units, limits, key0, key1):
+    """Masking, salt and pepper, swap: cell by cell; gaussian noise is added."""
+    noisy[...] = rows
+    if corruption == GAUSSIAN_NOISE:
+        add_normal(noisy.reshape(-1), rows.dtype.type(level), 0, key0, key1)
+        return
+    m, n = rows.shape
+    u = _cell_numbers(rows.shape, units, key0, key1)
+    amount = np.float32(level)
+    changed = u < amount
     if corruption == MASKING:
-        u = uniform_number(random_bits(_counters(0, x.size), key0, key1))
-        x[u.astype(x.dtype) < amount] = 0
-    elif corruption == GAUSSIAN_NOISE:
-        add_normal(x, amount, 0, key0, key1)
+        noisy[changed] = 0
+    elif corruption == SALT_AND_PEPPER:
+        salt = np.where(u < amount * np.float32(0.5), limits[0], limits[1])
+        noisy[changed] = salt[changed]
+    elif m > 1:
+        hop = np.minimum((u * np.float32((m - 1) / level)).astype(int), m - 2)
+        other = (np.arange(m)[:, None] + 1 + hop) % m
+        swapped = rows[other, np.arange(n)]
+        noisy[changed] = swapped[changed]
+
+
+def weigh_cells(weights, noise, units, key0, key1):
+    """Weight of each cell by whether it is corrupted."""
+    changed = _cell_numbers(weights.shape, units, key0, key1) < np.float32(noise[LEVEL])
+    weights[...] = np.where(changed, noise[EMPHASIS], 2 - noise[EMPHASIS])
 
 
 def bernoulli_loss(z, y):
@@ -604,17 +669,44 @@ def gaussian_loss(z, y):
     return 0.5 * np.sum(z**2)
 
 
-def output_delta(z, y, blocks):
-    """z <- (mean - target) / m, and the mean loss of a row."""
+def block_loss(z, y, kind):
+    """Loss of one block of one row."""
     losses = {GAUSSIAN: gaussian_loss, BERNOULLI: bernoulli_loss}
+    return losses.get(kind, softmax_loss)(z, y)
+
+
+def weighted_loss(z, y, weights, kind):
+    """Loss of one block of one row with weighted units."""
+    if kind == SOFTMAX:
+        loss = weights[0] * softmax_loss(z, y)
+        z *= weights[0]
+        return loss
+    loss = sum(
+        w * block_loss(z[i : i + 1], y[i : i + 1], kind) for i, w in enumerate(weights)
+    )
+    z *= weights
+    return loss
+
+
+def output_delta(z, y, weights, blocks):
+    """z <- (mean - target) / m, and the mean loss of a row."""
     total = 0.0
-    for row, target in zip(z, y, strict=True):
+    for r in range(len(z)):
         for block in blocks:
             columns = slice(block[START], block[STOP])
-            loss = losses.get(block[KIND], softmax_loss)
-            total += loss(row[columns], target[columns])
+            if weights.size:
+                parts = z[r, columns], y[r, columns], weights[r, columns]
+                total += weighted_loss(*parts, block[KIND])
+            else:
+                total += block_loss(z[r, columns], y[r, columns], block[KIND])
     z /= len(z)
     return total / len(z)
+
+
+def keep_largest(h, n_active):
+    """Zero what is below the n_active-th largest of its row."""
+    limit = -np.partition(-h, n_active - 1, axis=1)[:, n_active - 1]
+    h[h < limit[:, None]] = 0
 
 
 def _activations(layers, m, work):
@@ -634,7 +726,7 @@ def _bias(theta, layer):
     return theta[layer[BIAS] : layer[BIAS] + layer[N_OUT]]
 
 
-def forward(rows, theta, layers, work):
+def forward(rows, theta, layers, code, work):
     """Activations of each layer in work; the last one stays a pre-activation."""
     a = rows
     outputs = _activations(layers, len(rows), work)
@@ -642,6 +734,8 @@ def forward(rows, theta, layers, work):
         outputs[i][...] = a @ _weights(theta, layer) + _bias(theta, layer)
         if i < len(layers) - 1:
             activate(outputs[i], layer[ACTIVATION])
+        if i == 0 and code[N_ACTIVE] > 0:
+            keep_largest(outputs[i], int(code[N_ACTIVE]))
         a = outputs[i]
 
 
@@ -655,11 +749,44 @@ def weight_gradient(a, delta, transposed, shared, grad, scratch):
         grad[...] = product.ravel()
 
 
-def backward(rows, theta, grad, layers, work, deltas, scratch):
+def squared_columns(w, out):
+    """Sum of the squares of each column."""
+    out[...] = np.sum(w**2, axis=0)
+
+
+def code_penalty(h, delta, w, activation, code, sums):
+    """L1, Kullback-Leibler and contractive penalty, and their derivatives by h."""
+    m, total = len(h), 0.0
+    if code[CODE_L1] > 0:
+        total += code[CODE_L1] * np.abs(_wide(h)).sum() / m
+        delta += code[CODE_L1] / m * np.sign(h)
+    if code[CODE_SPARSITY] > 0:
+        p, q = code[CODE_TARGET], np.clip(_wide(h).mean(axis=0), 1e-6, 1 - 1e-6)
+        divergence = p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q))
+        total += code[CODE_SPARSITY] * divergence.sum()
+        sums[...] = code[CODE_SPARSITY] / m * ((1 - p) / (1 - q) - p / q)
+        delta += sums
+    if code[CONTRACTION] > 0:
+        squared_columns(w, sums)
+        slope = slope_number(h, activation)
+        part = code[CONTRACTION] / m * slope * sums
+        total += np.sum(part * slope)
+        delta += 2 * part * curvature_number(h, activation)
+    return total
+
+
+def add_contraction(h, w, activation, weight, grad, sums):
+    """The part of the contractive gradient at a fixed code."""
+    slope = slope_number(h, activation)
+    sums[...] = 2 * weight * np.mean(slope**2, axis=0)
+    grad += sums * w
+
+
+def backward(rows, theta, grad, layers, code, work, deltas, scratch):
     """Backpropagate (mean - target) / m, which the last layer's part of work holds."""
     outputs = _activations(layers, len(rows), work)
     errors = _activations(layers, len(rows), deltas)
-    delta = outputs[-1]
+    delta, penalty = outputs[-1], 0.0
     for i in reversed(range(len(layers))):
         layer = layers[i]
         below = outputs[i - 1] if i > 0 else rows
@@ -676,16 +803,36 @@ def backward(rows, theta, grad, layers, work, deltas, scratch):
         if i > 0:
             errors[i - 1][...] = delta @ _weights(theta, layer).T
             delta = errors[i - 1]
-            multiply_derivative(delta, below, layers[i - 1, ACTIVATION])
+            activation = layers[i - 1, ACTIVATION]
+            if i == 1:
+                w = _weights(theta, layers[0])
+                sums = scratch[: layer[N_IN]]
+                penalty = code_penalty(below, delta, w, activation, code, sums)
+            multiply_derivative(delta, below, activation)
+            if i == 1 and code[N_ACTIVE] > 0:
+                delta[below == 0] = 0
+    if code[CONTRACTION] > 0:
+        first, sums = layers[0], scratch[: layers[0, N_OUT]]
+        parts = outputs[0], _weights(theta, first), first[ACTIVATION]
+        add_contraction(*parts, code[CONTRACTION], _weights(grad, first), sums)
+    return penalty
 
 
-def loss_gradient(rows, targets, theta, grad, layers, blocks, work, deltas, scratch):
-    """Mean loss of a batch, and its gradient in grad."""
-    forward(rows, theta, layers, work)
+def loss_gradient(
+    rows, targets, weights, theta, grad, layers, blocks, code, work, deltas, scratch
+):
+    """Mean loss of a batch with its penalties, and its gradient in grad."""
+    forward(rows, theta, layers, code, work)
     output = _activations(layers, len(rows), work)[-1]
-    loss = output_delta(output, targets, blocks)
-    backward(rows, theta, grad, layers, work, deltas, scratch)
-    return loss
+    loss = output_delta(output, targets, weights, blocks)
+    return loss + backward(rows, theta, grad, layers, code, work, deltas, scratch)
+
+
+def clip_gradient(grad, most):
+    """Shorten a gradient that is longer than ``most``."""
+    norm = np.linalg.norm(_wide(grad))
+    if norm > most:
+        grad *= most / norm
 
 
 def sgd_update(theta, velocity, grad, learning_rate, momentum, nesterov, alpha):
@@ -705,7 +852,7 @@ def adam_update(theta, first, second, grad, rate, beta_1, beta_2, epsilon, alpha
 
 def update_part(theta, first, second, grad, solver, hyper, step, alpha):
     """One step of the chosen optimiser."""
-    learning_rate, momentum, beta_1, beta_2, epsilon = hyper
+    learning_rate, momentum, beta_1, beta_2, epsilon = hyper[:5]
     if solver == ADAM:
         t = step + 1
         rate = learning_rate * np.sqrt(1 - beta_2**t) / (1 - beta_1**t)
@@ -741,13 +888,17 @@ def backprop_slice(
     layers,
     blocks,
     corruption,
-    level,
+    noise,
+    units,
+    limits,
     solver,
     hyper,
     alpha,
+    code,
     seed,
     step,
     noisy,
+    weights,
     work,
     deltas,
     scratch,
@@ -757,12 +908,21 @@ def backprop_slice(
     for start in range(0, len(rows), batch_size):
         x = rows[start : start + batch_size]
         y = targets[start : start + batch_size]
+        cells = weights[:0].reshape(0, x.shape[1])
         if corruption != NO_CORRUPTION:
-            noisy[: x.size] = x.ravel()
-            corrupt(noisy[: x.size], corruption, level, *stream_keys(seed, step, 0))
-            x = noisy[: x.size].reshape(x.shape)
-        loss = loss_gradient(x, y, theta, grad, layers, blocks, work, deltas, scratch)
+            keys = stream_keys(seed, step, 0)
+            noisy_x = noisy[: x.size].reshape(x.shape)
+            corrupt(x, noisy_x, corruption, noise[LEVEL], units, limits, *keys)
+            if weights.size:
+                cells = weights[: x.size].reshape(x.shape)
+                weigh_cells(cells, noise, units, *keys)
+            x = noisy_x
+        loss = loss_gradient(
+            x, y, cells, theta, grad, layers, blocks, code, work, deltas, scratch
+        )
         total += loss * len(x)
+        if hyper[5] > 0:
+            clip_gradient(grad, hyper[5])
         update_parameters(theta, state, grad, layers, solver, hyper, step, alpha)
         step += 1
     return total

@@ -22,7 +22,7 @@ from sklearn_greedy._kernels import (
     TRANSPOSED,
     WEIGHT,
 )
-from sklearn_greedy._network import ACTIVATIONS, Network
+from sklearn_greedy._network import ACTIVATIONS, Network, forward
 
 # --- finite differences --------------------------------------------------------
 
@@ -52,16 +52,17 @@ def targets_for(blocks, rng):
 class Loss:
     """Mean loss of a network on fixed rows, as a function of its parameters."""
 
-    def __init__(self, network, blocks, rng):
+    def __init__(self, network, blocks, rng, code=None, weights=None):
         self.network = network
+        self.code = np.zeros(5) if code is None else code
+        self.weights = np.empty((0, 0)) if weights is None else weights
         self.rows = rng.normal(size=(N_ROWS, N_FEATURES))
         self.targets = targets_for(blocks, rng)
         self.blocks = np.array([(*block, 0) for block in blocks], dtype=np.int64)
         self.work = np.empty(N_ROWS * int(network.layers[:, 1].sum()))
         self.deltas = np.empty_like(self.work)
-        self.scratch = np.empty(
-            int((network.layers[:, 0] * network.layers[:, 1]).max())
-        )
+        sizes = network.layers[:, 0] * network.layers[:, 1]
+        self.scratch = np.empty(int(sizes.max()))
 
     def __call__(self, theta):
         """Loss and gradient."""
@@ -69,10 +70,12 @@ class Loss:
         loss = kernels.loss_gradient(
             self.rows,
             self.targets,
+            self.weights,
             theta,
             grad,
             self.network.layers,
             self.blocks,
+            self.code,
             self.work,
             self.deltas,
             self.scratch,
@@ -104,8 +107,8 @@ class Loss:
         raise AssertionError("no point away from the kinks")
 
 
-def check_gradient(network, blocks, activation, rng):
-    loss = Loss(network, blocks, rng)
+def check_gradient(network, blocks, activation, rng, **options):
+    loss = Loss(network, blocks, rng, **options)
     theta = loss.smooth_point(rng, activation == "relu")
     before = theta.copy()
     _, grad = loss(theta)
@@ -145,6 +148,65 @@ TIED_OUTPUTS = {
 def test_gradient_of_a_tied_autoencoder(activation, output, rng):
     network = Network.tied(N_FEATURES, 3, activation)
     check_gradient(network, TIED_OUTPUTS[output], activation, rng)
+
+
+# What each penalty on the code does, alone: contraction, L1, target, weight, winners.
+PENALTIES = {
+    "contraction": [0.7, 0, 0, 0, 0],
+    "l1": [0, 0.7, 0, 0, 0],
+    "winners": [0, 0, 0, 0, 2],
+    "sparsity": [0, 0, 0.1, 0.7, 0],
+    "all": [0.3, 0.2, 0.1, 0.4, 2],
+}
+
+
+@pytest.mark.parametrize(
+    ("activation", "penalty"),
+    [
+        *itertools.product(ACTIVATIONS, ["contraction", "l1", "winners"]),
+        ("logistic", "sparsity"),  # a target for probabilities
+        ("logistic", "all"),
+    ],
+)
+@pytest.mark.parametrize("tied", [False, True])
+def test_gradient_of_penalties_on_the_code(activation, tied, penalty, rng):
+    network = Network.dense([N_FEATURES, 4, N_FEATURES], [activation, "identity"])
+    if tied:
+        network = Network.tied(N_FEATURES, 4, activation)
+    code = np.array(PENALTIES[penalty], dtype=float)
+    # relu, and elu's second derivative, have kinks; so does |h| at 0.
+    kinks = "relu" if activation != "logistic" else ""
+    check_gradient(network, TIED_OUTPUTS["mixed"], kinks, rng, code=code)
+
+
+@pytest.mark.parametrize("activation", ["logistic", "tanh", "relu", "softplus", "elu"])
+def test_contraction_is_the_norm_of_the_jacobian(activation, rng):
+    """What the penalty adds to the loss, against a Jacobian by finite differences."""
+    network = Network.tied(N_FEATURES, 4, activation)
+    plain = Loss(network, TIED_OUTPUTS["gaussian"], rng)
+    theta = plain.smooth_point(rng, relu=True)
+    before, _ = plain(theta)
+    plain.code = np.array([1.0, 0, 0, 0, 0])
+    after, _ = plain(theta)
+    coefs, intercepts = network.views(theta)
+    norms = []
+    for x in plain.rows:
+        steps = x + STEP * np.vstack([np.eye(N_FEATURES), -np.eye(N_FEATURES)])
+        codes = forward(steps, coefs[:1], intercepts[:1], [activation])
+        jacobian = (codes[:N_FEATURES] - codes[N_FEATURES:]) / (2 * STEP)
+        norms.append((jacobian**2).sum())
+    assert_allclose(after - before, np.mean(norms), rtol=1e-7)
+
+
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_gradient_with_weighted_cells(output, rng):
+    blocks = OUTPUTS[output]
+    weights = rng.random((N_ROWS, blocks[-1][1])) + 0.5
+    for start, stop, kind in blocks:
+        if kind == SOFTMAX:  # a group has one weight
+            weights[:, start:stop] = weights[:, start : start + 1]
+    network = Network.dense([N_FEATURES, 4, blocks[-1][1]], ["tanh", "identity"])
+    check_gradient(network, blocks, "tanh", rng, weights=weights)
 
 
 def unrolled(activation, tied):
@@ -414,7 +476,7 @@ def parameters(estimator):
 
 
 @pytest.mark.parametrize("name", PROBLEMS)
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("activation", ["logistic", "tanh", "relu", "identity"])
 @pytest.mark.parametrize("batch_size", [N_SAMPLES, 5])
 def test_sgd_step_equals_scikit_learn(name, activation, batch_size):
     """The gradient, or the steps of five mini-batches of which the last is short."""

@@ -21,6 +21,7 @@ from sklearn_greedy import _kernels as kernels
 from sklearn_greedy._kernels import (
     ADAM,
     BERNOULLI,
+    ELU,
     GAUSSIAN,
     GAUSSIAN_NOISE,
     IDENTITY,
@@ -30,8 +31,11 @@ from sklearn_greedy._kernels import (
     NO_CORRUPTION,
     POISSON,
     RELU,
+    SALT_AND_PEPPER,
     SGD,
     SOFTMAX,
+    SOFTPLUS,
+    SWAP,
     TANH,
 )
 from sklearn_greedy._network import Network
@@ -42,7 +46,9 @@ DISPATCHERS = {
     name: value for name, value in vars(kernels).items() if hasattr(value, "py_func")
 }
 DTYPES = [np.float32, np.float64]
-ACTIVATIONS = [LOGISTIC, TANH, RELU, IDENTITY]
+NAMES_OF_ACTIVATIONS = ["logistic", "tanh", "relu", "identity", "softplus", "elu"]
+ACTIVATIONS = [LOGISTIC, TANH, RELU, IDENTITY, SOFTPLUS, ELU]
+CORRUPTIONS = [MASKING, GAUSSIAN_NOISE, SALT_AND_PEPPER, SWAP]
 # Largest difference from the twin, relative to the largest entry of an array.
 TOLERANCE = {np.float32: 3e-6, np.float64: 1e-13}
 # The main loop of a vectorised kernel takes 4 to 64 elements, the rest come one by one.
@@ -205,19 +211,62 @@ def test_samples_are_bit_identical(dtype, counter, rng):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("corruption", [NO_CORRUPTION, MASKING, GAUSSIAN_NOISE])
+@pytest.mark.parametrize("corruption", CORRUPTIONS)
 def test_corruption_is_bit_identical(dtype, corruption, rng):
-    for size in SIZES:
-        x = rng.normal(size=size).astype(dtype)
-        check_twin("corrupt", x, corruption, 0.3, *KEYS, tolerance=0)
+    for shape in [(1, 1), (1, 7), (2, 5), (9, 33)]:
+        rows = rng.normal(size=shape).astype(dtype)
+        units = np.arange(shape[1])
+        units[2:5] = min(2, shape[1] - 1)
+        limits = np.stack([rows.min(axis=0), rows.max(axis=0)]).astype(np.float32)
+        for level in (0.3, 1.0):
+            arguments = [corruption, level, units, limits, *KEYS]
+            noisy = unwritten(shape, dtype)
+            check_twin("corrupt", rows, noisy, *arguments, tolerance=0)
+            check_twin("weigh_cells", noisy, np.array([level, 1.7]), units, *KEYS)
 
 
-def test_corruption_level_is_the_share_of_masked_cells():
-    for level in (0.0, 0.1, 0.5, 0.9, 1.0):
-        x = np.ones(100_000, dtype=np.float32)
-        kernels.corrupt(x, MASKING, level, *KEYS)
-        deviation = np.sqrt(level * (1 - level) / x.size)
-        assert abs(1 - x.mean() - level) <= 4.5 * deviation
+@pytest.mark.parametrize("corruption", [MASKING, SALT_AND_PEPPER, SWAP])
+@pytest.mark.parametrize("level", [0.1, 0.5, 0.9, 1.0])
+def test_corruption_level_is_the_share_of_changed_cells(corruption, level):
+    """Cells hold their own numbers, so that each change shows."""
+    rows = 1 + np.arange(100_000, dtype=np.float32).reshape(500, 200)
+    noisy, limits = rows.copy(), np.float32([[-1] * 200, [-2] * 200])
+    kernels.corrupt(rows, noisy, corruption, level, np.arange(200), limits, *KEYS)
+    changed = noisy != rows
+    deviation = np.sqrt(level * (1 - level) / rows.size)
+    assert abs(changed.mean() - level) <= 4.5 * deviation
+    weights = np.empty_like(rows)
+    noise = np.array([level, 1.5])
+    kernels.weigh_cells(weights, noise, np.arange(200), *KEYS)
+    assert_array_equal(weights, np.where(changed, 1.5, 0.5))
+    if corruption == SALT_AND_PEPPER:
+        low = np.mean(noisy[changed] == -1)
+        assert abs(low - 0.5) <= 4.5 * 0.5 / np.sqrt(changed.sum())
+
+
+def test_swapped_cells_come_from_every_other_row_of_their_column():
+    m, n = 5, 20_000
+    rows = np.repeat(np.arange(m, dtype=np.float32)[:, None], n, axis=1)
+    noisy, limits = rows.copy(), np.zeros((2, n), np.float32)
+    kernels.corrupt(rows, noisy, SWAP, 0.5, np.arange(n), limits, *KEYS)
+    for r in range(m):
+        counts = np.bincount(noisy[r].astype(int), minlength=m)
+        others = np.delete(counts, r)
+        assert chi2.sf(((others - others.mean()) ** 2 / others.mean()).sum(), 3) > 1e-4
+        assert abs(counts[r] / n - 0.5) < 0.02
+
+
+@pytest.mark.parametrize("corruption", [MASKING, SALT_AND_PEPPER, SWAP])
+def test_a_group_of_columns_is_corrupted_as_a_whole(corruption, rng):
+    rows = np.eye(4, dtype=np.float32)[rng.integers(0, 4, 400)]
+    rows = np.hstack([rows, rows])
+    units = np.repeat([0, 4], 4)
+    limits = np.float32([[0] * 8, [1] * 8])
+    noisy = np.empty_like(rows)
+    kernels.corrupt(rows, noisy, corruption, 0.5, units, limits, *KEYS)
+    sums = {tuple(part.sum(axis=1)) for part in (noisy[:, :4], noisy[:, 4:])}
+    allowed = {MASKING: {0, 1}, SALT_AND_PEPPER: {0, 1, 4}, SWAP: {1}}[corruption]
+    assert {value for part in sums for value in part} == allowed
 
 
 def test_certain_probabilities_give_certain_samples():
@@ -313,6 +362,8 @@ def test_activation_does_not_depend_on_the_place_in_the_array(dtype, activation,
         (TANH, (-1, 1)),
         (RELU, (0, np.inf)),
         (IDENTITY, (-np.inf, np.inf)),
+        (SOFTPLUS, (0, np.inf)),
+        (ELU, (-1, np.inf)),
     ],
 )
 def test_nan_and_infinity_pass_through_activations(dtype, activation, limits):
@@ -758,6 +809,9 @@ MIXED_OUTPUT = np.array(
     [(0, 2, GAUSSIAN, 0), (2, 4, BERNOULLI, 0), (4, 7, SOFTMAX, 0)], dtype=np.int64
 )
 LOSSES = ["gaussian_loss", "bernoulli_loss", "softmax_loss"]
+# Contraction, L1, sparsity target and weight, number of winners.
+PENALTIES = [0.1, 0.05, 0.2, 0.3, 0.0]
+WINNERS = [0.0, 0.0, 0.0, 0.0, 2.0]
 
 
 def mixed_targets(n_rows, rng, dtype):
@@ -776,6 +830,9 @@ def network_arguments(
     activation="tanh",
     n_rows=23,
     batch_size=5,
+    code=None,
+    emphasised=False,
+    longest=0.0,
 ):
     """Arguments of backprop_slice by name, with a short last batch."""
     rng = np.random.default_rng(2)
@@ -799,16 +856,20 @@ def network_arguments(
         "layers": layers,
         "blocks": blocks,
         "corruption": corruption,
-        "level": 0.3,
+        "noise": np.array([0.3, 1.4]),
+        "units": np.arange(6),
+        "limits": np.float32([[-1] * 6, [2] * 6]),
         "solver": solver,
-        "hyper": np.array([0.05, 0.9, 0.8, 0.99, 1e-6]),
+        "hyper": np.array([0.05, 0.9, 0.8, 0.99, 1e-6, longest]),
         "alpha": 0.01,
+        "code": np.array([0.0] * 5 if code is None else code),
         "seed": np.array([33, 44], dtype=np.uint32),
         "step": 2,
         "noisy": unwritten(batch_size * 6, dtype),
+        "weights": unwritten(batch_size * 6 if emphasised else 0, dtype),
         "work": unwritten(batch_size * width, dtype),
         "deltas": unwritten(batch_size * width, dtype),
-        "scratch": unwritten(24 if tied else 0, dtype),
+        "scratch": unwritten(24 if tied else 7, dtype),
     }
 
 
@@ -817,6 +878,7 @@ def gradient_arguments(**options):
     arguments = network_arguments(**options)
     arguments["rows"] = arguments["rows"][: arguments["batch_size"]].copy()
     arguments["targets"] = arguments["targets"][: arguments["batch_size"]].copy()
+    arguments["weights"] = np.empty((0, 0), arguments["rows"].dtype)
     wanted = inspect.signature(reference.loss_gradient).parameters
     return {name: arguments[name] for name in wanted}
 
@@ -889,39 +951,119 @@ def test_losses_are_least_at_the_target(rng):
 def test_output_delta_equals_its_twin(dtype, rng):
     for m in (1, 5):
         z = (2 * rng.normal(size=(m, 7))).astype(dtype)
-        check_twin("output_delta", z, mixed_targets(m, rng, dtype), MIXED_OUTPUT)
+        y = mixed_targets(m, rng, dtype)
+        for weights in (rng.random((m, 7)), np.empty((0, 7))):
+            check_twin("output_delta", z, y, weights.astype(dtype), MIXED_OUTPUT)
+        for start, stop, kind, _ in MIXED_OUTPUT:
+            row = z[0, start:stop].copy(), y[0, start:stop].copy()
+            check_twin("block_loss", *row, kind)
+            weights = rng.random(stop - start).astype(dtype)
+            check_twin("weighted_loss", *row, weights, kind)
+
+
+@pytest.mark.parametrize("kind", [GAUSSIAN, BERNOULLI, SOFTMAX])
+def test_weights_of_one_change_nothing_and_of_zero_drop_a_cell(kind, rng):
+    z, y = rng.normal(size=(4, 6)), rng.dirichlet(np.ones(6), size=4)
+    blocks = np.array([(0, 3, kind, 0), (3, 6, kind, 0)], dtype=np.int64)
+    plain, weighted, dropped = z.copy(), z.copy(), z.copy()
+    weights = np.ones((4, 6))
+    loss = kernels.output_delta(plain, y, np.empty((0, 6)), blocks)
+    assert_allclose(
+        kernels.output_delta(weighted, y, weights, blocks), loss, rtol=1e-13
+    )
+    assert_allclose(weighted, plain, rtol=1e-13)
+    weights[:, 3:] = 0
+    half = kernels.output_delta(dropped, y, weights, blocks)
+    left = z[:, :3].copy()
+    empty = np.empty((0, 3))
+    expected = kernels.output_delta(left, y[:, :3].copy(), empty, blocks[:1])
+    assert_allclose(half, expected, rtol=1e-13)
+    assert_allclose(dropped[:, 3:], 0)
 
 
 @pytest.mark.parametrize("kind", [GAUSSIAN, BERNOULLI])
 def test_output_delta_does_not_depend_on_how_columns_are_cut(kind, rng):
     z, y = rng.normal(size=(4, 7)), rng.random((4, 7))
     whole, parts = z.copy(), z.copy()
-    loss = kernels.output_delta(whole, y, output_blocks(7, kind))
+    loss = kernels.output_delta(whole, y, np.empty((0, 7)), output_blocks(7, kind))
     blocks = np.array([(0, 3, kind, 0), (3, 7, kind, 0)], dtype=np.int64)
-    assert_allclose(kernels.output_delta(parts, y, blocks), loss, rtol=1e-13)
+    assert_allclose(
+        kernels.output_delta(parts, y, np.empty((0, 7)), blocks), loss, rtol=1e-13
+    )
     assert_array_equal(parts, whole)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("tied", [False, True])
-@pytest.mark.parametrize("activation", ["logistic", "tanh", "relu", "identity"])
-def test_gradient_and_its_parts_equal_their_twins(dtype, tied, activation):
-    arguments = gradient_arguments(dtype=dtype, tied=tied, activation=activation)
-    rows, theta, layers = (arguments[name] for name in ("rows", "theta", "layers"))
-    work = arguments["work"]
-    _, (*_, work) = check_twin("forward", rows, theta, layers, work)
+@pytest.mark.parametrize("activation", NAMES_OF_ACTIVATIONS)
+@pytest.mark.parametrize("code", [None, PENALTIES, WINNERS])
+def test_gradient_and_its_parts_equal_their_twins(dtype, tied, activation, code):
+    if code is PENALTIES and activation != "logistic":
+        code = [*PENALTIES[:2], 0.0, 0.0, 0.0]
+    options = {"dtype": dtype, "tied": tied, "activation": activation, "code": code}
+    arguments = gradient_arguments(**options)
+    names = "rows", "theta", "layers", "code", "work"
+    rows, theta, layers, code, work = (arguments[name] for name in names)
+    _, (*_, work) = check_twin("forward", rows, theta, layers, code, work)
     check_twin(
         "backward",
         rows,
         theta,
         arguments["grad"],
         layers,
+        code,
         work,
         arguments["deltas"],
         arguments["scratch"],
     )
     loss, _ = check_twin("loss_gradient", *arguments.values())
     assert np.isfinite(loss)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_penalties_on_the_code_equal_their_twins(dtype, activation, rng):
+    h = rng.normal(size=(6, 4)).astype(dtype)
+    if activation in (LOGISTIC, SOFTPLUS):
+        h = np.abs(h) / np.abs(h).max() * dtype(0.9)
+    w, grad = rng.normal(size=(2, 5, 4)).astype(dtype)
+    sums = unwritten(4, dtype)
+    check_twin("squared_columns", w, sums)
+    check_twin("add_contraction", h, w, activation, 0.3, grad, sums)
+    code = np.array([*PENALTIES[:2], 0.0, 0.0, 0.0])
+    check_twin("code_penalty", h, 0 * h, w, activation, code, sums)
+    if activation == LOGISTIC:
+        check_twin("code_penalty", h, 0 * h, w, LOGISTIC, np.array(PENALTIES), sums)
+    for value in h.ravel():
+        check_twin("slope_number", value, activation)
+        check_twin("curvature_number", value, activation)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n_active", [1, 3, 7, 8])
+def test_winners_equal_their_twin(dtype, n_active, rng):
+    h = rng.normal(size=(20, 8)).astype(dtype)
+    _, (kept, _) = check_twin("keep_largest", h, n_active)
+    assert_array_equal((kept != 0).sum(axis=1), n_active)
+
+
+def test_winners_keep_ties_and_nan():
+    h = np.array([[1.0, 1.0, 0.5, 0.0], [np.nan, 1.0, 2.0, 3.0], [0.0] * 4])
+    kernels.keep_largest(h, 1)
+    assert_array_equal(h[0], [1, 1, 0, 0])
+    assert np.isnan(h[1, 0])
+    assert_array_equal(h[2], 0)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_clipping_equals_its_twin(dtype, rng):
+    grad = rng.normal(size=37).astype(dtype)
+    for most in (0.1, 1e3):
+        _, (clipped, _) = check_twin("clip_gradient", grad, most)
+        length = np.linalg.norm(clipped.astype(float))
+        assert_allclose(
+            length, min(most, np.linalg.norm(grad.astype(float))), rtol=1e-5
+        )
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -981,7 +1123,7 @@ def test_solver_step_equals_its_twin(dtype, solver, step, rng):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("solver", [SGD, NESTEROV, ADAM])
-@pytest.mark.parametrize("corruption", [NO_CORRUPTION, MASKING, GAUSSIAN_NOISE])
+@pytest.mark.parametrize("corruption", [NO_CORRUPTION, *CORRUPTIONS])
 @pytest.mark.parametrize("tied", [False, True])
 def test_network_training_equals_its_twin(dtype, solver, corruption, tied):
     arguments = network_arguments(dtype, solver, corruption, tied)
@@ -993,6 +1135,26 @@ def test_network_training_equals_its_twin(dtype, solver, corruption, tied):
     )
     assert np.isfinite(total)
     assert np.abs(after[3] - before).max() > 0.01
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("corruption", [MASKING, SALT_AND_PEPPER, SWAP])
+@pytest.mark.parametrize("code", [PENALTIES, WINNERS])
+def test_penalised_training_equals_its_twin(dtype, corruption, code):
+    """Emphasis, clipping and penalties at once, on a tied layer."""
+    arguments = network_arguments(
+        dtype,
+        NESTEROV,
+        corruption,
+        tied=True,
+        activation="logistic",
+        code=code,
+        emphasised=True,
+        longest=0.5,
+    )
+    tolerance = {np.float32: 2e-5, np.float64: 1e-12}[dtype]
+    total, _ = check_twin("backprop_slice", *arguments.values(), tolerance=tolerance)
+    assert np.isfinite(total)
 
 
 @pytest.mark.parametrize("solver", [SGD, NESTEROV, ADAM])
@@ -1009,7 +1171,7 @@ def test_network_training_does_not_depend_on_slices(solver, tied):
         assert_allclose(sum(totals), total, rtol=1e-12)
 
 
-@pytest.mark.parametrize("corruption", [NO_CORRUPTION, MASKING, GAUSSIAN_NOISE])
+@pytest.mark.parametrize("corruption", [NO_CORRUPTION, *CORRUPTIONS])
 def test_network_training_leaves_its_inputs_alone(corruption):
     arguments = network_arguments(np.float32, corruption=corruption)
     inputs = ["rows", "targets", "layers", "blocks", "hyper", "seed"]
@@ -1026,7 +1188,7 @@ def test_network_training_on_no_rows_changes_nothing():
 
 
 @pytest.mark.parametrize("tied", [False, True])
-@pytest.mark.parametrize("activation", ["logistic", "tanh", "relu", "identity"])
+@pytest.mark.parametrize("activation", NAMES_OF_ACTIVATIONS)
 def test_network_training_shows_rows_that_are_not_finite(activation, tied):
     arguments = network_arguments(
         np.float32, corruption=NO_CORRUPTION, tied=tied, activation=activation

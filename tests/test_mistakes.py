@@ -813,7 +813,15 @@ def test_row_37_early_stopping_follows_the_held_out_pseudo_likelihood(
 # --- autoencoders and fine-tuning ------------------------------------------------
 
 
-@pytest.mark.parametrize("corruption", [kernels.MASKING, kernels.GAUSSIAN_NOISE])
+@pytest.mark.parametrize(
+    "corruption",
+    [
+        kernels.MASKING,
+        kernels.GAUSSIAN_NOISE,
+        kernels.SALT_AND_PEPPER,
+        kernels.SWAP,
+    ],
+)
 def test_row_38_only_the_input_is_corrupted(corruption):
     """The loss is that of a noisy input, a clean hidden layer and the clean target."""
     X, rng = binary_rows(10).astype(F32), np.random.default_rng(0)
@@ -821,9 +829,10 @@ def test_row_38_only_the_input_is_corrupted(corruption):
         [[6, 3, kernels.TANH, 0, 18, 0], [3, 6, kernels.IDENTITY, 21, 39, 0]]
     )
     theta = rng.normal(size=45).astype(F32)
-    noisy = X.ravel().copy()
-    kernels.corrupt(noisy, corruption, 0.5, *kernels.stream_keys(SEED, 4, 0))
-    hidden = np.tanh(noisy.reshape(X.shape) @ theta[:18].reshape(6, 3) + theta[18:21])
+    noisy, keys = X.copy(), kernels.stream_keys(SEED, 4, 0)
+    units, limits = np.arange(6), F32([[0] * 6, [1] * 6])
+    kernels.corrupt(X, noisy, corruption, 0.5, units, limits, *keys)
+    hidden = np.tanh(noisy @ theta[:18].reshape(6, 3) + theta[18:21])
     z = hidden @ theta[21:39].reshape(3, 6) + theta[39:]
     expected = np.sum(np.logaddexp(0, z) - X * z)
     loss = kernels.backprop_slice(
@@ -836,19 +845,23 @@ def test_row_38_only_the_input_is_corrupted(corruption):
         layers,
         blocks(6),
         corruption,
-        0.5,
+        np.array([0.5, 1.0]),
+        units,
+        limits,
         kernels.SGD,
-        np.array([0.0, 0.0, 0.9, 0.999, 1e-8]),
+        np.array([0.0, 0.0, 0.9, 0.999, 1e-8, 0.0]),
         0.0,
+        np.zeros(5),
         SEED,
         4,
         np.empty(60, F32),
-        np.empty(90, F32),
-        np.empty(90, F32),
         np.empty(0, F32),
+        np.empty(90, F32),
+        np.empty(90, F32),
+        np.empty(6, F32),
     )
     assert loss == pytest.approx(expected, rel=1e-5)
-    assert np.abs(noisy - X.ravel()).max() > 0.1
+    assert np.abs(noisy - X).max() > 0.1
     assert_array_equal(X, binary_rows(10))
 
 
@@ -933,8 +946,9 @@ def test_row_43_initial_biases_differ_and_noise_is_drawn_per_row():
     assert len(np.unique(start[2])) == 20
     x = np.ones((50, 20), F32)
     keys = kernels.stream_keys(SEED, 0, 0)
-    kernels.corrupt(x.reshape(-1), kernels.MASKING, 0.5, *keys)
-    assert len(np.unique(x, axis=0)) == 50
+    noisy, limits = x.copy(), np.zeros((2, 20), F32)
+    kernels.corrupt(x, noisy, kernels.MASKING, 0.5, np.arange(20), limits, *keys)
+    assert len(np.unique(noisy, axis=0)) == 50
 
 
 @pytest.mark.parametrize("pretrainer", ["rbm", "autoencoder", None])

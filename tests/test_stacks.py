@@ -66,7 +66,7 @@ BAD_ELEMENT = {
     "n_gibbs_steps": 0,
     "persistent": "yes",
     "visible_reconstruction": "median",
-    "activation": "softplus",
+    "activation": "swish",
     "corruption": "rain",
     "corruption_level": -0.5,
     "tied_weights": 2,

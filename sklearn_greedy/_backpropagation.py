@@ -1,0 +1,292 @@
+"""Backpropagation: a network in training."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.utils import gen_batches
+
+from sklearn_greedy._network import ACTIVATIONS, Network, forward
+from sklearn_greedy._training import Rows, kernels
+from sklearn_greedy._units import ColumnStatistics, Units, row_block
+
+Array = npt.NDArray
+
+SOLVERS = ("sgd", "nesterov", "adam")
+CORRUPTIONS = (None, "masking", "gaussian", "salt_and_pepper", "swap")
+
+# Held-out rows that go through a network at a time.
+_HELD_ROWS = 4096
+# The adaptive schedule divides by this, down to the least rate (as in MLPClassifier).
+_SLOWER = 5.0
+_LEAST_RATE = 1e-6
+
+
+@dataclass
+class Optimizer:
+    """Solver and its constants, named as in MLPClassifier.
+
+    max_gradient_norm : longest gradient, or None.
+    """
+
+    solver: str
+    learning_rate_init: float
+    momentum: float = 0.9
+    nesterovs_momentum: bool = True
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    epsilon: float = 1e-8
+    learning_rate: str = "constant"
+    power_t: float = 0.5
+    max_gradient_norm: float | None = None
+
+    def code(self) -> int:
+        """The kernels' number of the solver."""
+        nesterov = self.solver == "sgd" and self.nesterovs_momentum
+        return SOLVERS.index("nesterov" if nesterov else self.solver)
+
+    def scheduled(self) -> bool:
+        """Whether the learning rate may change; Adam's never does."""
+        return self.solver == "sgd" and self.learning_rate != "constant"
+
+    def constants(self, rate: float) -> Array:
+        """Array in the kernels' order, at a learning rate."""
+        return np.array(
+            [
+                rate,
+                self.momentum,
+                self.beta_1,
+                self.beta_2,
+                self.epsilon,
+                self.max_gradient_norm or 0.0,
+            ]
+        )
+
+
+@dataclass
+class Corruption:
+    """Noise on the input of a network.
+
+    kind, level : what is done to which share of the cells (or the noise's deviation);
+    emphasis : share of the loss's weight that corrupted cells have, 0.5 for none;
+    units : (n,) column at which the unit of each column begins; limits : (2, n) least
+    and greatest value of each column.
+    """
+
+    kind: str | None
+    level: float
+    emphasis: float
+    units: Array
+    limits: Array
+
+    @classmethod
+    def of(cls, kind, level, emphasis, units: Units, statistics: ColumnStatistics):
+        """Noise for columns of these kinds, in the scaled space."""
+        ends = np.stack([statistics.low, statistics.high])
+        limits = (ends - units.offset) / units.scale
+        if level == 0:
+            kind = None
+        starts = units.unit_starts()
+        return cls(kind, level, emphasis, starts, limits.astype(np.float32))
+
+    @classmethod
+    def none(cls, n_columns: int):
+        """No noise."""
+        nothing = np.zeros((2, n_columns), np.float32)
+        return cls(None, 0.0, 0.5, np.arange(n_columns), nothing)
+
+    def constants(self) -> Array:
+        """Array in the kernels' order."""
+        return np.array([self.level, 2 * self.emphasis])
+
+
+@dataclass
+class CodePenalty:
+    """Penalties on the hidden units of the first layer, as in the autoencoder stack.
+
+    n_active : units that each row keeps, or None; at first all ``n_hidden`` are kept,
+    and their number falls linearly over ``n_falling`` epochs.
+    """
+
+    contraction: float = 0.0
+    l1: float = 0.0
+    sparsity_target: float | None = None
+    sparsity_weight: float = 0.0
+    n_active: int | None = None
+    n_hidden: int = 0
+    n_falling: float = 1.0
+
+    def kept(self, epoch: int) -> int | None:
+        """Units that each row keeps in an epoch, counted from 1."""
+        if self.n_active is None:
+            return None
+        left = max(0.0, 1 - (epoch - 1) / max(self.n_falling, 1.0))
+        return self.n_active + round(left * max(self.n_hidden - self.n_active, 0))
+
+    def constants(self, epoch: int) -> Array:
+        """Array in the kernels' order."""
+        target = self.sparsity_target
+        return np.array(
+            [
+                self.contraction,
+                self.l1,
+                target or 0.0,
+                0.0 if target is None else self.sparsity_weight,
+                self.kept(epoch) or 0,
+            ],
+            dtype=np.float64,
+        )
+
+
+class Backpropagation:
+    """A network in training: parameters, optimiser state and the kernel call.
+
+    rows, targets : what ``gather`` reads; ``targets=None`` reconstructs the rows.
+    blocks : unit blocks of the output; alpha : weight decay, added to the gradient
+    as ``alpha * w``; corruption : of the input, or None; code : penalties, or None;
+    state : as from ``state``, to go on with an earlier training.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        theta: Array,
+        rows: Rows,
+        blocks: Array,
+        optimizer: Optimizer,
+        *,
+        batch_size: int,
+        seed: Array,
+        targets: Any = None,
+        alpha: float = 0.0,
+        corruption: Corruption | None = None,
+        code: CodePenalty | None = None,
+        state: dict | None = None,
+    ):
+        self.network, self.theta, self.epoch = network, theta, 1
+        self.rows, self.targets, self.blocks = rows, targets, blocks
+        self.optimizer, self.alpha, self.seed = optimizer, alpha, seed
+        self.batch_size, self.n_columns = batch_size, rows.n_columns
+        self.code = CodePenalty() if code is None else code
+        self.noise = corruption or Corruption.none(rows.n_columns)
+        if state is None:
+            state = {
+                "moments": np.zeros((2, theta.size), np.float32),
+                "step": 0,
+                "rate": optimizer.learning_rate_init,
+                "n_seen": 0,
+            }
+        self.moments, self.step = np.array(state["moments"]), state["step"]
+        self._rate, self._n_seen = state["rate"], state["n_seen"]
+        self._rated_epoch = 0
+        sizes = network.layers[:, 0] * network.layers[:, 1]
+        self.products_per_row = int(3 * sizes.sum())
+        self.largest_product = int(sizes.max()) * batch_size
+        self.calls_per_step = 3 * len(sizes)
+        width = int(network.layers[:, 1].sum())
+        tied = bool(network.layers[:, 5].any())
+        self._grad = np.empty_like(theta)
+        self._work = np.empty(batch_size * width, np.float32)
+        self._deltas = np.empty(batch_size * width, np.float32)
+        self._noisy = np.empty(batch_size * rows.n_columns, np.float32)
+        emphasised = self.noise.kind is not None and self.noise.emphasis != 0.5
+        self._weights = np.empty(self._noisy.size if emphasised else 0, np.float32)
+        widest = int(network.layers[:, 1].max())
+        self._scratch = np.empty(int(sizes.max()) if tied else widest, np.float32)
+
+    def state(self) -> dict:
+        """Optimiser state as plain arrays and numbers."""
+        return {
+            "moments": self.moments,
+            "step": self.step,
+            "rate": self._rate,
+            "n_seen": self._n_seen,
+        }
+
+    def slow_down(self) -> bool:
+        """See ``Model.slow_down``."""
+        adaptive = self.optimizer.learning_rate == "adaptive"
+        if not (self.optimizer.scheduled() and adaptive and self._rate > _LEAST_RATE):
+            return False
+        self._rate /= _SLOWER
+        return True
+
+    def _begin_epoch(self) -> None:
+        """The learning rate of the inverse scaling schedule, by rows seen so far."""
+        self._rated_epoch = self.epoch
+        if self.optimizer.scheduled() and self.optimizer.learning_rate == "invscaling":
+            slowed = (self._n_seen + 1) ** self.optimizer.power_t
+            self._rate = self.optimizer.learning_rate_init / slowed
+
+    def train(self, index: Array) -> tuple[float, float]:
+        """See ``Model.train``; the loss of a row is its negative log-likelihood."""
+        if self.epoch != self._rated_epoch:
+            self._begin_epoch()
+        x = np.empty((len(index), self.n_columns), np.float32)
+        self.rows.gather(index, x)
+        y = x
+        if self.targets is not None:
+            y = np.empty((len(index), self.targets.n_columns), np.float32)
+            self.targets.gather(index, y)
+        total = kernels().backprop_slice(
+            x,
+            y,
+            self.batch_size,
+            self.theta,
+            self.moments,
+            self._grad,
+            self.network.layers,
+            self.blocks,
+            CORRUPTIONS.index(self.noise.kind),
+            self.noise.constants(),
+            self.noise.units,
+            self.noise.limits,
+            self.optimizer.code(),
+            self.optimizer.constants(self._rate),
+            float(self.alpha),
+            self.code.constants(self.epoch),
+            self.seed,
+            self.step,
+            self._noisy,
+            self._weights,
+            self._work,
+            self._deltas,
+            self._scratch,
+        )
+        self.step += -(-len(index) // self.batch_size)
+        self._n_seen += len(index)
+        return total, float(len(index))
+
+    def pre_activations(self, index: Array):
+        """Yield (rows, pre-activations of the output) at the present parameters for
+        blocks of the rows ``index``, without noise.
+        """
+        coefs, intercepts = self.network.views(self.theta)
+        activations = [ACTIVATIONS[code] for code in self.network.layers[:, 2]]
+        n_active = [self.code.n_active] + [None] * (len(coefs) - 1)
+        most = row_block(self.n_columns, _HELD_ROWS)
+        for part in gen_batches(len(index), most):
+            rows = np.empty((part.stop - part.start, self.n_columns), np.float32)
+            self.rows.gather(index[part], rows)
+            # A fit that diverged is reported by the loop, not by NumPy.
+            with np.errstate(over="ignore", invalid="ignore"):
+                z = forward(rows, coefs, intercepts, activations, n_active)
+            yield rows, z
+
+    def codes(self, rows: Array) -> Array:
+        """Activations of the first hidden layer, of rows in the scaled space."""
+        coefs, intercepts = self.network.views(self.theta)
+        activation = ACTIVATIONS[self.network.layers[0, 2]]
+        first = coefs[:1], intercepts[:1], [activation], [self.code.n_active]
+        return forward(rows, *first)
+
+    def penalty(self) -> float:
+        """``alpha / 2`` times the sum of the squared weights."""
+        if self.alpha == 0:
+            return 0.0
+        own = zip(
+            self.network.views(self.theta)[0], self.network.layers[:, 5], strict=True
+        )
+        squares = sum(float(np.vdot(w, w)) for w, transposed in own if not transposed)
+        return 0.5 * self.alpha * squares
