@@ -16,32 +16,34 @@ the two figures differ much, neither is to be trusted. ``--write`` keeps the row
 other runs.
 """
 
-import argparse
-import datetime
-import gzip
-import json
-import pathlib
-import platform
 import time
 import warnings
 from dataclasses import dataclass
 
 import numpy as np
-import sklearn
+from common import (
+    binary_set,
+    chosen,
+    keep,
+    mean_and_spread,
+    mnist_images,
+    mnist_labels,
+    options_of,
+    stamp,
+    versions,
+)
 from sklearn.svm import LinearSVC
 
 from sklearn_greedy import StackedRBMTransformer
 
-ROOT = pathlib.Path(__file__).parents[1]
-RESULTS = ROOT / "benchmarks" / "results"
-NAME = "rbm_likelihood"
+STUDY = "rbm_likelihood"
 
 N_RUNS, N_TEMPERATURES = 100, 10_000
-SVM_GRID = (0.001, 0.003, 0.01, 0.03, 0.1)
+SVM_GRID = (0.003, 0.01, 0.03, 0.1, 0.3)
 N_SVM_TRAIN = 50_000
 # Steps of CD and epochs at each, for the run whose steps grow.
 GROWING_STEPS = range(1, 26)
-GROWING_EPOCHS = 4
+GROWING_EPOCHS = 10
 
 PLAIN = {
     "visible": "bernoulli",
@@ -181,7 +183,16 @@ RUNS = {
     "svm_features": Run(
         ("mnist", "half"),
         500,
-        {**PLAIN, "learning_rate": 0.1, "learning_rate_decay": 1e-4, "max_iter": 50},
+        {
+            **PLAIN,
+            "momentum": 0.9,
+            "learning_rate": 0.1,
+            "learning_rate_decay": 1e-4,
+            "alpha": 3e-3,
+            "sparsity_target": 0.1,
+            "sparsity_weight": 0.3,
+            "max_iter": 30,
+        },
         2.15,
         kind="svm",
         note="CD-1 features + LinearSVC, test error in %",
@@ -189,40 +200,19 @@ RUNS = {
 }
 
 
-def read_idx(folder, name):
-    """Array of an idx file of unsigned bytes; images as rows."""
-    path = next(
-        (p for p in (folder / name, folder / f"mnist-{name}") if p.exists()), None
-    )
-    if path is None:
-        raise SystemExit(f"{folder} holds neither {name} nor mnist-{name}")
-    raw = gzip.decompress(path.read_bytes())
-    n_dims = raw[3]
-    shape = np.frombuffer(raw, ">i4", n_dims, offset=4)
-    data = np.frombuffer(raw, np.uint8, offset=4 + 4 * n_dims)
-    return data.reshape(shape[0], -1).squeeze()
-
-
 def load_mnist(folder, version):
     """Training and test images: "grey" ones divided by 255, or cut at a "half"; then
     "flipped" (1 - x) or not.
     """
     parts = []
-    for name in ("train-images-idx3-ubyte.gz", "t10k-images-idx3-ubyte.gz"):
-        X = read_idx(folder, name).astype(np.float32) / 255
+    for X in mnist_images(folder):
         X = X if version.startswith("grey") else (X >= 0.5).astype(np.float32)
         parts.append(1 - X if version.endswith("flipped") else X)
     return {"train": parts[0], "test": parts[1]}
 
 
-def load_binary(folder, name):
-    """Parts train, valid and test of a set of 0/1 columns."""
-    with np.load(folder / f"bin_{name}.npz", allow_pickle=False) as parts:
-        return {part: parts[part].astype(np.float32) for part in parts.files}
-
-
 def load(folder, data):
-    loader = {"mnist": load_mnist, "binary": load_binary}[data[0]]
+    loader = {"mnist": load_mnist, "binary": binary_set}[data[0]]
     return loader(folder, data[1])
 
 
@@ -267,8 +257,7 @@ def svm_errors(stack, parts, folder):
     """Validation and test error, in percent, of a linear SVM on the features; C is
     chosen on the rows that neither the RBM nor the SVM has seen.
     """
-    y = read_idx(folder, "train-labels-idx1-ubyte.gz")
-    y_test = read_idx(folder, "t10k-labels-idx1-ubyte.gz")
+    y, y_test = mnist_labels(folder)
     H, H_test = stack.transform(parts["train"]), stack.transform(parts["test"])
     seen, held = slice(N_SVM_TRAIN), slice(N_SVM_TRAIN, None)
     best = {"valid": np.inf}
@@ -309,22 +298,11 @@ def row_of(name, folder, seeds):
         shown = ", ".join(f"{key} {value:.3f}" for key, value in found.items())
         print(f"{name}, seed {seed}: {shown}; {spent:.0f} s", flush=True)
     return {
-        "date": datetime.date.today().isoformat(),
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "scikit-learn": sklearn.__version__,
+        **versions(),
         "seeds": list(seeds),
         "seconds": seconds,
         "figures": figures,
     }
-
-
-def mean_and_spread(figures, key):
-    values = [found[key] for found in figures if key in found]
-    if not values:
-        return "-"
-    spread = f" ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else ""
-    return f"{np.mean(values):.2f}{spread}"
 
 
 def interval(run, figures):
@@ -359,7 +337,7 @@ def heading():
         "other direction. Seconds are those of training, per seed.",
         "",
         "| run | recipe | published | test | valid | log Z or interval | reverse "
-        "| seeds | seconds | date; python, numpy, scikit-learn |",
+        "| seeds | seconds | date and versions |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
 
@@ -382,51 +360,25 @@ def table(rows):
             mean_and_spread(figures, "reverse"),
             ", ".join(map(str, row["seeds"])),
             f"{np.mean(row['seconds']):.0f}",
-            f"{row['date']}; {row['python']}, {row['numpy']}, {row['scikit-learn']}",
+            stamp(row),
         ]
         lines.append("| " + " | ".join(cells) + " |")
     return lines
 
 
-def chosen(names):
-    """The runs that are called by one of the names, or begin with it."""
-    found = []
-    for name in names:
-        begins = [run for run in RUNS if run.startswith(name)]
-        if not begins:
-            raise SystemExit(f"No run begins with {name!r}: see --list")
-        found += [name] if name in RUNS else begins
-    return [run for run in RUNS if run in found]
-
-
-def keep(name, row):
-    """Put a row into the records and render the table from all of them."""
-    path = RESULTS / f"{NAME}.json"
-    rows = json.loads(path.read_text()) if path.exists() else {}
-    rows[name] = row
-    path.write_text(json.dumps(rows, indent=1) + "\n")
-    (RESULTS / f"{NAME}.md").write_text("\n".join(table(rows)) + "\n")
-
-
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    data = ROOT.parent / "shared" / "data"
-    parser.add_argument("--data", type=pathlib.Path, default=data, help="folder")
-    parser.add_argument("--run", nargs="+", default=list(RUNS), metavar="NAME")
-    parser.add_argument("--seeds", type=int, default=3, help="seeds 0 to SEEDS - 1")
-    parser.add_argument("--list", action="store_true", help="name the runs and stop")
-    parser.add_argument("--write", action="store_true", help="keep under results/")
-    options = parser.parse_args()
-    if options.list:
-        print("\n".join(RUNS))
-        return
+    options = options_of(
+        __doc__,
+        ("--run", {"nargs": "+", "default": list(RUNS), "metavar": "NAME"}),
+        ("--seeds", {"type": int, "default": 3, "help": "seeds 0 to SEEDS - 1"}),
+    )
     warnings.simplefilter("ignore")
-    for name in chosen(options.run):
+    for name in chosen(options.run, RUNS):
         row = row_of(name, options.data, range(options.seeds))
         for key in ("test", "valid"):
             print(f"{name}: {key} {mean_and_spread(row['figures'], key)}", flush=True)
         if options.write:
-            keep(name, row)
+            keep(STUDY, name, row, table)
 
 
 if __name__ == "__main__":

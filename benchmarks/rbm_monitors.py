@@ -9,18 +9,10 @@ log-likelihood at the epoch that each would keep, beside the best there was and 
 last. DIR holds ``bin_<set>.npz`` with the arrays train, valid and test.
 """
 
-import argparse
-import datetime
-import pathlib
-import platform
-
 import numpy as np
-import sklearn
+from common import RESULTS, binary_set, options_of, stamp, versions
 
 from sklearn_greedy import StackedRBMTransformer
-
-ROOT = pathlib.Path(__file__).parents[1]
-RESULTS = ROOT / "benchmarks" / "results" / "rbm_monitors.md"
 
 SETS = ("adult", "dna", "mushrooms", "nips")
 SEEDS = range(3)
@@ -57,8 +49,8 @@ def checkpoints(parts, persistent, seed):
 
 def load(folder, name):
     sizes = {"train": N_TRAIN, "valid": N_HELD, "test": N_TEST}
-    with np.load(folder / f"bin_{name}.npz", allow_pickle=False) as data:
-        return [data[part][:n].astype(np.float64) for part, n in sizes.items()]
+    data = binary_set(folder, name)
+    return [data[part][:n].astype(float) for part, n in sizes.items()]
 
 
 def line(folder, name, method):
@@ -79,16 +71,11 @@ def line(folder, name, method):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    data = ROOT.parent / "shared" / "data"
-    parser.add_argument("--data", type=pathlib.Path, default=data, help="folder")
-    parser.add_argument("--write", action="store_true", help="keep under results/")
-    options = parser.parse_args()
+    options = options_of(__doc__)
     lines = [
         "Test log-likelihood in nats, mean of seeds 0 to 2, at the epoch that each",
         "monitor keeps, from `python benchmarks/rbm_monitors.py --write`;",
-        f"{datetime.date.today().isoformat()}, Python {platform.python_version()}, "
-        f"NumPy {np.__version__}, scikit-learn {sklearn.__version__}, float64.",
+        f"{stamp(versions())}; trained in float32.",
         "",
         '| set | best epoch | `early_stopping=True` | `"free_energy_gap"` | last |',
         "|---|---|---|---|---|",
@@ -98,7 +85,7 @@ def main():
             lines.append(line(options.data, name, method))
             print(lines[-1], flush=True)
     if options.write:
-        RESULTS.write_text("\n".join(lines) + "\n")
+        (RESULTS / "rbm_monitors.md").write_text("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from sklearn_greedy._network import fold_input, forward, unfold_input
 from sklearn_greedy._stack import GreedyStack, LayerTask, draw_seed
 from sklearn_greedy._units import (
     BERNOULLI,
+    GAUSSIAN,
     GREY_LIMIT,
     KINDS,
     POISSON,
@@ -51,6 +52,10 @@ _BURN_IN = 1000
 
 # Kinds whose reconstructions are drawn where the data are nearly binary.
 _BINARY = (BERNOULLI, SOFTMAX, POISSON)
+# Step sizes of learning_rate="auto" up to this number of hidden units. A mean of units
+# that is not bounded answers to each step in proportion to their number.
+_RATE_WIDTH = 256
+_RATE, _GAUSSIAN_RATE, _UNBOUNDED_RATE = 0.1, 0.02, 0.003
 
 
 class StackedRBMTransformer(GreedyStack):
@@ -77,10 +82,13 @@ class StackedRBMTransformer(GreedyStack):
     hidden : {"bernoulli", "relu", "gaussian"} or array-like, default="bernoulli"
         Kind of the hidden units. "relu" is the noisy rectified unit
         ``max(0, x + N(0, logistic(x)))`` of [6]_, "gaussian" a linear code with unit
-        variance. Both need a smaller ``learning_rate`` (about 0.001 to 0.01).
+        variance.
 
-    learning_rate : float or array-like, default=0.1
-        Step size of the updates, in (0, inf). Gaussian columns may need a smaller one.
+    learning_rate : float, "auto" or array-like, default="auto"
+        Step size of the updates, in (0, inf). "auto" is 0.1 for bernoulli hidden units
+        over bernoulli columns and softmax groups, 0.02 where there are gaussian columns
+        and 0.003 where there are poisson columns or other hidden units; above 256
+        hidden units it is multiplied by 256 over their number.
 
     learning_rate_decay : float or array-like, default=0.0
         The step size of update t = 0, 1, ... is
@@ -201,6 +209,9 @@ class StackedRBMTransformer(GreedyStack):
     visible_intercepts_ : list of ndarray of shape (n_visible,)
         Visible biases of each layer; for gaussian columns the mean in their own units.
 
+    learning_rates_ : list of float
+        Step size of each layer: what "auto" stood for.
+
     activations_ : list of str
         Activation of each layer: "logistic", or "relu" or "identity" above rectified
         and gaussian hidden units.
@@ -305,7 +316,11 @@ class StackedRBMTransformer(GreedyStack):
         ],
         "visible": [StrOptions({"auto", *KINDS}), list],
         "hidden": [StrOptions(set(HIDDEN_KINDS)), "array-like"],
-        "learning_rate": [Interval(Real, 0, None, closed="neither"), "array-like"],
+        "learning_rate": [
+            Interval(Real, 0, None, closed="neither"),
+            StrOptions({"auto"}),
+            "array-like",
+        ],
         "learning_rate_decay": [Interval(Real, 0, None, closed="left"), "array-like"],
         "momentum": [Interval(Real, 0, 1, closed="left"), "array-like"],
         "initial_momentum": [
@@ -350,7 +365,7 @@ class StackedRBMTransformer(GreedyStack):
         *,
         visible="auto",
         hidden="bernoulli",
-        learning_rate=0.1,
+        learning_rate="auto",
         learning_rate_decay=0.0,
         momentum=0.9,
         initial_momentum=None,
@@ -757,6 +772,14 @@ class StackedRBMTransformer(GreedyStack):
                 f"Got hidden={settings.hidden!r}."
             )
 
+    def _task(self, *args, **options) -> LayerTask:
+        task = super()._task(*args, **options)
+        if task.settings.learning_rate == "auto":
+            task.settings.learning_rate = _auto_rate(
+                task.units, task.settings.hidden, task.width
+            )
+        return task
+
     def _units_above(self, layer: int) -> str:
         below = self._settings(layer - 1).hidden
         return "bernoulli" if below == "bernoulli" else "gaussian"
@@ -821,6 +844,7 @@ class StackedRBMTransformer(GreedyStack):
             "intercepts_": intercept,
             "visible_intercepts_": b * units.scale + units.offset,
             "activations_": HIDDEN_ACTIVATIONS[model.hidden],
+            "learning_rates_": task.settings.learning_rate,
             "_base_biases": mean_biases(task.statistics, units),
             "visible_reconstructions_": "sample" if model.samples_any else "mean",
         }
@@ -835,3 +859,13 @@ class StackedRBMTransformer(GreedyStack):
     def _recall(self, layer: int, units: Units) -> Array:
         parts = self._scaled_parameters(layer, units)
         return np.concatenate([part.ravel() for part in parts]).astype(np.float32)
+
+
+def _auto_rate(units: Units, hidden: str, n_hidden: int) -> float:
+    """Step size that ``learning_rate="auto"`` stands for."""
+    rate = _RATE
+    if GAUSSIAN in units.kinds:
+        rate = _GAUSSIAN_RATE
+    if hidden != "bernoulli" or POISSON in units.kinds:
+        rate = _UNBOUNDED_RATE
+    return rate * min(1.0, _RATE_WIDTH / n_hidden)

@@ -1,0 +1,121 @@
+"""What the studies share: data sets, records and their options."""
+
+import argparse
+import datetime
+import gzip
+import json
+import pathlib
+import platform
+
+import numpy as np
+import sklearn
+from sklearn.preprocessing import OneHotEncoder
+
+ROOT = pathlib.Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+def options_of(doc, *arguments):
+    """Options of a study: --data, --write and others, as (name, keywords) pairs."""
+    parser = argparse.ArgumentParser(description=doc.split("\n")[0])
+    data = ROOT.parent / "shared" / "data"
+    parser.add_argument("--data", type=pathlib.Path, default=data, help="folder")
+    parser.add_argument("--write", action="store_true", help="keep under results/")
+    for name, keywords in arguments:
+        parser.add_argument(name, **keywords)
+    return parser.parse_args()
+
+
+def versions():
+    """Date and versions that belong to every record."""
+    return {
+        "date": datetime.date.today().isoformat(),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "scikit-learn": sklearn.__version__,
+    }
+
+
+def stamp(record):
+    """The same as a line of text."""
+    return (
+        f"{record['date']}, Python {record['python']}, NumPy {record['numpy']}, "
+        f"scikit-learn {record['scikit-learn']}"
+    )
+
+
+def keep(study, name, row, table):
+    """Put a row into the records of a study and render them all by ``table(rows)``."""
+    path = RESULTS / f"{study}.json"
+    rows = json.loads(path.read_text()) if path.exists() else {}
+    rows[name] = row
+    path.write_text(json.dumps(rows, indent=1) + "\n")
+    (RESULTS / f"{study}.md").write_text("\n".join(table(rows)) + "\n")
+
+
+def chosen(names, runs):
+    """The runs that are called by one of the names, or begin with it."""
+    found = []
+    for name in names:
+        begins = [run for run in runs if run.startswith(name)]
+        if not begins:
+            raise SystemExit(
+                f"No run begins with {name!r}; there are {', '.join(runs)}"
+            )
+        found += [name] if name in runs else begins
+    return [run for run in runs if run in found]
+
+
+def mean_and_spread(figures, key):
+    """Mean and deviation over seeds as text."""
+    values = [found[key] for found in figures if key in found]
+    if not values:
+        return "-"
+    spread = f" ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.2f}{spread}"
+
+
+def read_idx(folder, name):
+    """Array of an idx file of unsigned bytes; images as rows."""
+    path = next(
+        (p for p in (folder / name, folder / f"mnist-{name}") if p.exists()), None
+    )
+    if path is None:
+        raise SystemExit(f"{folder} holds neither {name} nor mnist-{name}")
+    raw = gzip.decompress(path.read_bytes())
+    n_dims = raw[3]
+    shape = np.frombuffer(raw, ">i4", n_dims, offset=4)
+    data = np.frombuffer(raw, np.uint8, offset=4 + 4 * n_dims)
+    return data.reshape(shape[0], -1).squeeze()
+
+
+def mnist_images(folder):
+    """Training and test images in [0, 1], float32."""
+    names = "train-images-idx3-ubyte.gz", "t10k-images-idx3-ubyte.gz"
+    return [read_idx(folder, name).astype(np.float32) / 255 for name in names]
+
+
+def mnist_labels(folder):
+    """Labels of the training and of the test images."""
+    names = "train-labels-idx1-ubyte.gz", "t10k-labels-idx1-ubyte.gz"
+    return [read_idx(folder, name) for name in names]
+
+
+def binary_set(folder, name):
+    """Parts train, valid and test of a set of 0/1 columns."""
+    with np.load(folder / f"bin_{name}.npz", allow_pickle=False) as parts:
+        return {part: parts[part].astype(np.float32) for part in parts.files}
+
+
+def table_set(folder, name):
+    """(numbers, codes of categories or None, labels) of a table."""
+    with np.load(folder / f"tab_{name}.npz", allow_pickle=False) as parts:
+        if "X_num" in parts:
+            return parts["X_num"].astype(float), parts["X_cat"], parts["y"]
+        return parts["X"].astype(float), None, parts["y"]
+
+
+def one_hot(codes):
+    """Categories as 0/1 columns, and the number of columns of each category."""
+    encoder = OneHotEncoder(sparse_output=False).fit(codes)
+    return encoder.transform(codes), [len(found) for found in encoder.categories_]
