@@ -37,6 +37,28 @@ TRANSFORMERS = [
         learning_rate_init=0.01,
         max_iter=2,
     ),
+    StackedAutoencoderTransformer(
+        (5, 3),
+        activation=["elu", "softplus"],
+        corruption="swap",
+        emphasis=0.7,
+        contraction=0.01,
+        code_l1=0.01,
+        alpha=0.01,
+        max_gradient_norm=5.0,
+        unrolled_max_iter=2,
+        max_iter=2,
+    ),
+    StackedAutoencoderTransformer(
+        (5, 3),
+        activation="logistic",
+        corruption="salt_and_pepper",
+        sparsity_target=0.2,
+        n_active=[3, 2],
+        schedule="simultaneous",
+        max_iter=2,
+    ),
+    StackedRBMTransformer((5, 3), schedule="simultaneous", max_iter=2),
 ]
 CLASSIFIERS = [
     GreedyPretrainedMLPClassifier(

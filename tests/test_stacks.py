@@ -50,6 +50,12 @@ PER_LAYER = {
         "activation": ("tanh", "logistic"),
         "corruption": ("masking", "gaussian"),
         "corruption_level": (0.3, 0.1),
+        "emphasis": (0.5, 0.9),
+        "contraction": (0.0, 0.1),
+        "sparsity_target": (None, 0.2),
+        "sparsity_weight": (0.1, 1.0),
+        "code_l1": (0.0, 0.1),
+        "n_active": (None, 2),
         "tied_weights": (True, False),
         "learning_rate_init": (0.01, 0.1),
         "momentum": (0.5, 0.1),
@@ -69,9 +75,21 @@ BAD_ELEMENT = {
     "activation": "swish",
     "corruption": "rain",
     "corruption_level": -0.5,
+    "emphasis": 1.5,
+    "contraction": -1.0,
+    "sparsity_target": 1.0,
+    "sparsity_weight": -1.0,
+    "code_l1": -1.0,
+    "n_active": 0,
     "tied_weights": 2,
     "batch_size": 0,
     "max_iter": 1.5,
+}
+# Without these the parameter of an autoencoder plays no part.
+NEEDS = {
+    "momentum": {"solver": "sgd"},
+    "sparsity_target": {"activation": "logistic"},
+    "sparsity_weight": {"activation": "logistic", "sparsity_target": 0.2},
 }
 EACH_PER_LAYER = [(cls, name) for cls, values in PER_LAYER.items() for name in values]
 ARRAYS = (
@@ -129,10 +147,10 @@ def differ(one, other, layer=0):
 @pytest.mark.parametrize(("cls", "name"), EACH_PER_LAYER)
 def test_sequence_gives_each_layer_its_value(cls, name, binary):
     a, b = PER_LAYER[cls][name]
-    solver = {"solver": "sgd"} if name == "momentum" and "solver" in dir(cls()) else {}
-    one_value = build(cls, **solver, **{name: a}).fit(binary)
-    same_values = build(cls, **solver, **{name: [a, a]}).fit(binary)
-    two_values = build(cls, **solver, **{name: (a, b)}).fit(binary)
+    needs = NEEDS.get(name, {}) if cls is StackedAutoencoderTransformer else {}
+    one_value = build(cls, **needs, **{name: a}).fit(binary)
+    same_values = build(cls, **needs, **{name: [a, a]}).fit(binary)
+    two_values = build(cls, **needs, **{name: (a, b)}).fit(binary)
     assert_same(one_value, same_values)
     assert not differ(one_value, two_values, layer=0)
     assert differ(one_value, two_values, layer=1)

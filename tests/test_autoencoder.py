@@ -1,0 +1,401 @@
+"""What only autoencoder stacks do: corruptions, penalties, unrolling, reports."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.metrics import roc_auc_score
+from sklearn.neural_network._stochastic_optimizers import SGDOptimizer
+
+from sklearn_greedy import StackedAutoencoderTransformer, StackedRBMTransformer
+from sklearn_greedy._backpropagation import Backpropagation, CodePenalty, Optimizer
+from sklearn_greedy._network import Network, glorot_uniform
+from sklearn_greedy._training import Rows
+from sklearn_greedy._units import ColumnStatistics, choose_units
+
+SEED = np.array([20, 26], dtype=np.uint32)
+
+
+@pytest.fixture
+def mixed(rng):
+    """Numbers of any scale, a 0/1 column and a category of three, all related."""
+    factor = rng.normal(size=(400, 1))
+    numbers = np.hstack([1000 + 50 * factor, -3 + 0.1 * factor])
+    numbers += [10, 0.02] * rng.normal(size=(400, 2))
+    category = np.digitize(factor[:, 0], [-0.5, 0.5])
+    return np.hstack([numbers, factor > 0, np.eye(3)[category]])
+
+
+KINDS = [("gaussian", [0, 1]), ("bernoulli", [2]), ("softmax", [3, 4, 5])]
+
+
+def fit(X, sizes=(8,), **params):
+    defaults = {"max_iter": 30, "learning_rate_init": 0.01, "random_state": 0}
+    return StackedAutoencoderTransformer(sizes, **{**defaults, **params}).fit(X)
+
+
+def squared_error(stack, X):
+    return np.mean(((stack.reconstruct(X) - X) / X.std(axis=0)) ** 2)
+
+
+# --- units of the reconstruction -------------------------------------------------
+
+
+def test_a_softmax_group_is_rebuilt_as_a_distribution(mixed):
+    stack = fit(mixed, visible=KINDS)
+    V = stack.reconstruct(mixed)
+    assert_allclose(V[:, 3:].sum(axis=1), 1)
+    assert np.all(V[:, 2:] >= 0)
+    assert np.mean(V[:, 3:].argmax(axis=1) == mixed[:, 3:].argmax(axis=1)) > 0.9
+    assert list(stack.visible_kinds_) == ["gaussian"] * 2 + ["bernoulli"] + (
+        ["softmax"] * 3
+    )
+
+
+def test_score_is_the_log_likelihood_of_each_kind(mixed):
+    stack = fit(mixed, (6, 4), visible=KINDS)
+    V = stack.reconstruct(mixed)
+    gaussian = -0.5 * (((mixed - V) / stack.visible_scale_)[:, :2] ** 2).sum(axis=1)
+    bit, p = mixed[:, 2], V[:, 2]
+    bernoulli = bit * np.log(p) + (1 - bit) * np.log(1 - p)
+    group = (mixed * np.log(V, where=mixed > 0, out=np.zeros_like(V)))[:, 3:]
+    expected = gaussian + bernoulli + group.sum(axis=1)
+    assert_allclose(stack.score_samples(mixed), expected, rtol=1e-6)
+
+
+def test_columns_may_be_named(mixed):
+    frame = pd.DataFrame(mixed, columns=list("abcdef"))
+    named = [("softmax", ["d", "e", "f"]), ("gaussian", ["a", "b"])]
+    ours, by_number = fit(frame, visible=named), fit(mixed, visible=KINDS)
+    assert_allclose(ours.coefs_[0], by_number.coefs_[0], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("visible", "message"),
+    [
+        ([("softmax", [3, 5])], "must follow each other"),
+        ([("poisson", [0])], "names the kind 'poisson'"),
+    ],
+)
+def test_impossible_units_raise(visible, message, mixed):
+    with pytest.raises(ValueError, match=message):
+        fit(mixed, visible=visible)
+
+
+# --- corruption ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("corruption", ["masking", "gaussian", "swap"])
+def test_noise_makes_the_stack_a_denoiser(corruption, rng):
+    X = rng.normal(size=(1000, 2)) @ rng.normal(size=(2, 12))
+    X += 0.1 * rng.normal(size=X.shape)
+    noisy = X + 0.5 * X.std(axis=0) * rng.normal(size=X.shape)
+    level = 0.5 if corruption == "gaussian" else 0.2
+    params = {"sizes": (32,), "max_iter": 40, "learning_rate_init": 0.003}
+    trained = fit(X, corruption=corruption, corruption_level=level, **params)
+    plain = fit(X, corruption=None, **params)
+
+    def error(stack):
+        return np.mean((stack.reconstruct(noisy) - X) ** 2)
+
+    assert error(trained) < 0.9 * error(plain)
+    assert error(trained) < 0.5 * np.mean((noisy - X) ** 2)
+
+
+def test_level_zero_is_no_corruption(mixed):
+    none, zero = fit(mixed, corruption=None), fit(mixed, corruption_level=0.0)
+    assert_array_equal(none.coefs_[0], zero.coefs_[0])
+
+
+def test_emphasis_of_one_half_is_none(mixed):
+    assert_array_equal(fit(mixed, emphasis=0.5).coefs_[0], fit(mixed).coefs_[0])
+
+
+def test_full_emphasis_ignores_clean_cells(rng):
+    # Every cell can be told from another column but not from its own row's noise.
+    X = np.repeat(rng.normal(size=(500, 3)), 2, axis=1)
+    X += 0.5 * rng.normal(size=X.shape)
+    params = {"corruption": "swap", "corruption_level": 0.3, "max_iter": 60}
+    even, full = fit(X, **params), fit(X, emphasis=1.0, **params)
+    lost = X.copy()
+    lost[:, 0] = rng.permutation(X[:, 0])
+
+    def error(stack, column):
+        return np.mean((stack.reconstruct(lost) - X)[:, column] ** 2)
+
+    assert error(full, 0) < error(even, 0)  # better where cells are lost
+    assert error(full, 3) > error(even, 3)  # and worse where they are clean
+
+
+@pytest.mark.parametrize("corruption", [None, "gaussian"])
+def test_emphasis_needs_cells_that_stay_clean(corruption, mixed):
+    with pytest.raises(ValueError, match=r"emphasis .* needs corruption="):
+        fit(mixed, corruption=corruption, emphasis=0.8)
+
+
+# --- penalties -------------------------------------------------------------------
+
+
+def jacobian_norm(stack, X):
+    """Mean squared Frobenius norm of the Jacobian of logistic codes by scaled input."""
+    h = stack.transform(X)
+    w = stack.coefs_[0] * stack.visible_scale_[:, None]
+    return np.mean((h * (1 - h)) ** 2 @ (w**2).sum(axis=0))
+
+
+def test_contraction_flattens_the_code(mixed):
+    params = {"activation": "logistic", "corruption": None}
+    plain, flat = fit(mixed, **params), fit(mixed, contraction=0.3, **params)
+    assert jacobian_norm(flat, mixed) < 0.8 * jacobian_norm(plain, mixed)
+    assert flat.loss_curves_[0][-1] > plain.loss_curves_[0][-1]
+
+
+def test_code_l1_shrinks_the_code(mixed):
+    plain, small = fit(mixed), fit(mixed, code_l1=0.3)
+    assert small.transform(mixed).mean() < 0.8 * plain.transform(mixed).mean()
+
+
+def test_sparsity_target_is_met(mixed):
+    params = {"activation": "logistic", "max_iter": 100}
+    sparse = fit(mixed, sparsity_target=0.1, sparsity_weight=10.0, **params)
+    means = sparse.transform(mixed).mean(axis=0)
+    assert means.mean() == pytest.approx(0.1, abs=0.03)
+    assert means.max() < 0.2
+
+
+def test_sparsity_target_needs_probabilities(mixed):
+    with pytest.raises(ValueError, match="needs activation='logistic'"):
+        fit(mixed, sparsity_target=0.1)
+
+
+def test_k_sparse_codes_keep_the_largest(mixed):
+    stack = fit(mixed, (8, 6), n_active=[3, 2], activation="tanh")
+    codes = stack.transform(mixed)
+    assert_array_equal((codes != 0).sum(axis=1), 2)
+    first = np.tanh(mixed @ stack.coefs_[0] + stack.intercepts_[0])
+    first[first < np.sort(first, axis=1)[:, -3:-2]] = 0
+    second = np.tanh(first @ stack.coefs_[1] + stack.intercepts_[1])
+    second[second < np.sort(second, axis=1)[:, -2:-1]] = 0
+    assert_allclose(codes, second, atol=1e-6)
+    assert stack.n_active_ == [3, 2]
+
+
+def test_kept_units_fall_over_half_the_epochs():
+    code = CodePenalty(n_active=10, n_hidden=100, n_falling=10)
+    assert [code.kept(epoch) for epoch in (1, 6, 11, 20)] == [100, 55, 10, 10]
+    assert CodePenalty().kept(1) is None
+
+
+def test_weight_decay_does_not_depend_on_the_batch_size(rng):
+    # Without data in the loss (all cells constant) only the decay moves the weights.
+    X = np.full((64, 3), 5.0)
+    params = {"corruption": None, "solver": "sgd", "momentum": 0.0, "max_iter": 1}
+    norms = []
+    for batch_size, alpha in ((64, 0.1), (8, 0.1)):
+        stack = fit(X, alpha=alpha, batch_size=batch_size, **params)
+        start = fit(X, alpha=0.0, batch_size=batch_size, **params)
+        norms.append(stack.coefs_[0] / start.coefs_[0])
+    shrunk = 1 - 0.01 * 0.1  # per update
+    assert_allclose(norms[0], shrunk, rtol=1e-4)
+    assert_allclose(norms[1], shrunk**8, rtol=1e-3)
+
+
+# --- the unrolled network --------------------------------------------------------
+
+
+@pytest.mark.parametrize("activation", ["logistic", "relu"])
+def test_unrolling_starts_from_the_greedy_stack(activation, mixed):
+    params = {"sizes": (6, 4, 3), "visible": KINDS, "activation": activation}
+    greedy = fit(mixed, **params)
+    still = StackedAutoencoderTransformer(
+        **{**greedy.get_params(), "unrolled_max_iter": 1, "solver": "sgd"},
+    )
+    # One epoch at a vanishing rate, from the same greedy phase.
+    still = still.set_params(warm_start=True, max_iter=1, learning_rate_init=1e-30)
+    vars(still).update({k: v for k, v in vars(greedy).items() if k.endswith("_")})
+    still._units, still.n_features_in_ = greedy._units, greedy.n_features_in_
+    still.fit(mixed)
+    assert_allclose(still.transform(mixed), greedy.transform(mixed), atol=1e-4)
+    assert_allclose(
+        still.reconstruct(mixed), greedy.reconstruct(mixed), rtol=1e-4, atol=1e-4
+    )
+    assert len(still.unrolled_loss_curve_) == 1
+
+
+@pytest.mark.parametrize("activation", ["logistic", "relu", "tanh"])
+def test_unrolling_rebuilds_better(activation, mixed):
+    params = {"activation": [activation, activation, "identity"], "visible": KINDS}
+    greedy = fit(mixed, (6, 4, 2), **params)
+    whole = fit(mixed, (6, 4, 2), unrolled_max_iter=30, **params)
+    assert squared_error(whole, mixed) < squared_error(greedy, mixed)
+    losses = whole.unrolled_loss_curve_
+    assert len(losses) == 30
+    assert losses[-1] < losses[0]
+    assert whole.decoder_activations_ == ["identity", activation, activation]
+    assert greedy.unrolled_loss_curve_ == []
+
+
+def test_unrolling_does_not_go_with_k_sparse_codes(mixed):
+    with pytest.raises(ValueError, match="does not go with unrolled_max_iter=1"):
+        fit(mixed, n_active=2, unrolled_max_iter=1)
+
+
+# --- all layers together ---------------------------------------------------------
+
+
+def test_simultaneous_training_is_partial_fit_on_chunks(rng):
+    """Sixteen mini-batches at a time, each through all layers."""
+    X = (rng.random((300, 6)) < 0.3).astype(float)
+    params = {"activation": "logistic", "batch_size": 10, "random_state": 0}
+    whole = StackedAutoencoderTransformer(
+        (5, 4), schedule="simultaneous", shuffle=False, max_iter=1, **params
+    ).fit(X)
+    stream = StackedAutoencoderTransformer((5, 4), **params)
+    for chunk in (X[:160], X[160:]):
+        stream.partial_fit(chunk)
+    for ours, theirs in zip(whole.coefs_, stream.coefs_, strict=True):
+        assert_allclose(ours, theirs, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("cls", [StackedAutoencoderTransformer, StackedRBMTransformer])
+def test_simultaneous_training_learns_every_layer(cls, rng):
+    factor = rng.random((1000, 1)) < 0.5
+    X = (np.repeat(factor, 8, axis=1) ^ (rng.random((1000, 8)) < 0.05)).astype(float)
+    stack = cls((6, 4), schedule="simultaneous", max_iter=30, random_state=0).fit(X)
+    for report in stack.layer_report_:
+        assert report["reconstruction_error"] < 0.6 * report["baseline_error"]
+    assert np.mean((stack.inverse_transform(stack.transform(X)) > 0.5) == factor) > 0.95
+    assert [len(losses) for losses in stack.loss_curves_] == [30, 30]
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"early_stopping": True}, "set early_stopping=False"),
+        ({"tol": 1e-3}, "set tol=None"),
+        ({"max_iter": [2, 3]}, "one max_iter for all layers"),
+        ({"batch_size": [8, 16]}, "one batch_size for all layers"),
+    ],
+)
+def test_what_simultaneous_training_cannot_do_raises(params, message, mixed):
+    with pytest.raises(ValueError, match=message):
+        fit(mixed, (5, 3), schedule="simultaneous", **params)
+
+
+# --- solvers ---------------------------------------------------------------------
+
+
+def training(X, **params):
+    """A network in training, outside any stack."""
+    statistics = ColumnStatistics.of(X)
+    units = choose_units(statistics, "gaussian")
+    network = Network.dense((X.shape[1], 4, X.shape[1]), ("relu", "identity"))
+    rng = np.random.default_rng(0)
+    shapes = ((X.shape[1], 4, "relu"), (4, X.shape[1], "identity"))
+    theta = network.pack(*zip(*(glorot_uniform(rng, *s) for s in shapes), strict=True))
+    optimizer = Optimizer("sgd", 0.1, **params)
+    blocks = units.blocks()
+    return Backpropagation(
+        network, theta, Rows(X, units), blocks, optimizer, batch_size=8, seed=SEED
+    )
+
+
+def test_inverse_scaling_is_that_of_mlp_classifier(rng):
+    X = rng.normal(size=(40, 3))
+    model = training(X, learning_rate="invscaling", power_t=0.4)
+    peer = SGDOptimizer([], 0.1, lr_schedule="invscaling", power_t=0.4)
+    for epoch in range(1, 5):
+        model.epoch = epoch
+        model.train(np.arange(40))
+        assert model.state()["rate"] == pytest.approx(peer.learning_rate)
+        peer.iteration_ends(40 * epoch)
+
+
+def test_adaptive_rate_is_that_of_mlp_classifier(rng):
+    model = training(rng.normal(size=(40, 3)), learning_rate="adaptive")
+    peer = SGDOptimizer([], 0.1, lr_schedule="adaptive")
+    slowed = True
+    while slowed:
+        slowed = model.slow_down()
+        assert slowed is not peer.trigger_stopping("stalled", verbose=False)
+        assert model.state()["rate"] == pytest.approx(peer.learning_rate)
+
+
+def test_constant_rate_does_not_slow_down(rng):
+    model = training(rng.normal(size=(40, 3)))
+    assert not model.slow_down()
+    assert model.state()["rate"] == 0.1
+
+
+def test_adaptive_rate_needs_to_see_a_stall(mixed):
+    with pytest.raises(ValueError, match="set tol or early_stopping"):
+        fit(mixed, solver="sgd", learning_rate="adaptive")
+
+
+def test_adaptive_rate_trains_on_where_constant_stops(mixed):
+    params = {"solver": "sgd", "tol": 0.05, "n_iter_no_change": 2, "max_iter": 200}
+    constant = fit(mixed, **params)
+    adaptive = fit(mixed, learning_rate="adaptive", **params)
+    assert adaptive.n_iter_ > constant.n_iter_
+
+
+def test_longest_gradient_bounds_the_step(mixed):
+    params = {"solver": "sgd", "momentum": 0.0, "max_iter": 1, "batch_size": 400}
+    params |= {"visible": "gaussian", "tied_weights": False, "learning_rate_init": 1.0}
+    free = fit(mixed, **params)
+    start = fit(mixed, **{**params, "learning_rate_init": 1e-30})
+    short = fit(mixed, max_gradient_norm=0.01, **params)
+
+    def step(stack):
+        scale = start.visible_scale_[:, None]
+        return np.linalg.norm((stack.coefs_[0] - start.coefs_[0]) * scale)
+
+    assert step(free) > 0.02
+    assert step(short) <= 0.01 * (1 + 1e-3)
+
+
+# --- uses ------------------------------------------------------------------------
+
+
+def test_feature_report_is_the_error_of_each_column(mixed):
+    frame = pd.DataFrame(mixed, columns=list("abcdef"))
+    stack = fit(frame, visible=KINDS, max_iter=100)
+    report = pd.DataFrame(stack.feature_report(frame)).set_index("feature")
+    expected = ((stack.reconstruct(frame) - mixed) ** 2).mean(axis=0)
+    assert_allclose(report["squared_error"], expected)
+    assert_allclose(report["variance"], mixed.var(axis=0))
+    assert_allclose(report["r2"], 1 - expected / mixed.var(axis=0))
+    assert list(report.index) == list("abcdef")
+    assert (report["r2"] > 0.5).all()
+
+
+def test_feature_report_of_a_constant_column(mixed):
+    mixed[:, 1] = 7.0
+    report = fit(mixed).feature_report(mixed)
+    assert np.isnan(report["r2"][1])
+    assert report["variance"][1] == 0
+    assert list(report["feature"]) == list(range(6))
+
+
+def test_score_finds_rows_that_break_the_relations(mixed, rng):
+    odd = mixed.copy()
+    odd[:, 0] = rng.permutation(odd[:, 0])
+    stack = fit(mixed[:300], visible=KINDS, max_iter=60)
+    rows = np.vstack([mixed[300:], odd[300:]])
+    scores = stack.score_samples(rows)
+    assert roc_auc_score([0] * 100 + [1] * 100, -scores) > 0.8
+
+
+def test_code_dimension_counts_the_directions_in_use(rng):
+    X = rng.normal(size=(1000, 3)) @ rng.normal(size=(3, 10))
+    linear = {"activation": "identity", "corruption": None, "max_iter": 60}
+    (report,) = fit(X, (8,), **linear).layer_report_
+    assert 1.5 < report["code_dimension"] < 3.1
+
+
+def test_messages_name_what_was_seen(mixed):
+    message = "Got corruption='gaussian' and emphasis=0.8"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        fit(mixed, corruption="gaussian", emphasis=0.8)
