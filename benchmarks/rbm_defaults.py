@@ -53,7 +53,7 @@ CENTRE = {
     "alpha": 1e-4,
 }
 VALUES = {
-    "learning_rate": (0.003, 0.01, 0.03, 0.1, 0.3),
+    "learning_rate": (0.003, 0.01, 0.1, 0.3),
     "momentum": (0.0, 0.5, 0.9),
     "batch_size": (10, 32, 100),
     "max_iter": (10, 20, 50),

@@ -1,15 +1,12 @@
 """Sphinx configuration of the documentation."""
 
-import re
 from importlib.metadata import version as package_version
-from pathlib import Path
 
 import matplotlib
 from docutils import nodes
 
 matplotlib.use("Agg")
 
-ROOT = Path(__file__).resolve().parent.parent
 SCIKIT_LEARN = "https://scikit-learn.org/stable"
 
 project = "sklearn_greedy"
@@ -22,6 +19,7 @@ extensions = [
     "sphinx.ext.autosummary",
     "sphinx.ext.mathjax",
     "numpydoc",
+    "myst_parser",
     "sphinx_gallery.gen_gallery",
 ]
 templates_path = ["_templates"]
@@ -74,7 +72,8 @@ html_theme_options = {
     "footer_end": ["sphinx-version"],
 }
 html_sidebars = {
-    page: [] for page in ("index", "first_steps", "user_guide", "changelog")
+    page: []
+    for page in ("index", "first_steps", "user_guide", "measurements", "changelog")
 }
 
 
@@ -94,32 +93,6 @@ def link_to_scikit_learn(app, env, node, contnode):
     return None
 
 
-def _as_rst(markdown: str) -> str:
-    """The little Markdown of a changelog as reStructuredText."""
-    lines = []
-    for line in markdown.splitlines():
-        heading = re.fullmatch(r"(#+) (.+)", line)
-        if re.match(r"\[[^\]]+\]: ", line):  # the address of a link further up
-            continue
-        text = re.sub(r"\[([^\]]+)\]\((\S+?)\)", r"`\1 <\2>`__", line)
-        text = re.sub(r"(?<!`)`([^`]+)`(?!_|`)", r"``\1``", text)
-        if heading is None:
-            lines.append(text)
-        elif len(heading[1]) > 1:  # the page has its own title
-            title = heading[2].replace("[", "").replace("]", "")
-            rule = "-" if len(heading[1]) == 2 else "~"
-            lines += ["", title, rule * len(title), ""]
-    return "\n".join(lines)
-
-
-def include_changelog(app, docname, source):
-    """Append CHANGELOG.md to the page that is named after it."""
-    changelog = ROOT / "CHANGELOG.md"
-    if docname == "changelog" and changelog.exists():
-        source[0] += "\n" + _as_rst(changelog.read_text(encoding="utf-8"))
-
-
 def setup(app):
-    """Connect the functions above."""
+    """Connect the function above."""
     app.connect("missing-reference", link_to_scikit_learn)
-    app.connect("source-read", include_changelog)

@@ -454,8 +454,10 @@ def test_row_16_velocity_starts_at_zero(momentum):
     """The first update does not depend on the momentum."""
     X = binary_rows(16)
     params = {"batch_size": 16, "random_state": 0}
-    rbm = StackedRBMTransformer((3,), momentum=momentum, **params).partial_fit(X)
-    none = StackedRBMTransformer((3,), momentum=0.0, **params).partial_fit(X)
+    rate = {"learning_rate": 0.1}  # "auto" depends on the momentum
+    rbm = StackedRBMTransformer((3,), momentum=momentum, **rate, **params)
+    none = StackedRBMTransformer((3,), momentum=0.0, **rate, **params)
+    rbm, none = rbm.partial_fit(X), none.partial_fit(X)
     assert_array_equal(parameters_of(rbm), parameters_of(none))
     params |= {"solver": "sgd", "nesterovs_momentum": False, "pretrainer": None}
     y = X[:, 0]

@@ -79,7 +79,7 @@ def test_drawn_digits_are_seen_as_what_they_were_drawn_for():
     """Two layers, by a classifier that never saw this stack."""
     X, y = load_digits(return_X_y=True)
     X = X / 16
-    stack = StackedRBMTransformer((64, 128), max_iter=40)
+    stack = StackedRBMTransformer((64, 128), learning_rate=0.1, max_iter=40)
     rbm = StackedRBMClassifier(stack, random_state=0).fit(X[:1400], y[:1400])
     assert rbm.score(X[1400:], y[1400:]) > 0.9  # writers that it never saw
     classes = np.repeat(np.arange(10), 20)

@@ -372,3 +372,38 @@ def test_learned_scale_has_a_floor(rng):
     assert np.all(stack.visible_scale_ >= 0.05 * X.std(axis=0) * (1 - 1e-12))
     stack.partial_fit(X)
     assert np.isfinite(stack.coefs_[0]).all()
+
+
+@pytest.mark.parametrize(
+    ("width", "params", "expected"),
+    [
+        (8, {}, 0.016 * 1.9),
+        (8, {"momentum": 0.5}, 0.016 * 1.5),
+        (512, {}, 0.016 * 1.9),
+        (1024, {"visible": "gaussian"}, 0.016 * 1.9 / 8),
+        (8, {"hidden": "relu"}, 0.0016 * 1.9),
+        (8, {"hidden": "gaussian"}, 0.0016 * 1.9),
+        (8, {"visible": "poisson"}, 0.0016 * 1.9),
+        (8, {"learning_rate": 0.02}, 0.02),
+    ],
+)
+def test_automatic_rate_goes_by_units_and_width(width, params, expected, rng):
+    X = (rng.random((40, 5)) < 0.5).astype(float)
+    stack = StackedRBMTransformer((4, width), max_iter=1, random_state=0)
+    if "visible" in params or "hidden" in params:
+        stack.set_params(hidden_layer_sizes=(width,))
+    stack.set_params(**params).fit(X)
+    assert stack.learning_rates_[-1] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("width", [16, 256, 1000])
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_automatic_rate_trains_raw_tables(width, momentum, rng):
+    """Ten columns of any scale: at 0.1 the first epoch diverges."""
+    X = 100 + 50 * rng.normal(size=(300, 3)) @ rng.normal(size=(3, 10))
+    stack = StackedRBMTransformer((width,), momentum=momentum, random_state=0).fit(X)
+    (report,) = stack.layer_report_
+    assert report["reconstruction_error"] < report["baseline_error"]
+    fast = StackedRBMTransformer((1000,), learning_rate=0.1, random_state=0)
+    with pytest.raises(ValueError, match="diverged"):
+        fast.fit(X)
