@@ -147,7 +147,8 @@ class StackedAutoencoderTransformer(GreedyStack):
         Rows of a mini-batch.
 
     max_iter : int or array-like, default=20
-        Epochs **per layer**.
+        Epochs **per layer**. 0 leaves a layer as it was initialised, so that
+        ``unrolled_max_iter`` can be tried from a random start.
 
     tol : float, default=None
         When the loss (with ``early_stopping``: the score) has not improved by ``tol``
@@ -315,7 +316,7 @@ class StackedAutoencoderTransformer(GreedyStack):
         "nesterovs_momentum": ["boolean"],
         "alpha": [Interval(Real, 0, None, closed="left"), "array-like"],
         "batch_size": [Interval(Integral, 1, None, closed="left"), "array-like"],
-        "max_iter": [Interval(Integral, 1, None, closed="left"), "array-like"],
+        "max_iter": [Interval(Integral, 0, None, closed="left"), "array-like"],
         "tol": [Interval(Real, 0, None, closed="left"), None],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
         "early_stopping": ["boolean"],

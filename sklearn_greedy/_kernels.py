@@ -1266,7 +1266,8 @@ def squared_columns(w, out):
 
 @_jit()
 def code_penalty(h, delta, w, activation, code, sums):
-    """Penalties on the code h : (m, n), and delta += their derivative by h:
+    """Penalties on the code h : (m, n) (user guide, eq. 27), and delta += their
+    derivative by h:
 
         l1 <sum_j |h_j|> + sparsity sum_j KL(target, q_j), q_j = <h_j>,
         + contraction <sum_j f'(z_j)**2 sum_i w_ij**2>
@@ -1327,7 +1328,7 @@ def add_contraction(h, w, activation, weight, grad, sums):
 
 @_jit()
 def backward(rows, theta, grad, layers, code, work, deltas, scratch):
-    """Gradient of the mean loss by backpropagation (user guide, eqs. 27-28), and of the
+    """Gradient of the mean loss by backpropagation (user guide, eqs. 28-29), and of the
     penalties on the first layer's hidden units, whose sum is returned.
 
     work : activations as ``forward`` leaves them, the last layer's part replaced by

@@ -581,7 +581,7 @@ class GreedyStack(
 
     def _warn_of(self, task: LayerTask, report: dict) -> None:
         """Warn where a layer did not learn, and name the parameter to change."""
-        if task.data.shape[0] == 1:
+        if task.data.shape[0] == 1 or task.settings.max_iter == 0:
             return
         rate = f"{self._rate} (now {getattr(task.settings, self._rate):g})"
         n_constant = report["n_dead"] + report["n_saturated"]

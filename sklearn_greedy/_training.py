@@ -227,7 +227,7 @@ def run_epochs(model: Model, index: Array, plan: Plan, rng) -> History:
                 break
             history.stale = 0
     else:
-        if plan.tol is not None:
+        if plan.tol is not None and plan.max_iter > 0:
             warnings.warn(
                 f"{plan.place} reached max_iter={plan.max_iter} before the "
                 f"{'loss' if plan.monitor is None else 'score'} stopped improving "

@@ -237,6 +237,18 @@ def test_unrolling_rebuilds_better(activation, mixed):
     assert greedy.unrolled_loss_curve_ == []
 
 
+@pytest.mark.filterwarnings("error")
+def test_no_epochs_leave_the_random_start(mixed):
+    start = fit(mixed, (6, 4), max_iter=0, tol=1e-3)
+    bound = np.sqrt(6 / (6 + 6))
+    weights = start.coefs_[0] * start.visible_scale_[:, None]
+    assert np.abs(weights).max() <= bound
+    assert weights.std() == pytest.approx(bound / np.sqrt(3), rel=0.3)
+    assert start.loss_curves_ == [[], []]
+    whole = fit(mixed, (6, 4), max_iter=0, unrolled_max_iter=30)
+    assert squared_error(whole, mixed) < 0.5 * squared_error(start, mixed)
+
+
 def test_unrolling_does_not_go_with_k_sparse_codes(mixed):
     with pytest.raises(ValueError, match="does not go with unrolled_max_iter=1"):
         fit(mixed, n_active=2, unrolled_max_iter=1)

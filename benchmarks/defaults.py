@@ -1,13 +1,13 @@
-"""Which defaults give an RBM good features? One parameter at a time, on small tables.
+"""Which defaults give good features? One parameter at a time, on small tables.
 
-    python benchmarks/rbm_defaults.py [--data DIR] [--set NAME ...] [--write]
+    python benchmarks/defaults.py MODEL [--data DIR] [--set NAME ...] [--write]
 
-An RBM with 256 hidden units is trained on up to 3,000 rows of each set; its features go
-to a logistic regression whose C is chosen on a held-out fifth of these rows. The table
-gives the error on as many other rows: mean of three draws of rows, which are the same
-for all variants, as are the seeds of the RBM. Each variant moves one parameter away
-from CENTRE. "raw columns" is the same logistic regression without an
-RBM, for which gaussian columns are standardised.
+MODEL is "rbm" or "autoencoder". A layer of 256 hidden units is trained on up to 3,000
+rows of each set; its features go to a logistic regression whose C is chosen on a
+held-out fifth of these rows. The table gives the error on as many other rows: mean of
+three draws of rows, which are the same for all variants, as are the seeds of the layer.
+Each variant moves one parameter away from the centre. "raw columns" is logistic
+regression without the layer, for which gaussian columns are standardised.
 
 DIR holds the idx files of MNIST and the ``.npz`` tables named in SETS. Of MNIST only
 training images are used.
@@ -33,9 +33,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_greedy import StackedRBMTransformer
-
-NAME = "rbm_defaults"
+from sklearn_greedy import StackedAutoencoderTransformer, StackedRBMTransformer
 
 SEEDS = range(3)
 N_ROWS = 3000
@@ -43,34 +41,61 @@ N_MNIST = 10_000
 C_GRID = (0.1, 1.0, 10.0, 100.0)
 
 # Written out, so that the records keep their meaning when the defaults change.
-CENTRE = {
-    "learning_rate": "auto",
-    "momentum": 0.9,
-    "batch_size": 32,
-    "max_iter": 20,
-    "centered": False,
-    "visible_reconstruction": "auto",
-    "alpha": 1e-4,
-}
-VALUES = {
-    "learning_rate": (0.003, 0.01, 0.1, 0.3),
-    "momentum": (0.0, 0.5, 0.9),
-    "batch_size": (10, 32, 100),
-    "max_iter": (10, 20, 50),
-    "centered": (False, True),
-    "visible_reconstruction": ("auto", "sample", "mean"),
-    "alpha": (0.0, 1e-4, 1e-3),
-}
-RAW, CENTRAL = "raw columns", "centre"
-VARIANTS = {
-    CENTRAL: CENTRE,
-    **{
-        f"{name}={value}": {**CENTRE, name: value}
-        for name, values in VALUES.items()
-        for value in values
-        if value != CENTRE[name]
+MODELS = {"rbm": StackedRBMTransformer, "autoencoder": StackedAutoencoderTransformer}
+CENTRES = {
+    "rbm": {
+        "learning_rate": "auto",
+        "momentum": 0.9,
+        "batch_size": 32,
+        "max_iter": 20,
+        "centered": False,
+        "visible_reconstruction": "auto",
+        "alpha": 1e-4,
+    },
+    "autoencoder": {
+        "activation": "relu",
+        "corruption": "masking",
+        "corruption_level": 0.25,
+        "tied_weights": True,
+        "learning_rate_init": 0.001,
+        "batch_size": 32,
+        "max_iter": 20,
+        "alpha": 0.0,
     },
 }
+VALUES = {
+    "rbm": {
+        "learning_rate": (0.003, 0.01, 0.1, 0.3),
+        "momentum": (0.0, 0.5),
+        "batch_size": (10, 100),
+        "max_iter": (10, 50),
+        "centered": (True,),
+        "visible_reconstruction": ("sample", "mean"),
+        "alpha": (0.0, 1e-3),
+    },
+    "autoencoder": {
+        "activation": ("logistic", "tanh", "elu"),
+        "corruption": (None, "gaussian", "salt_and_pepper", "swap"),
+        "corruption_level": (0.1, 0.5),
+        "tied_weights": (False,),
+        "learning_rate_init": (0.0003, 0.003),
+        "batch_size": (10, 100),
+        "max_iter": (10, 50),
+        "alpha": (1e-4, 1e-3),
+    },
+}
+RAW, CENTRAL = "raw columns", "centre"
+
+
+def variants_of(model):
+    """Parameters of each variant by name."""
+    centre = CENTRES[model]
+    moved = {
+        f"{name}={value}": {**centre, name: value}
+        for name, values in VALUES[model].items()
+        for value in values
+    }
+    return {CENTRAL: centre, **moved}
 
 
 def mnist(folder):
@@ -133,6 +158,7 @@ SETS = {
     "satimage": (table("satimage"), "gaussian"),
     "letter": (table("letter"), "gaussian"),
     "magic": (table("magic"), "gaussian"),
+    "churn": (table("churn"), "mixed"),
     "adult": (adult, "one-hot"),
     "splice": (splice, "one-hot"),
 }
@@ -171,10 +197,10 @@ def test_error(H, y, H_test, y_test):
     return 100 * (1 - fit(best, len(y)).score(H_test, y_test))
 
 
-def rbm_error(params, visible, rows, seed):
+def layer_error(model, params, visible, rows, seed):
     """Test error on the features, or None where training diverges."""
     X, y, X_test, y_test = rows
-    stack = StackedRBMTransformer((256,), **params, visible=visible, random_state=seed)
+    stack = MODELS[model]((256,), **params, visible=visible, random_state=seed)
     try:
         stack.fit(X)
     except ValueError as error:
@@ -184,17 +210,17 @@ def rbm_error(params, visible, rows, seed):
     return test_error(stack.transform(X), y, stack.transform(X_test), y_test)
 
 
-def errors_of_set(name, folder):
+def errors_of_set(model, name, folder):
     """Errors of raw columns and of each variant on one set, one per seed."""
     X, y = SETS[name][0](folder)
-    visible = VISIBLE.get(name, "auto")
-    errors = {row: [] for row in (RAW, *VARIANTS)}
+    visible, variants = VISIBLE.get(name, "auto"), variants_of(model)
+    errors = {row: [] for row in (RAW, *variants)}
     for seed in SEEDS:
         rows = draw(X, y, seed)
         H, H_test = standardised(rows[0], rows[2])
         errors[RAW].append(test_error(H, rows[1], H_test, rows[3]))
-        for variant, params in VARIANTS.items():
-            errors[variant].append(rbm_error(params, visible, rows, seed))
+        for variant, params in variants.items():
+            errors[variant].append(layer_error(model, params, visible, rows, seed))
     return errors
 
 
@@ -227,12 +253,12 @@ def better(means, base):
 
 def heading(record):
     """What the table holds and how it came about."""
-    names = list(record["errors"])
-    centre = ", ".join(f"{key}={value!r}" for key, value in CENTRE.items())
+    names, model = list(record["errors"]), record["model"]
+    centre = ", ".join(f"{key}={value!r}" for key, value in CENTRES[model].items())
     return [
-        "Test error in percent of logistic regression on the features of one RBM with",
+        "Test error in percent of logistic regression on the features of a layer with",
         f"256 hidden units, mean of seeds {', '.join(map(str, record['seeds']))}, from",
-        "`python benchmarks/rbm_defaults.py --write`;",
+        f"`python benchmarks/defaults.py {model} --write`;",
         f"{stamp(record)}; float32.",
         "",
         f"Centre: {centre}. A variant diverges on a set if it does with any seed.",
@@ -252,7 +278,7 @@ def report(record):
     errors = record["errors"].values()
     means = {
         row: np.array([mean_error(found[row]) for found in errors])
-        for row in (RAW, *VARIANTS)
+        for row in (RAW, *variants_of(record["model"]))
     }
     lines = heading(record)
     for row, of_sets in means.items():
@@ -270,19 +296,21 @@ def report(record):
 
 def main():
     options = options_of(
-        __doc__, ("--set", {"nargs": "+", "choices": SETS, "default": list(SETS)})
+        __doc__,
+        ("model", {"choices": MODELS}),
+        ("--set", {"nargs": "+", "choices": SETS, "default": list(SETS)}),
     )
     warnings.simplefilter("ignore")
-    record = {**versions(), "seeds": list(SEEDS), "errors": {}}
+    record = {**versions(), "model": options.model, "seeds": list(SEEDS), "errors": {}}
     for name in options.set:
         start = time.perf_counter()
-        record["errors"][name] = errors_of_set(name, options.data)
+        record["errors"][name] = errors_of_set(options.model, name, options.data)
         print(f"{name}: {time.perf_counter() - start:.0f} s", flush=True)
     print("\n".join(report(record)))
     if options.write:
-        text = json.dumps(record, indent=1)
-        (RESULTS / f"{NAME}.json").write_text(text + "\n")
-        (RESULTS / f"{NAME}.md").write_text("\n".join(report(record)) + "\n")
+        path = RESULTS / f"{options.model}_defaults"
+        path.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
+        path.with_suffix(".md").write_text("\n".join(report(record)) + "\n")
 
 
 if __name__ == "__main__":
