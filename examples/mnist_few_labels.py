@@ -111,6 +111,7 @@ def pretrained_stack(X, seed):
     """784-500-500-2000, trained without labels."""
     return StackedRBMTransformer(
         (500, 500, 2000),
+        learning_rate=0.1,
         alpha=2e-4,
         batch_size=100,
         max_iter=(20, 12, 12),
@@ -151,7 +152,9 @@ def main():
     show("raw pixels", errors_by_labels(linear_model, X, y, X_test, y_test, seed))
 
     start = time.perf_counter()
-    rbm = StackedRBMTransformer((500,), batch_size=50, max_iter=15, random_state=seed)
+    rbm = StackedRBMTransformer(
+        (500,), learning_rate=0.1, batch_size=50, max_iter=15, random_state=seed
+    )
     features, test_features = rbm.fit_transform(X), rbm.transform(X_test)
     print(f"  (RBM trained in {time.perf_counter() - start:.0f} s)")
     show(

@@ -3,8 +3,8 @@ Rows that break the pattern
 ===========================
 
 An autoencoder learns how the columns of a table hang together. A row that does not fit
-is rebuilt badly and gets a low ``score_samples``, and the errors by column tell why. Here
-the stack sees benign tumours alone; malignant ones are what it has to find.
+is rebuilt badly and gets a low ``score_samples``, and the errors by column tell why.
+Here the stack sees benign tumours alone; malignant ones are what it has to find.
 """
 
 import matplotlib.pyplot as plt
