@@ -61,12 +61,12 @@ STUDY = "autoencoder"
 
 DEEP = {
     "hidden_layer_sizes": (1000, 500, 250, 30),
-    "activation": ["relu", "relu", "relu", "identity"],
+    "activation": ["logistic", "logistic", "logistic", "identity"],
     "visible": "bernoulli",
     "corruption": None,
     "batch_size": 100,
     "max_iter": 5,
-    "unrolled_max_iter": 50,
+    "unrolled_max_iter": 120,
 }
 N_SVM = 10_000
 SVM_GRID = (0.001, 0.003, 0.01, 0.03, 0.1)

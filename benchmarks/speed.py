@@ -30,7 +30,11 @@ import sklearn
 from sklearn.neural_network import BernoulliRBM, MLPClassifier
 from threadpoolctl import threadpool_limits
 
-from sklearn_greedy import GreedyPretrainedMLPClassifier, StackedRBMTransformer
+from sklearn_greedy import (
+    GreedyPretrainedMLPClassifier,
+    StackedAutoencoderTransformer,
+    StackedRBMTransformer,
+)
 from sklearn_greedy._energy import RBM
 from sklearn_greedy._likelihood import exact_log_z
 
@@ -54,6 +58,11 @@ MLP_CASES = [
     ((20, 100, 10), 32, 3200, 10, 10.0),
     ((54, 100, 7), 200, 10000, 10, 4.0),
     ((784, 500, 10), 200, 5000, 3, 2.0),
+]
+# n_visible, n_hidden, batch size, rows, epochs, least speed-up over torch
+AUTOENCODER_CASES = [
+    (54, 128, 64, 6400, 10, 6.0),
+    (784, 500, 100, 5000, 2, 1.3),
 ]
 
 STARTUP = """
@@ -107,6 +116,44 @@ def mlp_products(X, W, V, batch_size, epochs):
             np.dot(h.T, o, gradient_v)
             np.dot(o, V.T, h)
             np.dot(rows.T, h, gradient_w)
+
+
+@numba.njit
+def autoencoder_products(X, W, batch_size, epochs):
+    """The matrix products of an autoencoder with tied weights."""
+    n_visible, n_hidden = W.shape
+    h = np.zeros((batch_size, n_hidden), np.float32)
+    z = np.zeros((batch_size, n_visible), np.float32)
+    gradient = np.zeros((n_visible, n_hidden), np.float32)
+    for _ in range(epochs):
+        for start in range(0, len(X), batch_size):
+            rows = X[start : start + batch_size]
+            np.dot(rows, W, h)
+            np.dot(h, W.T, z)
+            np.dot(z.T, h, gradient)
+            np.dot(z, W, h)
+            np.dot(rows.T, h, gradient)
+
+
+def torch_autoencoder(X, n_hidden, batch_size, epochs):
+    """Tied weights, masking noise, relu, cross-entropy and torch.optim.Adam."""
+    X = torch.from_numpy(X)
+    n, n_visible = X.shape
+    bound = (6 / (n_visible + n_hidden)) ** 0.5
+    W = torch.empty(n_visible, n_hidden).uniform_(-bound, bound).requires_grad_()
+    b = torch.zeros(n_visible, requires_grad=True)
+    c = torch.zeros(n_hidden, requires_grad=True)
+    optimizer = torch.optim.Adam([W, b, c])
+    loss = torch.nn.BCEWithLogitsLoss(reduction="sum")
+    for _ in range(epochs):
+        order = torch.randperm(n)
+        for start in range(0, n, batch_size):
+            rows = X[order[start : start + batch_size]]
+            noisy = rows * (torch.rand_like(rows) >= 0.25)
+            h = torch.relu(torch.addmm(c, noisy, W))
+            optimizer.zero_grad()
+            (loss(torch.addmm(b, h, W.T), rows) / len(rows)).backward()
+            optimizer.step()
 
 
 def torch_rbm(X, n_hidden, batch_size, epochs):
@@ -206,21 +253,60 @@ def mlp_contenders(widths, batch_size, rows, epochs):
     return contenders
 
 
+def autoencoder_contenders(n_visible, n_hidden, batch_size, rows, epochs):
+    rng = np.random.default_rng(0)
+    X = rng.random((rows, n_visible), dtype=np.float32)
+    W = rng.normal(0, 0.01, (n_visible, n_hidden)).astype(np.float32)
+    contenders = {
+        "ours": lambda: StackedAutoencoderTransformer(
+            (n_hidden,),
+            activation="relu",
+            corruption="masking",
+            corruption_level=0.25,
+            tied_weights=True,
+            batch_size=batch_size,
+            max_iter=epochs,
+            random_state=0,
+        ).fit(X),
+        "floor": lambda: autoencoder_products(X, W, batch_size, epochs),
+    }
+    if torch is not None:
+        contenders["torch"] = lambda: torch_autoencoder(X, n_hidden, batch_size, epochs)
+    return contenders
+
+
+def speed_up(seconds, peer):
+    """How many times sooner we are, with quartiles; "-" without that peer."""
+    if peer not in seconds:
+        return "-"
+    ratio = seconds[peer] / seconds["ours"]
+    low, high = np.quantile(ratio, [0.25, 0.75])
+    return f"{np.median(ratio):.1f}x ({low:.1f}-{high:.1f})"
+
+
 def row(label, seconds, rows, batch_size, epochs, least):
     """A line of the Markdown table: microseconds per mini-batch and ratios."""
     batches = epochs * -(-rows // batch_size)
-    ours = seconds["ours"]
-    micro = {name: np.median(s) / batches * 1e6 for name, s in seconds.items()}
-    ratio = seconds["sklearn"] / ours
-    low, high = np.quantile(ratio, [0.25, 0.75])
-    beside_torch = "-"
-    if "torch" in seconds:
-        beside_torch = f"{np.median(seconds['torch'] / ours):.1f}x"
+    micro = np.median(seconds["ours"]) / batches * 1e6
+    floor = np.median(seconds["floor"] / seconds["ours"])
     return (
-        f"| {label}, batch {batch_size} | {micro['ours']:.0f} | "
-        f"{np.median(ratio):.1f}x ({low:.1f}-{high:.1f}) | {least:g}x | "
-        f"{beside_torch} | {np.median(seconds['floor'] / ours):.0%} |"
+        f"| {label}, batch {batch_size} | {micro:.0f} | {speed_up(seconds, 'sklearn')} "
+        f"| {speed_up(seconds, 'torch')} | {least} | {floor:.0%} |"
     )
+
+
+def all_cases():
+    """Yield (label, contenders, case) with what was asked as text."""
+    for *sizes, least in RBM_CASES:
+        case = *sizes, f"scikit-learn {least:g}x"
+        yield f"CD-1 {sizes[0]}-{sizes[1]}", rbm_contenders(*sizes), case
+    for *sizes, least in MLP_CASES:
+        case = *sizes, f"scikit-learn {least:g}x"
+        label = "Adam " + "-".join(map(str, sizes[0]))
+        yield label, mlp_contenders(*sizes), case
+    for *sizes, least in AUTOENCODER_CASES:
+        label = f"denoising, tied, {sizes[0]}-{sizes[1]}"
+        yield label, autoencoder_contenders(*sizes), (*sizes, f"torch {least:g}x")
 
 
 def startup_seconds(cache):
@@ -319,24 +405,17 @@ def main():
     warnings.simplefilter("ignore")
     lines = [environment(options.threads), ""]
     lines += [
-        "| fit | us per mini-batch | vs scikit-learn (quartiles) | at least | vs torch "
+        "| fit | us per mini-batch | vs scikit-learn (quartiles) | vs torch | asked "
         "| share of GEMM floor |",
         "|---|---|---|---|---|---|",
     ]
     if torch is not None:
         torch.set_num_threads(options.threads)
     with threadpool_limits(options.threads):
-        for n_visible, n_hidden, batch, rows, epochs, least in RBM_CASES:
-            contenders = rbm_contenders(n_visible, n_hidden, batch, rows, epochs)
+        for label, contenders, case in all_cases():
+            *_, batch_size, rows, epochs, least = case
             seconds = interleaved(contenders, options.repeats)
-            label = f"CD-1 {n_visible}-{n_hidden}"
-            lines.append(row(label, seconds, rows, batch, epochs, least))
-            print(lines[-1], flush=True)
-        for widths, batch, rows, epochs, least in MLP_CASES:
-            contenders = mlp_contenders(widths, batch, rows, epochs)
-            seconds = interleaved(contenders, options.repeats)
-            label = "Adam " + "-".join(map(str, widths))
-            lines.append(row(label, seconds, rows, batch, epochs, least))
+            lines.append(row(label, seconds, rows, batch_size, epochs, least))
             print(lines[-1], flush=True)
         if (options.data / "bin_adult.npz").exists():
             lines += ["", *quality_lines(options.data, options.repeats)]
