@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.base import _fit_context
 from sklearn.frozen import FrozenEstimator
-from sklearn.utils._indexing import _get_column_indices
+from sklearn.utils._indexing import _get_column_indices, _safe_indexing
 from sklearn.utils._param_validation import (
     HasMethods,
     Interval,
@@ -23,6 +23,7 @@ __all__ = [
     "check_partial_fit_first_call",
     "column_numbers",
     "fit_context",
+    "safe_indexing",
     "validate_data",
     "validate_parameter_constraints",
 ]
@@ -54,3 +55,4 @@ def _holds_names(columns) -> bool:
 
 check_partial_fit_first_call = _check_partial_fit_first_call
 fit_context = _fit_context
+safe_indexing = _safe_indexing

@@ -1,5 +1,6 @@
 """GreedyPretrainedMLPClassifier and -Regressor: pre-training, then backpropagation."""
 
+import copy
 from abc import ABCMeta, abstractmethod
 from numbers import Integral, Real
 
@@ -15,7 +16,9 @@ from sklearn.base import (
 )
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.model_selection import train_test_split
-from sklearn.utils import column_or_1d
+from sklearn.neural_network import MLPClassifier, MLPRegressor
+from sklearn.preprocessing import LabelBinarizer
+from sklearn.utils import check_X_y, column_or_1d
 from sklearn.utils.multiclass import (
     check_classification_targets,
     type_of_target,
@@ -69,8 +72,29 @@ from sklearn_greedy._units import (
     choose_units,
     output_blocks,
 )
+from sklearn_greedy._unlabeled import labelled, marked_rows, narrowed, stacked
 
 Array = npt.NDArray
+
+# What scikit-learn's networks know, and the fitted attributes they share with ours.
+_NATIVE_ACTIVATIONS = {"identity", "logistic", "tanh", "relu"}
+_NATIVE_ATTRIBUTES = (
+    "coefs_",
+    "intercepts_",
+    "classes_",
+    "n_layers_",
+    "n_outputs_",
+    "out_activation_",
+    "n_features_in_",
+    "feature_names_in_",
+    "n_iter_",
+    "t_",
+    "loss_",
+    "loss_curve_",
+    "best_loss_",
+    "validation_scores_",
+    "best_validation_score_",
+)
 
 _HEAD_KINDS = {"identity": GAUSSIAN, "logistic": BERNOULLI, "softmax": SOFTMAX}
 
@@ -96,7 +120,9 @@ class _GreedyPretrainedMLP(BaseEstimator, metaclass=ABCMeta):
             StrOptions({"auto"}),
             Interval(Integral, 1, None, closed="left"),
         ],
+        "learning_rate": [StrOptions({"constant", "invscaling", "adaptive"})],
         "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
+        "power_t": [Interval(Real, 0, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "shuffle": ["boolean"],
         "random_state": ["random_state"],
@@ -114,6 +140,7 @@ class _GreedyPretrainedMLP(BaseEstimator, metaclass=ABCMeta):
             Interval(Integral, 1, None, closed="left"),
             Options(Real, {np.inf}),
         ],
+        "unlabeled": "no_validation",
     }
 
     def __init__(
@@ -125,7 +152,9 @@ class _GreedyPretrainedMLP(BaseEstimator, metaclass=ABCMeta):
         solver="adam",
         alpha=0.0001,
         batch_size="auto",
+        learning_rate="constant",
         learning_rate_init=0.001,
+        power_t=0.5,
         max_iter=200,
         shuffle=True,
         random_state=None,
@@ -140,6 +169,7 @@ class _GreedyPretrainedMLP(BaseEstimator, metaclass=ABCMeta):
         beta_2=0.999,
         epsilon=1e-8,
         n_iter_no_change=10,
+        unlabeled=None,
     ):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.pretrainer = pretrainer
@@ -147,7 +177,9 @@ class _GreedyPretrainedMLP(BaseEstimator, metaclass=ABCMeta):
         self.solver = solver
         self.alpha = alpha
         self.batch_size = batch_size
+        self.learning_rate = learning_rate
         self.learning_rate_init = learning_rate_init
+        self.power_t = power_t
         self.max_iter = max_iter
         self.shuffle = shuffle
         self.random_state = random_state
@@ -162,6 +194,7 @@ class _GreedyPretrainedMLP(BaseEstimator, metaclass=ABCMeta):
         self.beta_2 = beta_2
         self.epsilon = epsilon
         self.n_iter_no_change = n_iter_no_change
+        self.unlabeled = unlabeled
 
     # What a subclass says about its targets.
 
@@ -184,15 +217,21 @@ class _GreedyPretrainedMLP(BaseEstimator, metaclass=ABCMeta):
         """Labels that the validation split keeps in proportion, or None."""
 
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y):
-        """Pre-train the hidden layers on X, then fine-tune all layers on (X, y).
+    def fit(self, X, y, X_unlabeled=None):
+        """Pre-train the hidden layers on all rows, then fine-tune all layers on (X, y).
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Training data.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Targets.
+            Targets; rows with the value ``unlabeled`` have none.
+        X_unlabeled : {array-like, sparse matrix} of shape (n_unlabeled, n_features), \
+                default=None
+            More rows to pre-train on. It is metadata: switch on metadata routing and
+            call ``set_fit_request(X_unlabeled=True)`` to pass it through a search or a
+            Pipeline (whose ``transform_input=["X_unlabeled"]`` transforms it too).
+            Searches split metadata of exactly as many rows as X has.
 
         Returns
         -------
@@ -206,17 +245,17 @@ class _GreedyPretrainedMLP(BaseEstimator, metaclass=ABCMeta):
             if training diverges.
         """
         with unchanged_on_failure(self):
-            return self._fit(X, y)
+            return self._fit(X, y, X_unlabeled)
 
-    def _fit(self, X, y):
+    def _fit(self, X, y, X_unlabeled):
         warm = self.warm_start and hasattr(self, "coefs_")
-        X, y = self._validate(X, y, reset=not warm)
+        X, y, all_rows = self._validate(X, y, reset=not warm, more=X_unlabeled)
         y = self._check_targets(y, reset=not warm)
         if warm:
             self._check_warm(y)
         seed = draw_seed(self.random_state)
         if not warm:
-            self._pretrain(X, seed)
+            self._pretrain(all_rows, seed)
             self._set_target_scaling(y)
         rng, kernel_seed = layer_streams(seed, 0)
         index, held = self._split(y, rng)
@@ -240,12 +279,12 @@ class _GreedyPretrainedMLP(BaseEstimator, metaclass=ABCMeta):
         if self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True.")
         first = not hasattr(self, "coefs_")
-        X, y = self._validate(X, y, reset=first)
+        X, y, all_rows = self._validate(X, y, reset=first)
         y = self._check_targets(y, reset=first, classes=classes)
         resume = getattr(self, "_resume", None)
         seed = draw_seed(self.random_state) if resume is None else resume["seed"]
         if first:
-            self._pretrain(X, seed)
+            self._pretrain(all_rows, seed)
             self._set_target_scaling(y)
             self.loss_curve_, self.n_iter_, self.t_ = [], 0, 0
             self.validation_scores_ = self.best_validation_score_ = None
@@ -268,26 +307,109 @@ class _GreedyPretrainedMLP(BaseEstimator, metaclass=ABCMeta):
         tags.input_tags.sparse = True
         return tags
 
-    def _validate(self, X, y, reset: bool):
+    def _validate(self, X, y, reset: bool, more=None):
+        """(labelled rows, their targets, these and all unlabelled rows)."""
+        options = {"accept_sparse": "csr", "dtype": [np.float64, np.float32]}
+        targets = {"multi_output": True, "y_numeric": is_regressor(self)}
+        marked = None
+        if y is not None and self.unlabeled is not None:
+            marked = marked_rows(y, self.unlabeled)
+        if marked is None or not marked.any():
+            X, y = validate_data(self, X, y, reset=reset, **options, **targets)
+            all_rows = X
+        else:
+            all_rows = validate_data(self, X, reset=reset, **options)
+            X, y = labelled(marked, all_rows, y)
+            X, y = check_X_y(X, narrowed(y), estimator=self, **options, **targets)
+        if more is not None:
+            more = validate_data(self, more, reset=False, **options)
+            all_rows = stacked(all_rows, more)
+        return X, y, all_rows
+
+    def _labelled_part(self, X, y, sample_weight):
+        """What ``score`` goes by."""
+        marked = marked_rows(y, self.unlabeled)
+        if not marked.any():
+            return X, y, sample_weight
+        return labelled(marked, X, y, sample_weight)
+
+    def _validate_rows(self, X):
+        check_is_fitted(self)
         return validate_data(
-            self,
-            X,
-            y,
-            reset=reset,
-            accept_sparse="csr",
-            multi_output=True,
-            y_numeric=is_regressor(self),
-            dtype=[np.float64, np.float32],
+            self, X, reset=False, accept_sparse="csr", dtype=[np.float64, np.float32]
         )
 
     def _output_means(self, X) -> Array:
-        check_is_fitted(self)
-        X = validate_data(
-            self, X, reset=False, accept_sparse="csr", dtype=[np.float64, np.float32]
-        )
+        X = self._validate_rows(X)
         hidden = [*self._activations, "identity"]
         z = forward(X, self.coefs_, self.intercepts_, hidden)
         return output_means(z, self.out_activation_)
+
+    def hidden_activations(self, X, layer=-1):
+        """Activations of a hidden layer.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Data.
+        layer : int, default=-1
+            Number of the hidden layer from 0, or from the end if negative.
+
+        Returns
+        -------
+        H : ndarray of shape (n_samples, n_hidden)
+            Activations, in the dtype of X.
+
+        Raises
+        ------
+        ValueError
+            If there is no such layer.
+        """
+        X = self._validate_rows(X)
+        n_hidden = len(self._activations)
+        if not -n_hidden <= layer < n_hidden:
+            raise ValueError(f"There is no layer {layer}: {n_hidden} are hidden.")
+        up_to = layer % n_hidden + 1
+        parts = self.coefs_, self.intercepts_, self._activations
+        return forward(X, *(part[:up_to] for part in parts))
+
+    def to_mlp(self):
+        """A network of scikit-learn's own with the same predictions.
+
+        Returns
+        -------
+        mlp : MLPClassifier or MLPRegressor
+            Fitted; it has the parameters of the fine-tuning and a copy of the weights.
+            It can predict, but not go on training with ``partial_fit`` or
+            ``warm_start``.
+
+        Raises
+        ------
+        ValueError
+            If the hidden layers have different activations, or one that scikit-learn
+            has not.
+        """
+        check_is_fitted(self)
+        used = set(self._activations) or {"identity"}
+        if len(used) > 1 or not used <= _NATIVE_ACTIVATIONS:
+            raise ValueError(
+                f"The hidden activations are {self._activations}; scikit-learn's "
+                f"networks have one for all layers, out of "
+                f"{sorted(_NATIVE_ACTIVATIONS)}."
+            )
+        native = MLPRegressor if is_regressor(self) else MLPClassifier
+        known = native().get_params()
+        own = {k: v for k, v in self.get_params(deep=False).items() if k in known}
+        sizes = tuple(coef.shape[1] for coef in self.coefs_[:-1])
+        mlp = native(**{**own, "hidden_layer_sizes": sizes, "activation": used.pop()})
+        for name in _NATIVE_ATTRIBUTES:
+            if hasattr(self, name):
+                setattr(mlp, name, copy.deepcopy(getattr(self, name)))
+        self._complete_native(mlp)
+        return mlp
+
+    def _complete_native(self, mlp) -> None:
+        """Set what one of scikit-learn's networks has beside our attributes."""
 
     # Pre-training.
 
@@ -416,6 +538,8 @@ class _GreedyPretrainedMLP(BaseEstimator, metaclass=ABCMeta):
                 self.beta_1,
                 self.beta_2,
                 self.epsilon,
+                learning_rate=self.learning_rate,
+                power_t=self.power_t,
             ),
             batch_size=min(batch_size, n_rows),
             seed=seed,
@@ -562,8 +686,16 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, _GreedyPretrainedMLP):
     batch_size : int or "auto", default="auto"
         Rows of a mini-batch; "auto" is ``min(200, n_samples)``.
 
+    learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
+        Schedule of the step size of "sgd": "invscaling" divides it by
+        ``(n_rows_seen + 1) ** power_t`` after each epoch, "adaptive" by 5 each time the
+        training would end by ``tol``, until it is below 1e-6.
+
     learning_rate_init : float, default=0.001
         Step size of the fine-tuning, in (0, inf).
+
+    power_t : float, default=0.5
+        Exponent of "invscaling", in [0, inf).
 
     max_iter : int, default=200
         Most epochs of fine-tuning.
@@ -606,6 +738,11 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, _GreedyPretrainedMLP):
 
     n_iter_no_change : int or inf, default=10
         Epochs without improvement that end the fine-tuning.
+
+    unlabeled : scalar or None, default=None
+        Value that marks rows of y without a label, such as -1, "" or NaN (which stands
+        for every kind of missing value). They take part in the pre-training alone, not
+        in the fine-tuning, the validation split or ``score``. None: there are none.
 
     Attributes
     ----------
@@ -766,10 +903,33 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, _GreedyPretrainedMLP):
         with np.errstate(divide="ignore"):
             return np.log(self.predict_proba(X))
 
+    def score(self, X, y, sample_weight=None):
+        """Accuracy on the rows that have a label.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Data.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets; rows with the value ``unlabeled`` do not count.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+
+        Returns
+        -------
+        score : float
+            At most 1; higher is better.
+        """
+        return super().score(*self._labelled_part(X, y, sample_weight))
+
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         return tags
+
+    def _complete_native(self, mlp) -> None:
+        labels = np.eye(len(self.classes_)) if self._multilabel else self.classes_
+        mlp._label_binarizer = LabelBinarizer().fit(labels)
 
     @property
     def _multilabel(self) -> bool:
@@ -872,8 +1032,16 @@ class GreedyPretrainedMLPRegressor(RegressorMixin, _GreedyPretrainedMLP):
     batch_size : int or "auto", default="auto"
         Rows of a mini-batch; "auto" is ``min(200, n_samples)``.
 
+    learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
+        Schedule of the step size of "sgd": "invscaling" divides it by
+        ``(n_rows_seen + 1) ** power_t`` after each epoch, "adaptive" by 5 each time the
+        training would end by ``tol``, until it is below 1e-6.
+
     learning_rate_init : float, default=0.001
         Step size of the fine-tuning, in (0, inf).
+
+    power_t : float, default=0.5
+        Exponent of "invscaling", in [0, inf).
 
     max_iter : int, default=200
         Most epochs of fine-tuning.
@@ -916,6 +1084,11 @@ class GreedyPretrainedMLPRegressor(RegressorMixin, _GreedyPretrainedMLP):
 
     n_iter_no_change : int or inf, default=10
         Epochs without improvement that end the fine-tuning.
+
+    unlabeled : scalar or None, default=None
+        Value that marks rows of y without a target, such as NaN. They take part in the
+        pre-training alone, not in the fine-tuning, the validation split or ``score``.
+        None: there are none.
 
     Attributes
     ----------
@@ -1031,6 +1204,25 @@ class GreedyPretrainedMLPRegressor(RegressorMixin, _GreedyPretrainedMLP):
         """
         means = self._output_means(X)
         return means.ravel() if self._flat else means
+
+    def score(self, X, y, sample_weight=None):
+        """Coefficient of determination on the rows that have a target.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Data.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets; rows with the value ``unlabeled`` do not count.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+
+        Returns
+        -------
+        score : float
+            At most 1; higher is better.
+        """
+        return super().score(*self._labelled_part(X, y, sample_weight))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -801,3 +801,84 @@ def test_fitted_state_is_plain(mlp_class, iris):
         assert (
             leaf is None or type(leaf) is np.ndarray or isinstance(leaf, str | Number)
         )
+
+
+# --- open doors ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("activation", ["relu", "logistic", "tanh", "identity"])
+@pytest.mark.parametrize(
+    "targets", ["two classes", "classes", "multilabel", "numbers", "outputs"]
+)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_native_network_predicts_the_same(activation, targets, dtype, iris):
+    X, code = iris
+    X = X.astype(dtype)
+    y = {
+        "two classes": np.array(["no", "yes"])[(code == 1) * 1],
+        "classes": np.array(["a", "b", "c"])[code],
+        "multilabel": np.eye(3, dtype=int)[code],
+        "numbers": X[:, 0] * 3 + 1,
+        "outputs": X[:, :2] * 3 + 1,
+    }[targets]
+    regression = targets in ("numbers", "outputs")
+    cls = GreedyPretrainedMLPRegressor if regression else GreedyPretrainedMLPClassifier
+    stack = StackedAutoencoderTransformer((5, 3), activation=activation, max_iter=2)
+    ours = cls(pretrainer=stack, max_iter=3, random_state=0).fit(X, y)
+    native = ours.to_mlp()
+    assert type(native) is (MLPRegressor if regression else MLPClassifier)
+    assert native.hidden_layer_sizes == (5, 3)
+    if regression:
+        assert_allclose(native.predict(X), ours.predict(X), rtol=1e-4, atol=1e-5)
+        return
+    assert_array_equal(native.predict(X), ours.predict(X))
+    assert_allclose(native.predict_proba(X), ours.predict_proba(X), rtol=1e-3)
+    assert_array_equal(native.classes_, ours.classes_)
+
+
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+def test_native_network_shares_nothing_with_ours(iris):
+    ours = GreedyPretrainedMLPClassifier((4,), max_iter=2, random_state=0).fit(*iris)
+    native = clone(ours).fit(*iris).to_mlp()
+    native.coefs_[0][...] = 0
+    assert np.any(ours.coefs_[0] != 0)
+    assert native.get_params()["alpha"] == ours.alpha
+    assert clone(native).fit(*iris).score(*iris) > 0  # trains on its own
+
+
+@pytest.mark.parametrize("activation", ["elu", ["relu", "tanh"]])
+def test_what_no_native_network_has_raises(activation, iris):
+    stack = StackedAutoencoderTransformer((5, 3), activation=activation, max_iter=1)
+    ours = GreedyPretrainedMLPClassifier(pretrainer=stack, max_iter=2, random_state=0)
+    with pytest.raises(ValueError, match="hidden activations are"):
+        ours.fit(*iris).to_mlp()
+
+
+def test_hidden_activations_lead_to_the_output(iris):
+    X, y = iris
+    stack = StackedAutoencoderTransformer((5, 3), activation=["relu", "tanh"])
+    ours = GreedyPretrainedMLPRegressor(pretrainer=stack, max_iter=2, random_state=0)
+    ours.fit(X, y)
+    first, last = ours.hidden_activations(X, 0), ours.hidden_activations(X)
+    assert_allclose(first, np.maximum(X @ ours.coefs_[0] + ours.intercepts_[0], 0))
+    assert_array_equal(last, ours.hidden_activations(X, 1))
+    assert_array_equal(first, ours.hidden_activations(X, -2))
+    output = last @ ours.coefs_[-1] + ours.intercepts_[-1]
+    assert_allclose(output.ravel(), ours.predict(X))
+    with pytest.raises(ValueError, match="no layer 2: 2 are hidden"):
+        ours.hidden_activations(X, 2)
+
+
+@pytest.mark.parametrize("learning_rate", ["invscaling", "adaptive"])
+def test_schedules_slow_fine_tuning_down(learning_rate, iris):
+    params = {"solver": "sgd", "learning_rate_init": 0.1, "pretrainer": None}
+    params |= {"max_iter": 60, "tol": 0.02, "n_iter_no_change": 2, "random_state": 0}
+    constant = GreedyPretrainedMLPClassifier((5,), **params).fit(*iris)
+    params |= {"learning_rate": learning_rate, "power_t": 5.0}
+    slowed = GreedyPretrainedMLPClassifier((5,), **params).fit(*iris)
+    assert slowed.loss_curve_[0] == constant.loss_curve_[0]
+    if learning_rate == "adaptive":
+        assert slowed.n_iter_ > constant.n_iter_
+    else:  # the rate is next to 0 after the first epoch
+        assert slowed.loss_curve_[2] == pytest.approx(slowed.loss_curve_[1], abs=1e-2)
+        assert constant.loss_curve_[2] < constant.loss_curve_[1] - 0.02

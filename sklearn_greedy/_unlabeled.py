@@ -1,0 +1,76 @@
+"""Rows without a label: which they are, and what is left without them."""
+
+from numbers import Real
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+from sklearn.utils import check_consistent_length
+
+from sklearn_greedy._compat import safe_indexing
+
+Array = npt.NDArray
+
+
+def marked_rows(y, marker) -> Array:
+    """Whether each row of y carries the marker instead of a target, (n,) bool.
+
+    NaN as marker stands for None and every kind of missing value as well. Raises
+    ValueError where only some outputs of a row carry it.
+    """
+    if marker is None or sparse.issparse(y):
+        return np.zeros(y.shape[0] if hasattr(y, "shape") else len(y), dtype=bool)
+    y = np.asarray(y)
+    if isinstance(marker, Real) and marker != marker:  # NaN
+        hit = _missing(y)
+    else:
+        hit = np.asarray(y.astype(object) == marker, dtype=bool)
+    if hit.ndim == 1:
+        return hit
+    rows = np.asarray(hit.all(axis=1))
+    partly = np.flatnonzero(hit.any(axis=1) & ~rows)
+    if len(partly):
+        raise ValueError(
+            f"Row {partly[0]} of y has the marker of unlabelled rows ({marker!r}) in "
+            "some of its outputs only. Mark all outputs of a row or none."
+        )
+    return rows
+
+
+def _missing(y: Array) -> Array:
+    if y.dtype.kind == "f":
+        return np.isnan(y)
+    if y.dtype.kind != "O":
+        return np.zeros(y.shape, dtype=bool)
+    # Missing values of pandas are not equal to themselves, or not comparable at all.
+    flat = [value is None or _is_missing(value) for value in y.ravel()]
+    return np.array(flat, dtype=bool).reshape(y.shape)
+
+
+def _is_missing(value) -> bool:
+    try:
+        return bool(value != value)
+    except TypeError:
+        return True
+
+
+def labelled(marked: Array, *parts):
+    """The rows of arrays, frames, lists or None that have a target."""
+    check_consistent_length(marked, *(part for part in parts if part is not None))
+    keep = np.flatnonzero(~marked)
+    if not len(keep):
+        raise ValueError(f"y has no labelled row: all {len(marked)} are marked.")
+    return [part if part is None else safe_indexing(part, keep) for part in parts]
+
+
+def narrowed(y) -> Array:
+    """Targets in a dtype that holds them, once None or NaN are gone from objects."""
+    y = np.asarray(y)
+    return np.array(y.tolist()) if y.dtype.kind == "O" else y
+
+
+def stacked(first, second):
+    """The rows of both, in the dtype of the first."""
+    if sparse.issparse(first) or sparse.issparse(second):
+        return sparse.vstack([first, second], format="csr", dtype=first.dtype)
+    return np.concatenate([first, second.astype(first.dtype, copy=False)])
