@@ -176,7 +176,8 @@ class StackedAutoencoderTransformer(GreedyStack):
         ``early_stopping``.
 
     warm_start : bool, default=False
-        Whether ``fit`` goes on from the present parameters.
+        Whether ``fit`` goes on from the present parameters. Tied weights that were
+        trained apart by ``unrolled_max_iter`` stay apart.
 
     random_state : int, RandomState instance or None, default=None
         Seed of initialisation, shuffling and corruption. An int gives the same result
@@ -547,17 +548,25 @@ class StackedAutoencoderTransformer(GreedyStack):
                 "early_stopping."
             )
 
-    def _network(self, n_in: int, layer: int, width: int) -> Network:
+    def _network(self, n_in: int, layer: int, width: int, resumed: bool) -> Network:
         settings = self._settings(layer)
-        if settings.tied_weights:
+        if settings.tied_weights and not (resumed and self._came_untied(layer)):
             return Network.tied(n_in, width, settings.activation)
         return Network.dense((n_in, width, n_in), (settings.activation, "identity"))
+
+    def _came_untied(self, layer: int) -> bool:
+        """Whether the fitted weights of a layer are not each other's transpose."""
+        square = np.square(self._units[layer]["scale"])[:, None]
+        encoder, decoder = self.coefs_[layer], self.decoder_coefs_[layer]
+        tied = encoder * square
+        rounding = 1e-3 * float(np.abs(tied).max())
+        return not np.allclose(tied, decoder.T, rtol=1e-3, atol=rounding)
 
     def _build(self, task: LayerTask) -> Backpropagation:
         settings = task.settings
         n_in = task.data.shape[1]
-        network = self._network(n_in, task.layer, task.width)
         theta = task.theta
+        network = self._network(n_in, task.layer, task.width, theta is not None)
         if theta is None:
             encoder = glorot_uniform(task.rng, n_in, task.width, settings.activation)
             decoder = glorot_uniform(task.rng, task.width, n_in, "identity")
@@ -700,7 +709,8 @@ class StackedAutoencoderTransformer(GreedyStack):
         decoder = unfold_output(
             self.decoder_coefs_[layer], self.decoder_intercepts_[layer], *scaling
         )
-        network = self._network(len(units.kinds), layer, self.coefs_[layer].shape[1])
+        width = self.coefs_[layer].shape[1]
+        network = self._network(len(units.kinds), layer, width, resumed=True)
         if network.layers[-1, 5]:
             decoder = encoder[0].T, decoder[1]
         return network.pack(*zip(encoder, decoder, strict=True))

@@ -237,6 +237,21 @@ def test_unrolling_rebuilds_better(activation, mixed):
     assert greedy.unrolled_loss_curve_ == []
 
 
+def test_warm_start_goes_on_with_the_unrolled_network(mixed):
+    params = {"activation": "logistic", "visible": KINDS, "unrolled_max_iter": 20}
+    stack = fit(mixed, (6, 4), warm_start=True, **params)
+    before, losses = squared_error(stack, mixed), stack.unrolled_loss_curve_
+    stack.set_params(max_iter=0).fit(mixed)
+    assert stack.unrolled_loss_curve_[0] < losses[5]
+    assert squared_error(stack, mixed) < 1.1 * before
+
+
+def test_tied_weights_stay_tied(mixed):
+    stack = fit(mixed, (6, 4), visible=KINDS, warm_start=True).fit(mixed)
+    tied = stack.coefs_[0] * stack.visible_scale_[:, None] ** 2
+    assert_allclose(stack.decoder_coefs_[0], tied.T, rtol=1e-5)
+
+
 @pytest.mark.filterwarnings("error")
 def test_no_epochs_leave_the_random_start(mixed):
     start = fit(mixed, (6, 4), max_iter=0, tol=1e-3)
