@@ -13,7 +13,7 @@ from sklearn_greedy._units import ColumnStatistics, Units, row_block
 
 Array = npt.NDArray
 
-SOLVERS = ("sgd", "nesterov", "adam")
+SOLVERS = ("sgd", "nesterov", "adam")  # of the kernels
 CORRUPTIONS = (None, "masking", "gaussian", "salt_and_pepper", "swap")
 
 # Held-out rows that go through a network at a time.

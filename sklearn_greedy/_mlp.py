@@ -19,6 +19,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import check_X_y, column_or_1d
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import (
     check_classification_targets,
     type_of_target,
@@ -38,6 +39,7 @@ from sklearn_greedy._compat import (
     fit_context,
     validate_data,
 )
+from sklearn_greedy._full_batch import run_lbfgs
 from sklearn_greedy._network import (
     ACTIVATIONS,
     Network,
@@ -99,6 +101,13 @@ _NATIVE_ATTRIBUTES = (
 _HEAD_KINDS = {"identity": GAUSSIAN, "logistic": BERNOULLI, "softmax": SOFTMAX}
 
 
+def _has_epochs(mlp) -> bool:
+    """Whether ``partial_fit`` exists."""
+    if mlp.solver == "lbfgs":
+        raise AttributeError("partial_fit needs solver='adam' or 'sgd', not 'lbfgs'.")
+    return True
+
+
 class _GreedyPretrainedMLP(BaseEstimator, metaclass=ABCMeta):
     """What the classifier and the regressor share: pre-training and fine-tuning."""
 
@@ -114,7 +123,7 @@ class _GreedyPretrainedMLP(BaseEstimator, metaclass=ABCMeta):
             None,
         ],
         "activation": [StrOptions({"auto", *ACTIVATIONS})],
-        "solver": [StrOptions({"adam", "sgd"})],
+        "solver": [StrOptions({"adam", "sgd", "lbfgs"})],
         "alpha": [Interval(Real, 0, None, closed="left")],
         "batch_size": [
             StrOptions({"auto"}),
@@ -140,6 +149,7 @@ class _GreedyPretrainedMLP(BaseEstimator, metaclass=ABCMeta):
             Interval(Integral, 1, None, closed="left"),
             Options(Real, {np.inf}),
         ],
+        "max_fun": [Interval(Integral, 1, None, closed="left")],
         "unlabeled": "no_validation",
     }
 
@@ -169,6 +179,7 @@ class _GreedyPretrainedMLP(BaseEstimator, metaclass=ABCMeta):
         beta_2=0.999,
         epsilon=1e-8,
         n_iter_no_change=10,
+        max_fun=15000,
         unlabeled=None,
     ):
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -194,6 +205,7 @@ class _GreedyPretrainedMLP(BaseEstimator, metaclass=ABCMeta):
         self.beta_2 = beta_2
         self.epsilon = epsilon
         self.n_iter_no_change = n_iter_no_change
+        self.max_fun = max_fun
         self.unlabeled = unlabeled
 
     # What a subclass says about its targets.
@@ -261,7 +273,11 @@ class _GreedyPretrainedMLP(BaseEstimator, metaclass=ABCMeta):
         index, held = self._split(y, rng)
         model = self._build(X, y, len(index), rng, kernel_seed, warm)
         monitor = None if held is None else self._monitor(model, y, held)
-        history = run_epochs(model, index, self._plan(monitor), rng)
+        plan = self._plan(monitor)
+        if self.solver == "lbfgs":
+            history = run_lbfgs(model, index, plan, self.max_fun)
+        else:
+            history = run_epochs(model, index, plan, rng)
         self._adopt(model, X.dtype)
         self.loss_curve_ = history.losses
         self.loss_ = history.losses[-1]
@@ -508,6 +524,11 @@ class _GreedyPretrainedMLP(BaseEstimator, metaclass=ABCMeta):
         index = np.arange(len(y))
         if not self.early_stopping:
             return index, None
+        if self.solver == "lbfgs":
+            raise ValueError(
+                "solver='lbfgs' runs to the minimum of the loss and has no epochs to "
+                "choose from: set early_stopping=False, or use 'adam' or 'sgd'."
+            )
         train, held = train_test_split(
             index,
             test_size=self.validation_fraction,
@@ -676,8 +697,9 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, _GreedyPretrainedMLP):
         Activation of the hidden layers. "auto" is the pretrainer's, or "relu" without
         one.
 
-    solver : {"adam", "sgd"}, default="adam"
-        Optimiser of the fine-tuning.
+    solver : {"adam", "sgd", "lbfgs"}, default="adam"
+        Optimiser of the fine-tuning. "lbfgs" takes all rows at once, dense and in
+        float64, and runs to the minimum: for small data. It has no ``partial_fit``.
 
     alpha : float, default=0.0001
         L2 penalty: ``alpha / (2 n)`` times the sum of squared weights is added to the
@@ -738,6 +760,9 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, _GreedyPretrainedMLP):
 
     n_iter_no_change : int or inf, default=10
         Epochs without improvement that end the fine-tuning.
+
+    max_fun : int, default=15000
+        Most evaluations of the loss by "lbfgs".
 
     unlabeled : scalar or None, default=None
         Value that marks rows of y without a label, such as -1, "" or NaN (which stands
@@ -817,6 +842,7 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, _GreedyPretrainedMLP):
     True
     """
 
+    @available_if(_has_epochs)
     @fit_context(prefer_skip_nested_validation=False)
     def partial_fit(self, X, y, classes=None):
         """Fine-tune on one more chunk of rows, in the order given.
@@ -1022,8 +1048,9 @@ class GreedyPretrainedMLPRegressor(RegressorMixin, _GreedyPretrainedMLP):
         Activation of the hidden layers. "auto" is the pretrainer's, or "relu" without
         one.
 
-    solver : {"adam", "sgd"}, default="adam"
-        Optimiser of the fine-tuning.
+    solver : {"adam", "sgd", "lbfgs"}, default="adam"
+        Optimiser of the fine-tuning. "lbfgs" takes all rows at once, dense and in
+        float64, and runs to the minimum: for small data. It has no ``partial_fit``.
 
     alpha : float, default=0.0001
         L2 penalty: ``alpha / (2 n)`` times the sum of squared weights is added to the
@@ -1084,6 +1111,9 @@ class GreedyPretrainedMLPRegressor(RegressorMixin, _GreedyPretrainedMLP):
 
     n_iter_no_change : int or inf, default=10
         Epochs without improvement that end the fine-tuning.
+
+    max_fun : int, default=15000
+        Most evaluations of the loss by "lbfgs".
 
     unlabeled : scalar or None, default=None
         Value that marks rows of y without a target, such as NaN. They take part in the
@@ -1160,6 +1190,7 @@ class GreedyPretrainedMLPRegressor(RegressorMixin, _GreedyPretrainedMLP):
     True
     """
 
+    @available_if(_has_epochs)
     @fit_context(prefer_skip_nested_validation=False)
     def partial_fit(self, X, y):
         """Fine-tune on one more chunk of rows, in the order given.

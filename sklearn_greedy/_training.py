@@ -95,8 +95,10 @@ class Rows:
         return self.X.shape[0]
 
     def gather(self, index: Array, out: Array) -> None:
-        """Write the rows ``index`` into out, (len(index), n_columns) float32."""
-        if self._plain:
+        """Write the rows ``index`` into out, (len(index), n_columns) float32 (or, for
+        solvers of scipy, float64).
+        """
+        if self._plain and out.dtype == np.float32:
             # mode="clip" writes straight into out; the index is ours and in range.
             np.take(self.X, index, axis=0, out=out, mode="clip")
             return

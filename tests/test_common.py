@@ -76,10 +76,18 @@ CLASSIFIERS = [
         batch_size=32,
         max_iter=20,
     ),
+    GreedyPretrainedMLPClassifier(
+        (8,), pretrainer=None, solver="lbfgs", max_iter=200, max_fun=400
+    ),
     StackedRBMClassifier(StackedRBMTransformer((32,), learning_rate=0.02)),
     StackedRBMClassifier(StackedRBMTransformer((8, 16), learning_rate=(0.05, 0.1))),
 ]
 REGRESSORS = [
+    GreedyPretrainedMLPRegressor(
+        pretrainer=StackedAutoencoderTransformer((8,), max_iter=3),
+        solver="lbfgs",
+        max_iter=50,
+    ),
     GreedyPretrainedMLPRegressor(
         pretrainer=StackedAutoencoderTransformer((8,), max_iter=3),
         solver="sgd",

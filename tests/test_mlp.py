@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
+from scipy.special import logsumexp
 from sklearn.base import BaseEstimator, clone
 from sklearn.datasets import load_digits, load_iris
 from sklearn.decomposition import PCA
@@ -882,3 +883,69 @@ def test_schedules_slow_fine_tuning_down(learning_rate, iris):
         assert slowed.n_iter_ > constant.n_iter_
     else:  # the rate is next to 0 after the first epoch
         assert slowed.loss_curve_[2] == pytest.approx(slowed.loss_curve_[1], abs=1e-5)
+
+
+# --- L-BFGS ----------------------------------------------------------------------
+
+LBFGS = {"solver": "lbfgs", "pretrainer": None, "random_state": 0}
+
+
+def test_lbfgs_ends_at_a_minimum(iris):
+    """The gradient of the objective vanishes, by central differences."""
+    X, y = iris
+    clf = GreedyPretrainedMLPClassifier(
+        (3,), activation="tanh", alpha=0.5, tol=1e-7, max_iter=5000, **LBFGS
+    ).fit(X, y)
+
+    def objective(coefs, intercepts):
+        h = np.tanh(X @ coefs[0] + intercepts[0])
+        z = h @ coefs[1] + intercepts[1]
+        loss = np.mean(logsumexp(z, axis=1) - z[np.arange(len(y)), y])
+        return loss + 0.5 / (2 * len(y)) * sum((w**2).sum() for w in coefs)
+
+    assert clf.loss_ == pytest.approx(objective(clf.coefs_, clf.intercepts_), rel=1e-9)
+    for array in (*clf.coefs_, *clf.intercepts_):
+        for place in np.ndindex(array.shape):
+            value, ends = array[place], []
+            for step in (1e-5, -1e-5):
+                array[place] = value + step
+                ends.append(objective(clf.coefs_, clf.intercepts_))
+            array[place] = value
+            assert abs(ends[0] - ends[1]) / 2e-5 < 1e-4
+
+
+def test_lbfgs_regression_without_hidden_layers_is_ridge(iris):
+    X, y = iris[0], iris[0] @ [1.0, -2.0, 0.5, 0.0] + 3
+    y += np.random.default_rng(0).normal(size=len(y))
+    ours = GreedyPretrainedMLPRegressor(
+        (), alpha=1.0, tol=1e-9, max_iter=1000, **LBFGS
+    ).fit(X, y)
+    ridge = Ridge(alpha=1.0).fit(X, y)
+    assert_allclose(ours.coefs_[0].ravel(), ridge.coef_, rtol=1e-4)
+    assert_allclose(ours.intercepts_[0], ridge.intercept_, rtol=1e-6)
+
+
+def test_lbfgs_says_that_it_was_stopped(iris):
+    with pytest.warns(ConvergenceWarning, match=r"after 3 iterations .*max_iter=3"):
+        clf = GreedyPretrainedMLPClassifier((3,), max_iter=3, **LBFGS).fit(*iris)
+    assert clf.n_iter_ == len(clf.loss_curve_) == 3
+    with pytest.warns(ConvergenceWarning, match="max_fun=2"):
+        GreedyPretrainedMLPClassifier((3,), max_fun=2, **LBFGS).fit(*iris)
+
+
+def test_lbfgs_starts_from_the_pretrainer(iris):
+    stack = StackedAutoencoderTransformer((5,), max_iter=5)
+    params = {"max_iter": 1, "random_state": 0}
+    clf = GreedyPretrainedMLPClassifier(pretrainer=stack, solver="lbfgs", **params)
+    with pytest.warns(ConvergenceWarning):
+        clf.fit(*iris)
+    moved = np.abs(clf.coefs_[0] - clf.pretrainer_.coefs_[0]).max()
+    assert 0 < moved < 1
+
+
+def test_what_lbfgs_cannot_do(iris):
+    clf = GreedyPretrainedMLPClassifier((3,), early_stopping=True, **LBFGS)
+    with pytest.raises(ValueError, match="set early_stopping=False"):
+        clf.fit(*iris)
+    assert not hasattr(clf, "partial_fit")
+    assert hasattr(clf.set_params(solver="adam"), "partial_fit")

@@ -1,0 +1,94 @@
+"""Training on all rows at once, by scipy's L-BFGS."""
+
+import time
+import warnings
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import minimize
+from sklearn.exceptions import ConvergenceWarning
+
+from sklearn_greedy._backpropagation import Backpropagation
+from sklearn_greedy._training import History, Plan, kernels, report_epoch
+
+Array = npt.NDArray
+
+
+class FullBatch:
+    """Loss with its penalty, and gradient, of a network on some rows, in float64.
+
+    All rows stand in memory, dense: a line search needs the exact loss.
+    """
+
+    def __init__(self, model: Backpropagation, index: Array):
+        self._model, layers = model, model.network.layers
+        m, width = len(index), int(layers[:, 1].sum())
+        self._x = np.empty((m, model.n_columns))
+        model.rows.gather(index, self._x)
+        self._y = self._x
+        if model.targets is not None:
+            self._y = np.empty((m, model.targets.n_columns))
+            model.targets.gather(index, self._y)
+        self._no_weights = np.empty((0, self._y.shape[1]))
+        self._work, self._deltas = np.empty(m * width), np.empty(m * width)
+        self._scratch = np.empty(int((layers[:, 0] * layers[:, 1]).max()))
+
+    def __call__(self, theta: Array) -> tuple[float, Array]:
+        model, grad = self._model, np.empty_like(theta)
+        loss = kernels().loss_gradient(
+            self._x,
+            self._y,
+            self._no_weights,
+            theta,
+            grad,
+            model.network.layers,
+            model.blocks,
+            model.code.constants(1),
+            self._work,
+            self._deltas,
+            self._scratch,
+        )
+        weights, _ = model.network.views(theta)
+        slopes, _ = model.network.views(grad)
+        for weight, slope in zip(weights, slopes, strict=True):
+            slope += model.alpha * weight
+            loss += 0.5 * model.alpha * float(np.vdot(weight, weight))
+        return loss, grad
+
+
+def run_lbfgs(
+    model: Backpropagation, index: Array, plan: Plan, max_fun: int
+) -> History:
+    """Minimise the loss on the rows ``index``, with at most ``max_fun`` evaluations.
+
+    ``plan.tol`` bounds the largest slope at the end. The parameters are left in
+    ``model.theta``, in float64.
+    """
+    history, start = History(), time.perf_counter()
+
+    def record(intermediate_result):
+        nonlocal start
+        history.add(float(intermediate_result.fun), None, 0.0)
+        report_epoch(plan, len(history.losses), history.losses[-1], None, start)
+        start = time.perf_counter()
+
+    found = minimize(
+        FullBatch(model, index),
+        model.theta.astype(np.float64),
+        method="L-BFGS-B",
+        jac=True,
+        callback=record,
+        options={"maxiter": plan.max_iter, "maxfun": max_fun, "gtol": plan.tol},
+    )
+    model.theta = found.x
+    if not history.losses:
+        history.add(float(found.fun), None, 0.0)
+    if found.status == 1:
+        warnings.warn(
+            f"{plan.place} stopped before it converged, after {found.nit} iterations "
+            f"and {found.nfev} evaluations (max_iter={plan.max_iter}, "
+            f"max_fun={max_fun}). Raise these, or scale the data.",
+            ConvergenceWarning,
+            stacklevel=2,
+        )
+    return history
