@@ -142,7 +142,8 @@ class CodePenalty:
 class Backpropagation:
     """A network in training: parameters, optimiser state and the kernel call.
 
-    rows, targets : what ``gather`` reads; ``targets=None`` reconstructs the rows.
+    rows, targets : what ``gather`` reads; ``targets=None`` reconstructs the rows;
+    row_weights : of all rows in the loss, or None where they weigh the same.
     blocks : unit blocks of the output; alpha : weight decay, added to the gradient
     as ``alpha * w``; corruption : of the input, or None; code : penalties, or None;
     state : as from ``state``, to go on with an earlier training.
@@ -159,6 +160,7 @@ class Backpropagation:
         batch_size: int,
         seed: Array,
         targets: Any = None,
+        row_weights: Array | None = None,
         alpha: float = 0.0,
         corruption: Corruption | None = None,
         code: CodePenalty | None = None,
@@ -167,6 +169,7 @@ class Backpropagation:
         self.network, self.theta, self.epoch = network, theta, 1
         self.rows, self.targets, self.blocks = rows, targets, blocks
         self.optimizer, self.alpha, self.seed = optimizer, alpha, seed
+        self.row_weights = row_weights
         self.batch_size, self.n_columns = batch_size, rows.n_columns
         self.code = CodePenalty() if code is None else code
         self.noise = corruption or Corruption.none(rows.n_columns)
@@ -191,7 +194,9 @@ class Backpropagation:
         self._deltas = np.empty(batch_size * width, np.float32)
         self._noisy = np.empty(batch_size * rows.n_columns, np.float32)
         emphasised = self.noise.kind is not None and self.noise.emphasis != 0.5
-        self._weights = np.empty(self._noisy.size if emphasised else 0, np.float32)
+        n_cells = batch_size * int(network.layers[-1, 1])
+        weighted = emphasised or row_weights is not None
+        self._weights = np.empty(n_cells if weighted else 0, np.float32)
         widest = int(network.layers[:, 1].max())
         self._scratch = np.empty(int(sizes.max()) if tied else widest, np.float32)
 
@@ -229,9 +234,14 @@ class Backpropagation:
         if self.targets is not None:
             y = np.empty((len(index), self.targets.n_columns), np.float32)
             self.targets.gather(index, y)
+        row_weights, mass = np.empty(0, np.float32), float(len(index))
+        if self.row_weights is not None:
+            row_weights = self.row_weights[index].astype(np.float32)
+            mass = float(row_weights.sum(dtype=np.float64))
         total = kernels().backprop_slice(
             x,
             y,
+            row_weights,
             self.batch_size,
             self.theta,
             self.moments,
@@ -256,7 +266,7 @@ class Backpropagation:
         )
         self.step += -(-len(index) // self.batch_size)
         self._n_seen += len(index)
-        return total, float(len(index))
+        return total, mass
 
     def pre_activations(self, index: Array):
         """Yield (rows, pre-activations of the output) at the present parameters for

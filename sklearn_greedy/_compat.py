@@ -12,7 +12,7 @@ from sklearn.utils._param_validation import (
     validate_parameter_constraints,
 )
 from sklearn.utils.multiclass import _check_partial_fit_first_call
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import _check_sample_weight, validate_data
 
 __all__ = [
     "FrozenEstimator",
@@ -21,6 +21,7 @@ __all__ = [
     "Options",
     "StrOptions",
     "check_partial_fit_first_call",
+    "check_sample_weight",
     "column_numbers",
     "fit_context",
     "safe_indexing",
@@ -54,5 +55,6 @@ def _holds_names(columns) -> bool:
 
 
 check_partial_fit_first_call = _check_partial_fit_first_call
+check_sample_weight = _check_sample_weight
 fit_context = _fit_context
 safe_indexing = _safe_indexing

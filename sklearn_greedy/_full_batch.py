@@ -29,7 +29,10 @@ class FullBatch:
         if model.targets is not None:
             self._y = np.empty((m, model.targets.n_columns))
             model.targets.gather(index, self._y)
-        self._no_weights = np.empty((0, self._y.shape[1]))
+        self._weights = np.empty((0, self._y.shape[1]))
+        if model.row_weights is not None:
+            share = model.row_weights[index] / model.row_weights[index].mean()
+            self._weights = np.repeat(share[:, None], self._y.shape[1], axis=1)
         self._work, self._deltas = np.empty(m * width), np.empty(m * width)
         self._scratch = np.empty(int((layers[:, 0] * layers[:, 1]).max()))
 
@@ -38,7 +41,7 @@ class FullBatch:
         loss = kernels().loss_gradient(
             self._x,
             self._y,
-            self._no_weights,
+            self._weights,
             theta,
             grad,
             model.network.layers,

@@ -1085,6 +1085,23 @@ def weigh_cells(weights, noise, units, key0, key1):
             weights[r, c] = changed if u < amount else unchanged
 
 
+@_jit()
+def weigh_rows(weights, row_weights):
+    """Multiply the weights of cells : (m, n) by those of their rows : (m,), scaled to
+    mean 1. Returns the sum of the row weights; where it is 0, all cells get 0.
+    """
+    m, n = weights.shape
+    total = 0.0
+    for r in range(m):
+        total += row_weights[r]
+    scale = m / total if total > 0.0 else 0.0
+    for r in range(m):
+        weight = weights.dtype.type(row_weights[r] * scale)
+        for c in range(n):
+            weights[r, c] *= weight
+    return total
+
+
 @_jit(fastmath=_REORDER)
 def bernoulli_loss(z, y):
     """Negative log-likelihood sum log(1 + exp(z)) - y z, and z <- logistic(z) - y."""
@@ -1504,6 +1521,7 @@ def update_parameters(theta, state, grad, layers, solver, hyper, step, alpha):
 def backprop_slice(
     rows,
     targets,
+    row_weights,
     batch_size,
     theta,
     state,
@@ -1528,36 +1546,47 @@ def backprop_slice(
 ):
     """Train a network on consecutive mini-batches (the last may be short).
 
-    The input is corrupted, the targets are not. noise : (level, weight in the loss of
-    corrupted cells, 1 for no difference); units, limits : see ``corrupt``; code :
-    constants of the penalties on the first layer's hidden units. noisy : workspace of
-    batch_size rows of input, weights : like it, or empty where all cells weigh 1;
-    step counts mini-batches from the start of training (optimiser time and random
-    streams). Returns the sum over rows of the loss.
+    The input is corrupted, the targets are not. row_weights : (n_rows,) or empty where
+    all rows weigh 1; the loss of a mini-batch is its weighted mean, and one of rows
+    that all weigh 0 is left out. noise : (level, weight in the loss of corrupted cells,
+    which must be 1 where the targets are not the clean input); units, limits : see
+    ``corrupt``; code : constants of the penalties on the first layer's hidden units.
+    noisy : workspace of batch_size rows of input, weights : of batch_size rows of
+    targets, or empty where all cells and rows weigh 1; step counts mini-batches from
+    the start of training (optimiser time and random streams). Returns the weighted sum
+    over rows of the loss.
     """
     total = 0.0
     longest = hyper[5]
     for start in range(0, rows.shape[0], batch_size):
         x = rows[start : start + batch_size]
         y = targets[start : start + batch_size]
-        m, n = x.shape
-        cells = weights[:0].reshape(0, n)
-        if corruption != NO_CORRUPTION:
-            key0, key1 = stream_keys(seed, step, _FIRST)
-            noisy_x = noisy[: x.size].reshape(m, n)
-            corrupt(x, noisy_x, corruption, noise[LEVEL], units, limits, key0, key1)
-            if weights.size > 0:
-                cells = weights[: x.size].reshape(m, n)
+        m = x.shape[0]
+        mass = float(m)
+        key0, key1 = stream_keys(seed, step, _FIRST)
+        step += 1
+        cells = weights[:0].reshape(0, y.shape[1])
+        if weights.size > 0:
+            cells = weights[: y.size].reshape(y.shape)
+            if corruption != NO_CORRUPTION and noise[EMPHASIS] != 1.0:
                 weigh_cells(cells, noise, units, key0, key1)
+            else:
+                cells[:, :] = cells.dtype.type(1.0)
+            if row_weights.size > 0:
+                mass = weigh_rows(cells, row_weights[start : start + m])
+            if mass == 0.0:
+                continue
+        if corruption != NO_CORRUPTION:
+            noisy_x = noisy[: x.size].reshape(x.shape)
+            corrupt(x, noisy_x, corruption, noise[LEVEL], units, limits, key0, key1)
             x = noisy_x
         loss = loss_gradient(
             x, y, cells, theta, grad, layers, blocks, code, work, deltas, scratch
         )
-        total += loss * m
+        total += loss * mass
         if longest > 0.0:
             clip_gradient(grad, longest)
-        update_parameters(theta, state, grad, layers, solver, hyper, step, alpha)
-        step += 1
+        update_parameters(theta, state, grad, layers, solver, hyper, step - 1, alpha)
     return total
 
 

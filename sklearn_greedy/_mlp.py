@@ -19,6 +19,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import check_X_y, column_or_1d
+from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import (
     check_classification_targets,
@@ -36,6 +37,7 @@ from sklearn_greedy._compat import (
     Options,
     StrOptions,
     check_partial_fit_first_call,
+    check_sample_weight,
     fit_context,
     validate_data,
 )
@@ -221,7 +223,7 @@ class _GreedyPretrainedMLP(BaseEstimator, metaclass=ABCMeta):
         """What the training loop gathers targets from."""
 
     @abstractmethod
-    def _held_out_score(self, y: Array, means: Array) -> float:
+    def _held_out_score(self, y: Array, means: Array, weights) -> float:
         """Score of the output means on held-out targets."""
 
     @abstractmethod
@@ -229,7 +231,7 @@ class _GreedyPretrainedMLP(BaseEstimator, metaclass=ABCMeta):
         """Labels that the validation split keeps in proportion, or None."""
 
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y, X_unlabeled=None):
+    def fit(self, X, y, sample_weight=None, X_unlabeled=None):
         """Pre-train the hidden layers on all rows, then fine-tune all layers on (X, y).
 
         Parameters
@@ -238,6 +240,9 @@ class _GreedyPretrainedMLP(BaseEstimator, metaclass=ABCMeta):
             Training data.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Targets; rows with the value ``unlabeled`` have none.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows in the fine-tuning, not negative; a weight of 2 counts
+            as the row twice. The pre-training does not use them.
         X_unlabeled : {array-like, sparse matrix} of shape (n_unlabeled, n_features), \
                 default=None
             More rows to pre-train on. It is metadata: switch on metadata routing and
@@ -257,22 +262,25 @@ class _GreedyPretrainedMLP(BaseEstimator, metaclass=ABCMeta):
             if training diverges.
         """
         with unchanged_on_failure(self):
-            return self._fit(X, y, X_unlabeled)
+            return self._fit(X, y, sample_weight, X_unlabeled)
 
-    def _fit(self, X, y, X_unlabeled):
+    def _fit(self, X, y, sample_weight, X_unlabeled):
         warm = self.warm_start and hasattr(self, "coefs_")
-        X, y, all_rows = self._validate(X, y, reset=not warm, more=X_unlabeled)
+        X, y, weights, all_rows = self._validate(
+            X, y, sample_weight, reset=not warm, more=X_unlabeled
+        )
         y = self._check_targets(y, reset=not warm)
+        weights = self._class_weighted(weights, y)
         if warm:
             self._check_warm(y)
         seed = draw_seed(self.random_state)
         if not warm:
             self._pretrain(all_rows, seed)
-            self._set_target_scaling(y)
+            self._set_target_scaling(y, weights)
         rng, kernel_seed = layer_streams(seed, 0)
         index, held = self._split(y, rng)
-        model = self._build(X, y, len(index), rng, kernel_seed, warm)
-        monitor = None if held is None else self._monitor(model, y, held)
+        model = self._build(X, y, weights, index, rng, kernel_seed, warm)
+        monitor = None if held is None else self._monitor(model, y, weights, held)
         plan = self._plan(monitor)
         if self.solver == "lbfgs":
             history = run_lbfgs(model, index, plan, self.max_fun)
@@ -290,25 +298,27 @@ class _GreedyPretrainedMLP(BaseEstimator, metaclass=ABCMeta):
             del self._resume
         return self
 
-    def _partial_fit(self, X, y, classes=None):
+    def _partial_fit(self, X, y, sample_weight, classes=None):
         """One pass of fine-tuning over a chunk; the first chunk also pre-trains."""
         if self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True.")
         first = not hasattr(self, "coefs_")
-        X, y, all_rows = self._validate(X, y, reset=first)
+        X, y, weights, all_rows = self._validate(X, y, sample_weight, reset=first)
         y = self._check_targets(y, reset=first, classes=classes)
+        weights = self._class_weighted(weights, y)
         resume = getattr(self, "_resume", None)
         seed = draw_seed(self.random_state) if resume is None else resume["seed"]
         if first:
             self._pretrain(all_rows, seed)
-            self._set_target_scaling(y)
+            self._set_target_scaling(y, weights)
             self.loss_curve_, self.n_iter_, self.t_ = [], 0, 0
             self.validation_scores_ = self.best_validation_score_ = None
             self.best_loss_ = np.inf
         rng, kernel_seed = layer_streams(seed, 0)
         state = None if resume is None else resume["state"]
-        model = self._build(X, y, len(y), rng, kernel_seed, not first, state)
-        self.loss_ = train_epoch(model, np.arange(len(y)), self._plan(), epoch=1)
+        index = np.arange(len(y))
+        model = self._build(X, y, weights, index, rng, kernel_seed, not first, state)
+        self.loss_ = train_epoch(model, index, self._plan(), epoch=1)
         self._adopt(model, X.dtype if first else self.coefs_[0].dtype)
         self.loss_curve_ = [*self.loss_curve_, self.loss_]
         if self.best_loss_ is not None:
@@ -323,8 +333,8 @@ class _GreedyPretrainedMLP(BaseEstimator, metaclass=ABCMeta):
         tags.input_tags.sparse = True
         return tags
 
-    def _validate(self, X, y, reset: bool, more=None):
-        """(labelled rows, their targets, these and all unlabelled rows)."""
+    def _validate(self, X, y, sample_weight, reset: bool, more=None):
+        """(labelled rows, their targets and weights, these and all other rows)."""
         options = {"accept_sparse": "csr", "dtype": [np.float64, np.float32]}
         targets = {"multi_output": True, "y_numeric": is_regressor(self)}
         marked = None
@@ -335,12 +345,16 @@ class _GreedyPretrainedMLP(BaseEstimator, metaclass=ABCMeta):
             all_rows = X
         else:
             all_rows = validate_data(self, X, reset=reset, **options)
-            X, y = labelled(marked, all_rows, y)
+            X, y, sample_weight = labelled(marked, all_rows, y, sample_weight)
             X, y = check_X_y(X, narrowed(y), estimator=self, **options, **targets)
         if more is not None:
             more = validate_data(self, more, reset=False, **options)
             all_rows = stacked(all_rows, more)
-        return X, y, all_rows
+        return X, y, checked_weights(sample_weight, X), all_rows
+
+    def _class_weighted(self, weights: Array | None, y: Array) -> Array | None:
+        """Weights of the rows, with those of their classes."""
+        return weights
 
     def _labelled_part(self, X, y, sample_weight):
         """What ``score`` goes by."""
@@ -516,7 +530,7 @@ class _GreedyPretrainedMLP(BaseEstimator, metaclass=ABCMeta):
 
     # Fine-tuning.
 
-    def _set_target_scaling(self, y: Array) -> None:
+    def _set_target_scaling(self, y: Array, weights: Array | None) -> None:
         """Scale of the targets inside; only the regressor has one."""
 
     def _split(self, y: Array, rng):
@@ -537,8 +551,11 @@ class _GreedyPretrainedMLP(BaseEstimator, metaclass=ABCMeta):
         )
         return np.sort(train), np.sort(held)
 
-    def _build(self, X, y, n_rows, rng, seed, warm, state=None) -> Backpropagation:
-        hidden = self._activations
+    def _build(
+        self, X, y, weights, index, rng, seed, warm, state=None
+    ) -> Backpropagation:
+        hidden, n_rows = self._activations, len(index)
+        mass = n_rows if weights is None else float(weights[index].sum())
         if warm:
             coefs, intercepts = self._unfolded()
         else:
@@ -565,7 +582,8 @@ class _GreedyPretrainedMLP(BaseEstimator, metaclass=ABCMeta):
             batch_size=min(batch_size, n_rows),
             seed=seed,
             targets=self._target_rows(y),
-            alpha=self.alpha / n_rows,
+            row_weights=weights,
+            alpha=self.alpha / mass,
             state=state,
         )
 
@@ -634,8 +652,9 @@ class _GreedyPretrainedMLP(BaseEstimator, metaclass=ABCMeta):
             report=print if self.verbose else None,
         )
 
-    def _monitor(self, model: Backpropagation, y: Array, held: Array):
+    def _monitor(self, model: Backpropagation, y: Array, weights, held: Array):
         """Score on the held-out rows at the present parameters."""
+        held_weights = None if weights is None else weights[held]
 
         def score() -> float:
             parts = [
@@ -645,9 +664,24 @@ class _GreedyPretrainedMLP(BaseEstimator, metaclass=ABCMeta):
             means = np.concatenate(parts)
             if not np.all(np.isfinite(means)):
                 return np.nan  # the training loop reports the divergence
-            return self._held_out_score(y[held], means)
+            return self._held_out_score(y[held], means, held_weights)
 
         return score
+
+
+def checked_weights(sample_weight, X) -> Array | None:
+    """Weights of the rows of X, (n,) float64; None where all weigh the same."""
+    if sample_weight is None:
+        return None
+    weights = check_sample_weight(
+        sample_weight, X, dtype=np.float64, ensure_non_negative=True
+    )
+    if not weights.any():
+        raise ValueError(
+            "Sample weights must contain at least one non-zero number. Got zeros for "
+            f"all {len(weights)} labelled rows."
+        )
+    return weights
 
 
 def _check_pretrainer(pretrainer, n_features: int) -> None:
@@ -769,6 +803,11 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, _GreedyPretrainedMLP):
         for every kind of missing value). They take part in the pre-training alone, not
         in the fine-tuning, the validation split or ``score``. None: there are none.
 
+    class_weight : dict, "balanced" or None, default=None
+        Weights of the classes in the fine-tuning, on top of ``sample_weight``:
+        ``{label: weight}``, or "balanced" for ``n_samples / (n_classes * count)``. For
+        multilabel targets see `~sklearn.utils.class_weight.compute_sample_weight`.
+
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
@@ -842,9 +881,73 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, _GreedyPretrainedMLP):
     True
     """
 
+    _parameter_constraints: dict = {
+        **_GreedyPretrainedMLP._parameter_constraints,
+        "class_weight": [StrOptions({"balanced"}), dict, None],
+    }
+
+    def __init__(
+        self,
+        hidden_layer_sizes=None,
+        *,
+        pretrainer="autoencoder",
+        activation="auto",
+        solver="adam",
+        alpha=0.0001,
+        batch_size="auto",
+        learning_rate="constant",
+        learning_rate_init=0.001,
+        power_t=0.5,
+        max_iter=200,
+        shuffle=True,
+        random_state=None,
+        tol=1e-4,
+        verbose=False,
+        warm_start=False,
+        momentum=0.9,
+        nesterovs_momentum=True,
+        early_stopping=False,
+        validation_fraction=0.1,
+        beta_1=0.9,
+        beta_2=0.999,
+        epsilon=1e-8,
+        n_iter_no_change=10,
+        max_fun=15000,
+        unlabeled=None,
+        class_weight=None,
+    ):
+        super().__init__(
+            hidden_layer_sizes,
+            pretrainer=pretrainer,
+            activation=activation,
+            solver=solver,
+            alpha=alpha,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            learning_rate_init=learning_rate_init,
+            power_t=power_t,
+            max_iter=max_iter,
+            shuffle=shuffle,
+            random_state=random_state,
+            tol=tol,
+            verbose=verbose,
+            warm_start=warm_start,
+            momentum=momentum,
+            nesterovs_momentum=nesterovs_momentum,
+            early_stopping=early_stopping,
+            validation_fraction=validation_fraction,
+            beta_1=beta_1,
+            beta_2=beta_2,
+            epsilon=epsilon,
+            n_iter_no_change=n_iter_no_change,
+            max_fun=max_fun,
+            unlabeled=unlabeled,
+        )
+        self.class_weight = class_weight
+
     @available_if(_has_epochs)
     @fit_context(prefer_skip_nested_validation=False)
-    def partial_fit(self, X, y, classes=None):
+    def partial_fit(self, X, y, classes=None, sample_weight=None):
         """Fine-tune on one more chunk of rows, in the order given.
 
         The penalty ``alpha`` is over the rows of the chunk. The first chunk also
@@ -860,6 +963,8 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, _GreedyPretrainedMLP):
             Labels.
         classes : array-like of shape (n_classes,), default=None
             All labels that can occur; needed in the first call.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
 
         Returns
         -------
@@ -874,7 +979,7 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, _GreedyPretrainedMLP):
         """
         with unchanged_on_failure(self):
             check_partial_fit_first_call(self, classes)
-            return self._partial_fit(X, y, classes)
+            return self._partial_fit(X, y, sample_weight, classes)
 
     def predict(self, X):
         """Most probable class of each row (for multilabel: each label above 1/2).
@@ -986,6 +1091,13 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, _GreedyPretrainedMLP):
             )
         return y if multilabel else np.searchsorted(self.classes_, y)
 
+    def _class_weighted(self, weights, y: Array) -> Array | None:
+        if self.class_weight is None:
+            return weights
+        labels = y if self._multilabel else self.classes_[y]
+        of_classes = compute_sample_weight(self.class_weight, labels)
+        return of_classes if weights is None else of_classes * weights
+
     def _check_warm(self, y) -> None:
         super()._check_warm(y)
         if y.ndim == 1 and len(np.unique(y)) < len(self.classes_):
@@ -1010,9 +1122,9 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, _GreedyPretrainedMLP):
             return OneHotRows(y, self.n_outputs_)
         return Rows(y if self._multilabel else y[:, None])
 
-    def _held_out_score(self, y: Array, means: Array) -> float:
+    def _held_out_score(self, y: Array, means: Array, weights) -> float:
         predicted = means > 0.5 if self._multilabel else _winners(means)
-        return float(accuracy_score(y, predicted))
+        return float(accuracy_score(y, predicted, sample_weight=weights))
 
     def _strata(self, y: Array):
         return None if self._multilabel else y
@@ -1192,7 +1304,7 @@ class GreedyPretrainedMLPRegressor(RegressorMixin, _GreedyPretrainedMLP):
 
     @available_if(_has_epochs)
     @fit_context(prefer_skip_nested_validation=False)
-    def partial_fit(self, X, y):
+    def partial_fit(self, X, y, sample_weight=None):
         """Fine-tune on one more chunk of rows, in the order given.
 
         The penalty ``alpha`` is over the rows of the chunk. The first chunk also
@@ -1206,6 +1318,8 @@ class GreedyPretrainedMLPRegressor(RegressorMixin, _GreedyPretrainedMLP):
             A chunk of training data, of any size.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Targets.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
 
         Returns
         -------
@@ -1218,7 +1332,7 @@ class GreedyPretrainedMLPRegressor(RegressorMixin, _GreedyPretrainedMLP):
             If early stopping is on or training diverges.
         """
         with unchanged_on_failure(self):
-            return self._partial_fit(X, y)
+            return self._partial_fit(X, y, sample_weight)
 
     def predict(self, X):
         """Predicted targets.
@@ -1276,12 +1390,13 @@ class GreedyPretrainedMLPRegressor(RegressorMixin, _GreedyPretrainedMLP):
             )
         return y
 
-    def _set_target_scaling(self, y: Array) -> None:
+    def _set_target_scaling(self, y: Array, weights: Array | None) -> None:
         """Standardise the targets inside, unless nothing is pre-trained."""
         self._target_offset = np.zeros(self.n_outputs_)
         self._target_scale = np.ones(self.n_outputs_)
         if self.pretrainer_ is not None:
-            units = choose_units(ColumnStatistics.of(y), "gaussian")
+            statistics = ColumnStatistics.of(y, weights)
+            units = choose_units(statistics, "gaussian")
             self._target_offset, self._target_scale = units.offset, units.scale
 
     def _target_scaling(self):
@@ -1290,8 +1405,9 @@ class GreedyPretrainedMLPRegressor(RegressorMixin, _GreedyPretrainedMLP):
     def _target_rows(self, y: Array) -> Rows:
         return Rows(y, Units.all_gaussian(self._target_offset, self._target_scale))
 
-    def _held_out_score(self, y: Array, means: Array) -> float:
-        return float(r2_score((y - self._target_offset) / self._target_scale, means))
+    def _held_out_score(self, y: Array, means: Array, weights) -> float:
+        scaled = (y - self._target_offset) / self._target_scale
+        return float(r2_score(scaled, means, sample_weight=weights))
 
     def _strata(self, y: Array):
         return None

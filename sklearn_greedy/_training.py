@@ -257,7 +257,7 @@ def train_epoch(model: Model, order: Array, plan: Plan, epoch: int) -> float:
                 _raise_diverged(plan, epoch, f"the loss is {total}")
     if not np.all(np.isfinite(model.theta)):
         _raise_diverged(plan, epoch, "a parameter is no longer finite")
-    loss = total / max(weight, 1.0) + model.penalty()
+    loss = (total / weight if weight > 0 else 0.0) + model.penalty()
     if not np.isfinite(loss):
         _raise_diverged(plan, epoch, f"the loss is {loss}")
     return loss

@@ -46,9 +46,16 @@ class ColumnStatistics:
     resolution: float
 
     @classmethod
-    def of(cls, X) -> "ColumnStatistics":
-        """Read X (dense or CSR) once, in chunks: a memory map is never copied."""
+    def of(cls, X, weights: Array | None = None) -> "ColumnStatistics":
+        """Read X (dense or CSR) once, in chunks: a memory map is never copied. With
+        weights, mean and variance are weighted.
+        """
         resolution = float(np.finfo(X.dtype).eps)
+        if weights is not None:
+            mean = np.average(X, axis=0, weights=weights)
+            variance = np.average((X - mean) ** 2, axis=0, weights=weights)
+            ends = X.min(axis=0), X.max(axis=0)
+            return cls(*ends, mean, variance, len(X), resolution)
         if sparse.issparse(X):
             low, high = min_max_axis(X, axis=0)
             mean, variance = mean_variance_axis(X, axis=0)

@@ -647,6 +647,16 @@ def weigh_cells(weights, noise, units, key0, key1):
     weights[...] = np.where(changed, noise[EMPHASIS], 2 - noise[EMPHASIS])
 
 
+def weigh_rows(weights, row_weights):
+    """Weights of cells times those of their rows, scaled to mean 1."""
+    total = float(np.sum(row_weights, dtype=float))
+    if total > 0:
+        weights *= (row_weights * (len(row_weights) / total))[:, None]
+    else:
+        weights[...] = 0
+    return total
+
+
 def bernoulli_loss(z, y):
     """Sum log(1 + exp(z)) - y z, and z <- logistic(z) - y."""
     loss = np.sum(np.logaddexp(0, _wide(z)) - _wide(y) * z)
@@ -881,6 +891,7 @@ def update_parameters(theta, state, grad, layers, solver, hyper, step, alpha):
 def backprop_slice(
     rows,
     targets,
+    row_weights,
     batch_size,
     theta,
     state,
@@ -908,23 +919,29 @@ def backprop_slice(
     for start in range(0, len(rows), batch_size):
         x = rows[start : start + batch_size]
         y = targets[start : start + batch_size]
-        cells = weights[:0].reshape(0, x.shape[1])
+        keys, mass = stream_keys(seed, step, 0), len(x)
+        step += 1
+        cells = weights[:0].reshape(0, y.shape[1])
+        if weights.size:
+            cells = weights[: y.size].reshape(y.shape)
+            cells[...] = 1
+            if corruption != NO_CORRUPTION and noise[EMPHASIS] != 1:
+                weigh_cells(cells, noise, units, *keys)
+            if row_weights.size:
+                mass = weigh_rows(cells, row_weights[start : start + len(x)])
+        if mass == 0:
+            continue
         if corruption != NO_CORRUPTION:
-            keys = stream_keys(seed, step, 0)
             noisy_x = noisy[: x.size].reshape(x.shape)
             corrupt(x, noisy_x, corruption, noise[LEVEL], units, limits, *keys)
-            if weights.size:
-                cells = weights[: x.size].reshape(x.shape)
-                weigh_cells(cells, noise, units, *keys)
             x = noisy_x
         loss = loss_gradient(
             x, y, cells, theta, grad, layers, blocks, code, work, deltas, scratch
         )
-        total += loss * len(x)
+        total += loss * mass
         if hyper[5] > 0:
             clip_gradient(grad, hyper[5])
-        update_parameters(theta, state, grad, layers, solver, hyper, step, alpha)
-        step += 1
+        update_parameters(theta, state, grad, layers, solver, hyper, step - 1, alpha)
     return total
 
 

@@ -833,6 +833,7 @@ def network_arguments(
     code=None,
     emphasised=False,
     longest=0.0,
+    row_weights=False,
 ):
     """Arguments of backprop_slice by name, with a short last batch."""
     rng = np.random.default_rng(2)
@@ -845,10 +846,11 @@ def network_arguments(
         network = Network.dense([6, 5, 4, 3, 7], [*hidden, "identity"])
         targets, blocks = mixed_targets(n_rows, rng, dtype), MIXED_OUTPUT
     layers, size = network.layers, network.n_parameters
-    width = int(layers[:, 1].sum())
+    width, n_cells = int(layers[:, 1].sum()), batch_size * targets.shape[1]
     return {
         "rows": rng.normal(size=(n_rows, 6)).astype(dtype),
         "targets": targets,
+        "row_weights": rng.random(n_rows if row_weights else 0).astype(dtype),
         "batch_size": batch_size,
         "theta": (0.7 * rng.normal(size=size)).astype(dtype),
         "state": (0.1 * rng.random((2, size))).astype(dtype),
@@ -856,7 +858,7 @@ def network_arguments(
         "layers": layers,
         "blocks": blocks,
         "corruption": corruption,
-        "noise": np.array([0.3, 1.4]),
+        "noise": np.array([0.3, 1.4 if emphasised else 1.0]),
         "units": np.arange(6),
         "limits": np.float32([[-1] * 6, [2] * 6]),
         "solver": solver,
@@ -866,7 +868,7 @@ def network_arguments(
         "seed": np.array([33, 44], dtype=np.uint32),
         "step": 2,
         "noisy": unwritten(batch_size * 6, dtype),
-        "weights": unwritten(batch_size * 6 if emphasised else 0, dtype),
+        "weights": unwritten(n_cells if emphasised or row_weights else 0, dtype),
         "work": unwritten(batch_size * width, dtype),
         "deltas": unwritten(batch_size * width, dtype),
         "scratch": unwritten(24 if tied else 7, dtype),
@@ -1134,7 +1136,7 @@ def test_network_training_equals_its_twin(dtype, solver, corruption, tied):
         "backprop_slice", *arguments.values(), tolerance=tolerance
     )
     assert np.isfinite(total)
-    assert np.abs(after[3] - before).max() > 0.01
+    assert np.abs(after[4] - before).max() > 0.01
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -1155,6 +1157,40 @@ def test_penalised_training_equals_its_twin(dtype, corruption, code):
     tolerance = {np.float32: 2e-5, np.float64: 1e-12}[dtype]
     total, _ = check_twin("backprop_slice", *arguments.values(), tolerance=tolerance)
     assert np.isfinite(total)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("corruption", [NO_CORRUPTION, SWAP])
+@pytest.mark.parametrize("tied", [False, True])
+def test_weighted_training_equals_its_twin(dtype, corruption, tied):
+    """With weights of rows, one mini-batch of which weighs nothing."""
+    arguments = network_arguments(dtype, ADAM, corruption, tied, row_weights=True)
+    arguments["row_weights"][5:10] = 0
+    tolerance = {np.float32: 2e-5, np.float64: 1e-12}[dtype]
+    total, _ = check_twin("backprop_slice", *arguments.values(), tolerance=tolerance)
+    assert np.isfinite(total)
+    check_twin("weigh_rows", np.ones((5, 3), dtype), arguments["row_weights"][:5])
+    check_twin("weigh_rows", np.ones((5, 3), dtype), arguments["row_weights"][5:10])
+
+
+@pytest.mark.parametrize("solver", [SGD, NESTEROV, ADAM])
+def test_a_weight_of_two_is_the_row_twice(solver):
+    """One mini-batch: repeated rows and weighted rows move the network alike."""
+    arguments = network_arguments(np.float64, solver, NO_CORRUPTION, row_weights=True)
+    arguments |= {"batch_size": 60}
+    for name in ("noisy", "weights", "work", "deltas"):
+        arguments[name] = np.empty(60 * 30)
+    counts = np.arange(23) % 3
+    arguments["row_weights"] = counts.astype(float)
+    state = ["theta", "state"]
+    weighted, (total,) = in_slices(kernels.backprop_slice, arguments, [1], state)
+    for name in ("rows", "targets"):
+        arguments[name] = np.repeat(arguments[name], counts, axis=0)
+    arguments["row_weights"] = np.empty(0)
+    repeated, (expected,) = in_slices(kernels.backprop_slice, arguments, [1], state)
+    assert total == pytest.approx(expected, rel=1e-12)
+    for ours, theirs in zip(weighted, repeated, strict=True):
+        assert_allclose(ours, theirs, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("solver", [SGD, NESTEROV, ADAM])

@@ -840,6 +840,7 @@ def test_row_38_only_the_input_is_corrupted(corruption):
     loss = kernels.backprop_slice(
         X,
         X,
+        np.empty(0, F32),
         10,
         theta,
         np.zeros((2, 45), F32),

@@ -22,6 +22,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, scale
+from sklearn.utils.class_weight import compute_sample_weight
 
 from sklearn_greedy import (
     GreedyPretrainedMLPClassifier,
@@ -949,3 +950,130 @@ def test_what_lbfgs_cannot_do(iris):
         clf.fit(*iris)
     assert not hasattr(clf, "partial_fit")
     assert hasattr(clf.set_params(solver="adam"), "partial_fit")
+
+
+# --- weights of rows and classes -------------------------------------------------
+
+HEADS = ["classes", "two classes", "multilabel", "numbers"]
+
+
+def head_targets(head, X, code):
+    return {
+        "classes": code,
+        "two classes": (code == 1) * 1,
+        "multilabel": np.eye(3, dtype=int)[code],
+        "numbers": X[:, 0] * 3 + 1,
+    }[head]
+
+
+def weighted_pair(head, iris, **params):
+    """Fits on weighted rows and on rows repeated as often."""
+    X, code = iris
+    y = head_targets(head, X, code)
+    cls = (
+        GreedyPretrainedMLPRegressor
+        if head == "numbers"
+        else GreedyPretrainedMLPClassifier
+    )
+    counts = np.arange(len(X)) % 3
+    mlp = cls((4,), random_state=0, **params)
+    weighted = clone(mlp).fit(X, y, sample_weight=counts)
+    repeated = clone(mlp).fit(np.repeat(X, counts, axis=0), np.repeat(y, counts, 0))
+    return weighted, repeated
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_a_weight_of_two_is_the_row_twice_for_lbfgs(head, iris):
+    params = {"solver": "lbfgs", "pretrainer": None, "max_iter": 40, "alpha": 1.0}
+    weighted, repeated = weighted_pair(head, iris, **params)
+    assert weighted.loss_ == pytest.approx(repeated.loss_, rel=1e-6)
+    assert_allclose(weighted.coefs_[0], repeated.coefs_[0], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_a_weight_of_two_is_the_row_twice_in_one_batch(head, iris):
+    params = {"pretrainer": None, "max_iter": 20, "batch_size": 500, "shuffle": False}
+    weighted, repeated = weighted_pair(head, iris, **params)
+    assert_allclose(weighted.loss_curve_, repeated.loss_curve_, rtol=1e-5)
+    for ours, theirs in zip(weighted.coefs_, repeated.coefs_, strict=True):
+        assert_allclose(ours, theirs, rtol=1e-3, atol=1e-5)
+
+
+def test_equal_weights_are_none(mlp_class, iris):
+    mlp = mlp_class((4,), max_iter=3, random_state=0)
+    plain = clone(mlp).fit(*iris)
+    equal = clone(mlp).fit(*iris, sample_weight=np.full(150, 2.5))
+    if mlp_class is GreedyPretrainedMLPClassifier:  # the penalty goes by their sum
+        equal = (
+            clone(mlp)
+            .set_params(alpha=2.5e-4)
+            .fit(*iris, sample_weight=np.full(150, 2.5))
+        )
+    assert_allclose(equal.coefs_[0], plain.coefs_[0], rtol=1e-3, atol=1e-5)
+
+
+def test_targets_are_scaled_by_weight(iris):
+    X = iris[0]
+    y, weight = X[:, 0].copy(), np.ones(150)
+    y[:20], weight[:20] = 1e6, 0.0
+    params = {"max_iter": 300, "tol": 0, "random_state": 0}
+    reg = GreedyPretrainedMLPRegressor((16,), **params).fit(X, y, sample_weight=weight)
+    assert reg.score(X[20:], y[20:]) > 0.9
+
+
+@pytest.mark.parametrize("head", ["classes", "multilabel"])
+def test_class_weights_are_sample_weights(head, iris):
+    X, code = iris
+    y = head_targets(head, X, code)
+    balanced = {"classes": {0: 1.0, 1: 5.0, 2: 0.5}, "multilabel": "balanced"}[head]
+    mlp = GreedyPretrainedMLPClassifier((4,), max_iter=3, random_state=0)
+    by_class = clone(mlp).set_params(class_weight=balanced).fit(X[20:], y[20:])
+    weight = compute_sample_weight(balanced, y[20:])
+    by_row = clone(mlp).fit(X[20:], y[20:], sample_weight=weight)
+    assert_array_equal(by_class.coefs_[0], by_row.coefs_[0])
+
+
+def test_balanced_classes_find_the_rare_one(rng):
+    X = np.r_[rng.normal(0, 1, (950, 2)), rng.normal(1.5, 1, (50, 2))]
+    y = np.repeat(["often", "rare"], [950, 50])
+    params = {"pretrainer": None, "max_iter": 50, "random_state": 0}
+    plain = GreedyPretrainedMLPClassifier((8,), **params).fit(X, y)
+    balanced = GreedyPretrainedMLPClassifier((8,), class_weight="balanced", **params)
+    found = [np.mean(m.predict(X[950:]) == "rare") for m in (plain, balanced.fit(X, y))]
+    assert found[1] > found[0] + 0.2
+
+
+def test_validation_score_is_weighted(iris):
+    X, y = iris
+    clf = GreedyPretrainedMLPClassifier(
+        (4,), early_stopping=True, max_iter=2, random_state=0
+    )
+    weight = np.where(y == 0, 1.0, 1e-9)
+    scores = clf.fit(X, y, sample_weight=weight).validation_scores_
+    assert_allclose(scores, np.round(scores), atol=1e-6)  # all of class 0 or nothing
+
+
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        (np.zeros(150), "at least one non-zero"),
+        (np.full(150, -1.0), "[Nn]egative"),
+        (np.ones(3), "shape"),
+        (np.full(150, np.nan), "NaN"),
+    ],
+)
+def test_impossible_weights_raise(mlp_class, weight, message, iris):
+    with pytest.raises(ValueError, match=message):
+        mlp_class((4,)).fit(*iris, sample_weight=weight)
+
+
+def test_partial_fit_takes_weights(mlp_class, iris):
+    X, y = iris
+    classes = [[0, 1, 2]] if mlp_class is GreedyPretrainedMLPClassifier else []
+    weight = np.repeat([0.0, 1.0], 75)
+    params = {"solver": "sgd", "pretrainer": None, "batch_size": 75}
+    mlp = mlp_class((4,), random_state=0, **params)
+    both = clone(mlp).partial_fit(X, y, *classes, sample_weight=weight)
+    half = clone(mlp).partial_fit(X[75:], y[75:], *classes)
+    # The batch of zeros is left out; the penalty is over the weights.
+    assert_allclose(both.coefs_[0], half.coefs_[0], rtol=1e-5, atol=1e-7)
