@@ -73,8 +73,18 @@ DEEP = {
 LAST = {"max_iter": 0, "unrolled_max_iter": 30, "learning_rate_init": 2e-4}
 N_SVM = 10_000
 SVM_GRID = (0.001, 0.003, 0.01, 0.03, 0.1)
-SDAE = {"corruption_level": 0.25, "max_iter": 30}
-FINE_TUNING = {"learning_rate_init": 1e-4, "max_iter": 50}
+SDAE = {
+    "hidden_layer_sizes": (1000, 1000, 1000),
+    "corruption": "masking",
+    "corruption_level": 0.25,
+    "max_iter": 20,
+}
+FINE_TUNING = {
+    "solver": "sgd",
+    "learning_rate_init": 0.05,
+    "batch_size": 50,
+    "max_iter": 40,
+}
 N_BASIC, N_BASIC_VALID = 10_000, 2_000
 TABLES = ("adult", "churn", "magic", "letter", "satimage")
 N_ANOMALY = 10_000
@@ -131,7 +141,6 @@ def mnist_basic(folder, seed):
     order = np.random.default_rng(seed).permutation(len(y))
     train, valid, test = np.split(order, [N_BASIC, N_BASIC + N_BASIC_VALID])
     clf = GreedyPretrainedMLPClassifier(
-        (1000, 1000, 1000),
         pretrainer=StackedAutoencoderTransformer(**SDAE),
         **FINE_TUNING,
         random_state=seed,

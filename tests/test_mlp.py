@@ -559,9 +559,9 @@ def test_held_out_rows_keep_the_proportions_of_the_classes(rng):
     held_out = []
 
     class Recorder(GreedyPretrainedMLPClassifier):
-        def _held_out_score(self, y, means):
+        def _held_out_score(self, y, means, weights):
             held_out.append(np.bincount(y, minlength=3).tolist())
-            return super()._held_out_score(y, means)
+            return super()._held_out_score(y, means, weights)
 
     y = rng.permutation(np.repeat(["a", "b", "c"], [200, 60, 20]))
     X = rng.normal(size=(280, 3))
