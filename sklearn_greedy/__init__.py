@@ -3,6 +3,7 @@
 from importlib.metadata import version
 
 from sklearn_greedy._autoencoder import StackedAutoencoderTransformer
+from sklearn_greedy._compare import compare_pretraining
 from sklearn_greedy._mlp import (
     GreedyPretrainedMLPClassifier,
     GreedyPretrainedMLPRegressor,
@@ -16,5 +17,6 @@ __all__ = [
     "StackedAutoencoderTransformer",
     "StackedRBMClassifier",
     "StackedRBMTransformer",
+    "compare_pretraining",
 ]
 __version__ = version("sklearn_greedy")

@@ -1,6 +1,7 @@
 """GreedyPretrainedMLPClassifier and -Regressor: pre-training, then backpropagation."""
 
 import copy
+import time
 from abc import ABCMeta, abstractmethod
 from numbers import Integral, Real
 
@@ -274,9 +275,11 @@ class _GreedyPretrainedMLP(BaseEstimator, metaclass=ABCMeta):
         if warm:
             self._check_warm(y)
         seed = draw_seed(self.random_state)
+        start = time.perf_counter()
         if not warm:
             self._pretrain(all_rows, seed)
             self._set_target_scaling(y, weights)
+        pretrained = time.perf_counter()
         rng, kernel_seed = layer_streams(seed, 0)
         index, held = self._split(y, rng)
         model = self._build(X, y, weights, index, rng, kernel_seed, warm)
@@ -287,6 +290,10 @@ class _GreedyPretrainedMLP(BaseEstimator, metaclass=ABCMeta):
         else:
             history = run_epochs(model, index, plan, rng)
         self._adopt(model, X.dtype)
+        self.phase_seconds_ = {
+            "pretraining": pretrained - start,
+            "fine_tuning": time.perf_counter() - pretrained,
+        }
         self.loss_curve_ = history.losses
         self.loss_ = history.losses[-1]
         self.n_iter_ = len(history.losses)
@@ -843,6 +850,9 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, _GreedyPretrainedMLP):
     t_ : int
         Training rows visited in fine-tuning.
 
+    phase_seconds_ : dict of float
+        Seconds of "pretraining" and of "fine_tuning" in the last ``fit``.
+
     n_layers_ : int
         Number of layers, input and output included.
 
@@ -1265,6 +1275,9 @@ class GreedyPretrainedMLPRegressor(RegressorMixin, _GreedyPretrainedMLP):
 
     t_ : int
         Training rows visited in fine-tuning.
+
+    phase_seconds_ : dict of float
+        Seconds of "pretraining" and of "fine_tuning" in the last ``fit``.
 
     n_layers_ : int
         Number of layers, input and output included.

@@ -1,0 +1,190 @@
+"""compare_pretraining: does pre-training help on these data?"""
+
+import numpy as np
+from scipy import stats
+from sklearn.base import clone, is_classifier
+from sklearn.metrics import check_scoring
+from sklearn.model_selection import check_cv, cross_validate
+from sklearn.pipeline import Pipeline
+from sklearn.utils import Bunch, check_random_state
+
+from sklearn_greedy._mlp import GreedyPretrainedMLPClassifier
+
+_CONFIDENCE = 0.95
+
+
+def compare_pretraining(
+    estimator, X, y, *, cv=None, scoring=None, random_state=None, n_jobs=None
+):
+    """Score a network with and without its pre-training, fold by fold.
+
+    Both networks have the same layers, activations and settings of the fine-tuning,
+    see the same folds and, in each fold, start from the same seed.
+
+    Parameters
+    ----------
+    estimator : GreedyPretrainedMLPClassifier, GreedyPretrainedMLPRegressor or Pipeline
+        The network with a pretrainer, or a Pipeline that ends in it. It is cloned.
+
+    X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        Data.
+
+    y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        Targets; rows with the estimator's ``unlabeled`` value are pre-trained on and do
+        not count in the default score.
+
+    cv : int, cross-validation generator or iterable, default=None
+        Folds, as in `~sklearn.model_selection.cross_validate`. At least two.
+
+    scoring : str or callable, default=None
+        Score, higher is better; None is the estimator's own.
+
+    random_state : int, RandomState instance or None, default=None
+        Seed of the networks.
+
+    n_jobs : int or None, default=None
+        Folds at a time, as in `~sklearn.model_selection.cross_validate`.
+
+    Returns
+    -------
+    comparison : `~sklearn.utils.Bunch`
+        "pretrained_scores" and "scratch_scores", ndarray of shape (n_folds,), one pair
+        per fold; "mean_difference" (pre-trained minus from scratch) and its
+        "interval", a pair with 95 % confidence; "pretraining_seconds",
+        "fine_tuning_seconds" and "scratch_seconds", ndarray of shape (n_folds,);
+        "layer_reports", the health of each layer per fold; and a "verdict" in words.
+
+    Raises
+    ------
+    ValueError
+        If the estimator has no pretrainer, or there are fewer than two folds.
+
+    Notes
+    -----
+    Folds share training rows, so that their differences are not independent. The
+    interval is that of the corrected resampled t-test [1]_: the variance of the
+    differences is multiplied by ``1 / n_folds + n_test / n_train``.
+
+    References
+    ----------
+    .. [1] C. Nadeau and Y. Bengio, "Inference for the generalization error", Machine
+       Learning 52, 2003, section 3.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn_greedy import GreedyPretrainedMLPClassifier, compare_pretraining
+    >>> X, y = load_iris(return_X_y=True)
+    >>> clf = GreedyPretrainedMLPClassifier((8,), max_iter=20, tol=0.1)
+    >>> found = compare_pretraining(clf, X, y, cv=3, random_state=0)
+    >>> found.pretrained_scores.shape
+    (3,)
+    """
+    network, prefix = _network_of(estimator)
+    if network.pretrainer is None:
+        raise ValueError(
+            "The estimator has pretrainer=None: there is no pre-training to compare."
+        )
+    folds = list(check_cv(cv, y, classifier=is_classifier(network)).split(X, y))
+    if len(folds) < 2:
+        raise ValueError(f"An interval needs at least two folds. Got {len(folds)}.")
+    seed = int(check_random_state(random_state).randint(2**31))
+    pretrained = clone(estimator).set_params(**{f"{prefix}random_state": seed})
+    common = {
+        "cv": folds,
+        "scoring": check_scoring(estimator, scoring),
+        "n_jobs": n_jobs,
+        "return_estimator": True,
+    }
+    ours = cross_validate(pretrained, X, y, **common)
+    networks = [_network_of(fitted)[0] for fitted in ours["estimator"]]
+    scratch = clone(pretrained).set_params(
+        **{
+            f"{prefix}pretrainer": None,
+            f"{prefix}hidden_layer_sizes": _sizes(networks[0]),
+            f"{prefix}activation": _activation(networks[0]),
+        }
+    )
+    theirs = cross_validate(scratch, X, y, **common)
+    comparison = Bunch(
+        pretrained_scores=ours["test_score"],
+        scratch_scores=theirs["test_score"],
+        pretraining_seconds=_seconds(networks, "pretraining"),
+        fine_tuning_seconds=_seconds(networks, "fine_tuning"),
+        scratch_seconds=_seconds(
+            [_network_of(fitted)[0] for fitted in theirs["estimator"]], "fine_tuning"
+        ),
+        layer_reports=[
+            getattr(network.pretrainer_, "layer_report_", None) for network in networks
+        ],
+    )
+    differences = comparison.pretrained_scores - comparison.scratch_scores
+    comparison.mean_difference = float(differences.mean())
+    comparison.interval = _interval(differences, folds)
+    comparison.verdict = _verdict(comparison)
+    return comparison
+
+
+def _network_of(estimator):
+    """The network at the end of an estimator, and the prefix of its parameters."""
+    prefix = ""
+    while isinstance(estimator, Pipeline):
+        prefix += f"{estimator.steps[-1][0]}__"
+        estimator = estimator.steps[-1][1]
+    if not hasattr(estimator, "pretrainer"):
+        raise TypeError(
+            f"{estimator!r} has no pretrainer. Give a {_NAME}, the regressor, or a "
+            "Pipeline that ends in one."
+        )
+    return estimator, prefix
+
+
+_NAME = GreedyPretrainedMLPClassifier.__name__
+
+
+def _sizes(network) -> tuple[int, ...]:
+    return tuple(coef.shape[1] for coef in network.coefs_[:-1])
+
+
+def _activation(network) -> str:
+    """The one activation of all hidden layers."""
+    used = set(network.pretrainer_.activations_)
+    if len(used) > 1:
+        raise ValueError(
+            f"The layers have different activations ({sorted(used)}), which a network "
+            "from scratch cannot have. Use one for all layers."
+        )
+    return used.pop()
+
+
+def _seconds(networks, phase: str):
+    return np.array([network.phase_seconds_[phase] for network in networks])
+
+
+def _interval(differences, folds) -> tuple[float, float]:
+    """Interval of the mean by the corrected resampled t-test."""
+    n_folds = len(differences)
+    share = np.mean([len(test) / len(train) for train, test in folds])
+    error = np.sqrt(differences.var(ddof=1) * (1 / n_folds + share))
+    reach = error * stats.t.ppf((1 + _CONFIDENCE) / 2, n_folds - 1)
+    mean = differences.mean()
+    return float(mean - reach), float(mean + reach)
+
+
+def _verdict(comparison) -> str:
+    low, high = comparison.interval
+    if low > 0:
+        finding = "Pre-training helped"
+    elif high < 0:
+        finding = "Pre-training hurt"
+    else:
+        finding = "No clear difference"
+    longer = np.mean(
+        (comparison.pretraining_seconds + comparison.fine_tuning_seconds)
+        / comparison.scratch_seconds
+    )
+    return (
+        f"{finding}: the score changed by {comparison.mean_difference:+.4f} "
+        f"(95 % interval {low:+.4f} to {high:+.4f}); training took {longer:.1f} times "
+        "as long."
+    )

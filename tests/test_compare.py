@@ -1,0 +1,121 @@
+"""compare_pretraining against runs by hand."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy import stats
+from sklearn.base import clone
+from sklearn.datasets import load_iris
+from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import KFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sklearn_greedy import (
+    GreedyPretrainedMLPClassifier,
+    GreedyPretrainedMLPRegressor,
+    StackedAutoencoderTransformer,
+    StackedRBMTransformer,
+    compare_pretraining,
+)
+from sklearn_greedy._compare import _interval, _verdict
+
+
+@pytest.fixture(scope="module")
+def iris():
+    return load_iris(return_X_y=True)
+
+
+def network(**params):
+    stack = StackedAutoencoderTransformer((6, 4), activation="tanh", max_iter=3)
+    params = {"pretrainer": stack, "max_iter": 10, "tol": 0.5, **params}
+    return GreedyPretrainedMLPClassifier(**params)
+
+
+def test_scores_are_those_of_paired_fits(iris):
+    X, y = iris
+    found = compare_pretraining(network(), X, y, cv=3, random_state=0)
+    folds = KFold(3, shuffle=True, random_state=0)
+    again = compare_pretraining(network(), X, y, cv=folds, random_state=0)
+    assert found.pretrained_scores.shape == found.scratch_scores.shape == (3,)
+    seed = int(np.random.RandomState(0).randint(2**31))
+    scratch = {"pretrainer": None, "hidden_layer_sizes": (6, 4), "activation": "tanh"}
+    for fold, (train, test) in enumerate(folds.split(X)):
+        ours = network(random_state=seed).fit(X[train], y[train])
+        other = network(random_state=seed, **scratch).fit(X[train], y[train])
+        assert again.pretrained_scores[fold] == ours.score(X[test], y[test])
+        assert again.scratch_scores[fold] == other.score(X[test], y[test])
+
+
+def test_interval_is_the_corrected_t_interval():
+    differences = np.array([0.1, 0.3, 0.2, 0.4])
+    folds = [(np.arange(30), np.arange(10))] * 4
+    low, high = _interval(differences, folds)
+    error = differences.std(ddof=1) * np.sqrt(1 / 4 + 1 / 3)
+    reach = stats.t.ppf(0.975, 3) * error
+    assert_allclose([low, high], [0.25 - reach, 0.25 + reach])
+
+
+@pytest.mark.parametrize(
+    ("interval", "finding"),
+    [
+        ((0.01, 0.03), "Pre-training helped"),
+        ((-0.03, -0.01), "Pre-training hurt"),
+        ((-0.01, 0.03), "No clear difference"),
+    ],
+)
+def test_verdict_goes_by_the_interval(interval, finding, iris):
+    found = compare_pretraining(network(), *iris, cv=2, random_state=0)
+    found.interval, found.mean_difference = interval, float(np.mean(interval))
+    assert _verdict(found).startswith(f"{finding}: the score changed by ")
+
+
+def test_phases_and_health_are_reported(iris):
+    found = compare_pretraining(network(), *iris, cv=2, random_state=0)
+    for name in ("pretraining_seconds", "fine_tuning_seconds", "scratch_seconds"):
+        assert found[name].shape == (2,)
+        assert np.all(found[name] > 0)
+    assert [len(report) for report in found.layer_reports] == [2, 2]
+    assert "n_dead" in found.layer_reports[0][0]
+
+
+def test_pipelines_frozen_stacks_and_regressors(iris):
+    X, y = iris
+    piped = make_pipeline(StandardScaler(), network(max_iter=60, tol=0, batch_size=16))
+    found = compare_pretraining(piped, X, y, cv=3, random_state=0)
+    assert np.all(found.pretrained_scores > 0.6)
+    stack = StackedRBMTransformer((5,), max_iter=2, random_state=0).fit(X)
+    reg = GreedyPretrainedMLPRegressor(pretrainer=FrozenEstimator(stack), max_iter=5)
+    found = compare_pretraining(
+        reg, X, X[:, 0], cv=2, scoring="neg_mean_squared_error", random_state=0
+    )
+    assert np.all(found.pretrained_scores < 0)
+
+
+def test_parallel_folds_give_the_same(iris):
+    one = compare_pretraining(network(), *iris, cv=2, random_state=0)
+    two = compare_pretraining(network(), *iris, cv=2, random_state=0, n_jobs=2)
+    assert_array_equal(one.pretrained_scores, two.pretrained_scores)
+    assert_array_equal(one.scratch_scores, two.scratch_scores)
+
+
+def test_estimator_is_left_alone(iris):
+    given = network()
+    before = clone(given)
+    compare_pretraining(given, *iris, cv=2, random_state=0)
+    assert repr(given.get_params()) == repr(before.get_params())
+    assert not hasattr(given, "coefs_")
+
+
+def test_what_cannot_be_compared_raises(iris):
+    with pytest.raises(ValueError, match="no pre-training to compare"):
+        compare_pretraining(network(pretrainer=None), *iris)
+    with pytest.raises(TypeError, match="has no pretrainer"):
+        compare_pretraining(StandardScaler(), *iris)
+    fold = [(np.arange(100), np.arange(100, 150))]
+    with pytest.raises(ValueError, match="at least two folds"):
+        compare_pretraining(network(), *iris, cv=fold)
+    stack = StackedAutoencoderTransformer((6, 4), activation=["tanh", "relu"])
+    mixed = network(pretrainer=stack.set_params(max_iter=1))
+    with pytest.raises(ValueError, match="different activations"):
+        compare_pretraining(mixed, *iris, cv=2)
