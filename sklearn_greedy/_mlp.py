@@ -1,6 +1,7 @@
 """GreedyPretrainedMLPClassifier and -Regressor: pre-training, then backpropagation."""
 
 import copy
+import dataclasses
 import time
 from abc import ABCMeta, abstractmethod
 from numbers import Integral, Real
@@ -154,6 +155,7 @@ class _GreedyPretrainedMLP(BaseEstimator, metaclass=ABCMeta):
         ],
         "max_fun": [Interval(Integral, 1, None, closed="left")],
         "unlabeled": "no_validation",
+        "head_max_iter": [Interval(Integral, 0, None, closed="left")],
     }
 
     def __init__(
@@ -184,6 +186,7 @@ class _GreedyPretrainedMLP(BaseEstimator, metaclass=ABCMeta):
         n_iter_no_change=10,
         max_fun=15000,
         unlabeled=None,
+        head_max_iter=0,
     ):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.pretrainer = pretrainer
@@ -210,6 +213,7 @@ class _GreedyPretrainedMLP(BaseEstimator, metaclass=ABCMeta):
         self.n_iter_no_change = n_iter_no_change
         self.max_fun = max_fun
         self.unlabeled = unlabeled
+        self.head_max_iter = head_max_iter
 
     # What a subclass says about its targets.
 
@@ -266,6 +270,11 @@ class _GreedyPretrainedMLP(BaseEstimator, metaclass=ABCMeta):
             return self._fit(X, y, sample_weight, X_unlabeled)
 
     def _fit(self, X, y, sample_weight, X_unlabeled):
+        if self.solver == "lbfgs" and self.head_max_iter > 0:
+            raise ValueError(
+                "solver='lbfgs' has no epochs: set head_max_iter=0, or use 'adam' or "
+                "'sgd'."
+            )
         warm = self.warm_start and hasattr(self, "coefs_")
         X, y, weights, all_rows = self._validate(
             X, y, sample_weight, reset=not warm, more=X_unlabeled
@@ -283,6 +292,11 @@ class _GreedyPretrainedMLP(BaseEstimator, metaclass=ABCMeta):
         rng, kernel_seed = layer_streams(seed, 0)
         index, held = self._split(y, rng)
         model = self._build(X, y, weights, index, rng, kernel_seed, warm)
+        self.head_loss_curve_ = []
+        if self.head_max_iter > 0 and not warm and self.pretrainer_ is not None:
+            self.head_loss_curve_ = self._train_head(
+                model, X, y, weights, index, rng, kernel_seed
+            )
         monitor = None if held is None else self._monitor(model, y, weights, held)
         plan = self._plan(monitor)
         if self.solver == "lbfgs":
@@ -319,6 +333,7 @@ class _GreedyPretrainedMLP(BaseEstimator, metaclass=ABCMeta):
             self._pretrain(all_rows, seed)
             self._set_target_scaling(y, weights)
             self.loss_curve_, self.n_iter_, self.t_ = [], 0, 0
+            self.head_loss_curve_ = []
             self.validation_scores_ = self.best_validation_score_ = None
             self.best_loss_ = np.inf
         rng, kernel_seed = layer_streams(seed, 0)
@@ -561,19 +576,27 @@ class _GreedyPretrainedMLP(BaseEstimator, metaclass=ABCMeta):
     def _build(
         self, X, y, weights, index, rng, seed, warm, state=None
     ) -> Backpropagation:
-        hidden, n_rows = self._activations, len(index)
-        mass = n_rows if weights is None else float(weights[index].sum())
         if warm:
             coefs, intercepts = self._unfolded()
         else:
             coefs, intercepts = self._initial_parameters(X.shape[1], rng)
         sizes = [X.shape[1], *(coef.shape[1] for coef in coefs)]
-        network = Network.dense(sizes, [*hidden, "identity"])
+        network = Network.dense(sizes, [*self._activations, "identity"])
+        theta, rows = network.pack(coefs, intercepts), Rows(X, self._input_units())
+        return self._backpropagation(
+            network, theta, rows, y, weights, index, seed, state
+        )
+
+    def _backpropagation(
+        self, network, theta, rows, y, weights, index, seed, state=None
+    ) -> Backpropagation:
+        n_rows = len(index)
+        mass = n_rows if weights is None else float(weights[index].sum())
         batch_size = min(200, n_rows) if self.batch_size == "auto" else self.batch_size
         return Backpropagation(
             network,
-            network.pack(coefs, intercepts),
-            Rows(X, self._input_units()),
+            theta,
+            rows,
             output_blocks(self.n_outputs_, _HEAD_KINDS[self.out_activation_]),
             Optimizer(
                 self.solver,
@@ -593,6 +616,24 @@ class _GreedyPretrainedMLP(BaseEstimator, metaclass=ABCMeta):
             alpha=self.alpha / mass,
             state=state,
         )
+
+    def _train_head(self, model, X, y, weights, index, rng, seed) -> list[float]:
+        """Train the head alone, on the output of the pre-trained layers; its losses."""
+        stack = self.pretrainer_
+        H = forward(X, stack.coefs_, stack.intercepts_, self._activations)
+        coefs, intercepts = model.network.views(model.theta)
+        network = Network.dense(coefs[-1].shape, ("identity",))
+        theta = network.pack(coefs[-1:], intercepts[-1:])
+        head = self._backpropagation(network, theta, Rows(H), y, weights, index, seed)
+        plan = dataclasses.replace(
+            self._plan(),
+            max_iter=self.head_max_iter,
+            tol=None,
+            place=f"{type(self).__name__}, head",
+        )
+        losses = run_epochs(head, index, plan, rng).losses
+        (coefs[-1][...],), (intercepts[-1][...],) = network.views(head.theta)
+        return losses
 
     def _input_units(self) -> Units:
         return Units.all_gaussian(self._input_offset, self._input_scale)
@@ -810,10 +851,20 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, _GreedyPretrainedMLP):
         for every kind of missing value). They take part in the pre-training alone, not
         in the fine-tuning, the validation split or ``score``. None: there are none.
 
+    head_max_iter : int, default=0
+        Epochs in which the output layer alone is trained on the pre-trained features,
+        before all layers move: the gradients of a random output layer do not reach
+        the layers below. Not for "lbfgs".
+
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes in the fine-tuning, on top of ``sample_weight``:
         ``{label: weight}``, or "balanced" for ``n_samples / (n_classes * count)``. For
         multilabel targets see `~sklearn.utils.class_weight.compute_sample_weight`.
+
+    label_smoothing : float, default=0.0
+        Share s of the target that is spread evenly over the classes, in [0, 1): the
+        network is trained towards ``(1 - s) + s / n_classes`` for the label of a row
+        and ``s / n_classes`` for the others ([3]_, section 7).
 
     Attributes
     ----------
@@ -850,6 +901,9 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, _GreedyPretrainedMLP):
     t_ : int
         Training rows visited in fine-tuning.
 
+    head_loss_curve_ : list of float
+        Mean training loss plus penalty in the epochs of ``head_max_iter``.
+
     phase_seconds_ : dict of float
         Seconds of "pretraining" and of "fine_tuning" in the last ``fit``.
 
@@ -880,6 +934,8 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, _GreedyPretrainedMLP):
     .. [1] G. Hinton and R. Salakhutdinov, "Reducing the dimensionality of data with
        neural networks", Science 313, 2006.
     .. [2] Y. Bengio et al., "Greedy layer-wise training of deep networks", NIPS 2006.
+    .. [3] C. Szegedy et al., "Rethinking the Inception architecture for computer
+       vision", CVPR 2016.
 
     Examples
     --------
@@ -894,6 +950,7 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, _GreedyPretrainedMLP):
     _parameter_constraints: dict = {
         **_GreedyPretrainedMLP._parameter_constraints,
         "class_weight": [StrOptions({"balanced"}), dict, None],
+        "label_smoothing": [Interval(Real, 0, 1, closed="left")],
     }
 
     def __init__(
@@ -924,7 +981,9 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, _GreedyPretrainedMLP):
         n_iter_no_change=10,
         max_fun=15000,
         unlabeled=None,
+        head_max_iter=0,
         class_weight=None,
+        label_smoothing=0.0,
     ):
         super().__init__(
             hidden_layer_sizes,
@@ -952,8 +1011,10 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, _GreedyPretrainedMLP):
             n_iter_no_change=n_iter_no_change,
             max_fun=max_fun,
             unlabeled=unlabeled,
+            head_max_iter=head_max_iter,
         )
         self.class_weight = class_weight
+        self.label_smoothing = label_smoothing
 
     @available_if(_has_epochs)
     @fit_context(prefer_skip_nested_validation=False)
@@ -1129,8 +1190,11 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, _GreedyPretrainedMLP):
 
     def _target_rows(self, y: Array):
         if self.out_activation_ == "softmax":
-            return OneHotRows(y, self.n_outputs_)
-        return Rows(y if self._multilabel else y[:, None])
+            return OneHotRows(y, self.n_outputs_, self.label_smoothing)
+        y = y if self._multilabel else y[:, None]
+        if self.label_smoothing > 0:
+            y = y * (1 - self.label_smoothing) + self.label_smoothing / 2
+        return Rows(y)
 
     def _held_out_score(self, y: Array, means: Array, weights) -> float:
         predicted = means > 0.5 if self._multilabel else _winners(means)
@@ -1242,6 +1306,11 @@ class GreedyPretrainedMLPRegressor(RegressorMixin, _GreedyPretrainedMLP):
         pre-training alone, not in the fine-tuning, the validation split or ``score``.
         None: there are none.
 
+    head_max_iter : int, default=0
+        Epochs in which the output layer alone is trained on the pre-trained features,
+        before all layers move: the gradients of a random output layer do not reach
+        the layers below. Not for "lbfgs".
+
     Attributes
     ----------
     pretrainer_ : estimator or None
@@ -1275,6 +1344,9 @@ class GreedyPretrainedMLPRegressor(RegressorMixin, _GreedyPretrainedMLP):
 
     t_ : int
         Training rows visited in fine-tuning.
+
+    head_loss_curve_ : list of float
+        Mean training loss plus penalty in the epochs of ``head_max_iter``.
 
     phase_seconds_ : dict of float
         Seconds of "pretraining" and of "fine_tuning" in the last ``fit``.

@@ -119,16 +119,21 @@ class Rows:
 
 
 class OneHotRows:
-    """Rows of a one-hot matrix that is never stored: codes of ``n_columns`` classes."""
+    """Rows of a one-hot matrix that is never stored: codes of ``n_columns`` classes.
 
-    def __init__(self, codes: Array, n_columns: int):
+    smoothing : share of each row that is spread evenly over its columns.
+    """
+
+    def __init__(self, codes: Array, n_columns: int, smoothing: float = 0.0):
         self.codes = codes
         self.n_columns = n_columns
+        self._rest = smoothing / n_columns
+        self._hit = 1.0 - smoothing + self._rest
 
     def gather(self, index: Array, out: Array) -> None:
         """Write the rows ``index`` into out, (len(index), n_columns) float32."""
-        out[...] = 0
-        out[np.arange(len(index)), self.codes[index]] = 1
+        out[...] = self._rest
+        out[np.arange(len(index)), self.codes[index]] = self._hit
 
 
 class Model(Protocol):

@@ -1077,3 +1077,65 @@ def test_partial_fit_takes_weights(mlp_class, iris):
     half = clone(mlp).partial_fit(X[75:], y[75:], *classes)
     # The batch of zeros is left out; the penalty is over the weights.
     assert_allclose(both.coefs_[0], half.coefs_[0], rtol=1e-5, atol=1e-7)
+
+
+# --- head first, label smoothing -------------------------------------------------
+
+
+def test_the_head_can_learn_first(mlp_class, iris):
+    """It starts as the same layer trained alone on the features would."""
+    X, y = iris
+    stack = StackedAutoencoderTransformer((8,), max_iter=5, random_state=0).fit(X)
+    params = {"batch_size": 16, "learning_rate_init": 0.01, "random_state": 0}
+    mlp = mlp_class(pretrainer=FrozenEstimator(stack), **params)
+    cold = clone(mlp).set_params(max_iter=1).fit(X, y)
+    warm = clone(mlp).set_params(max_iter=1, head_max_iter=20).fit(X, y)
+    assert len(warm.head_loss_curve_) == 20
+    assert cold.head_loss_curve_ == []
+    assert warm.head_loss_curve_[-1] < warm.head_loss_curve_[0]
+    assert warm.loss_curve_[0] < cold.loss_curve_[0]
+    assert warm.loss_curve_[0] < 1.1 * warm.head_loss_curve_[-1]
+
+
+def test_the_head_alone_leaves_the_layers(mlp_class, iris):
+    stack = StackedAutoencoderTransformer((8,), max_iter=5, random_state=0)
+    stack.fit(iris[0])
+    mlp = mlp_class(
+        pretrainer=FrozenEstimator(stack),
+        head_max_iter=10,
+        max_iter=1,
+        batch_size=150,
+        learning_rate_init=1e-3,
+        random_state=0,
+    ).fit(*iris)
+    # One step of Adam at most moved the layers below, ten and one the head.
+    moved = np.abs((mlp.coefs_[0] - stack.coefs_[0]) * stack.visible_scale_[:, None])
+    assert moved.max() < 1.1e-3
+
+
+def test_without_a_pretrainer_there_is_no_head_phase(iris):
+    clf = GreedyPretrainedMLPClassifier(
+        (4,), pretrainer=None, head_max_iter=5, max_iter=1, random_state=0
+    )
+    assert clf.fit(*iris).head_loss_curve_ == []
+    with pytest.raises(ValueError, match="set head_max_iter=0"):
+        clf.set_params(solver="lbfgs").fit(*iris)
+
+
+@pytest.mark.parametrize("head", ["classes", "two classes", "multilabel"])
+def test_smoothed_labels_are_what_the_network_converges_to(head, iris):
+    """Separable classes: without smoothing the probabilities go to 0 and 1."""
+    X, code = iris[0], iris[1]
+    keep = code != 2 if head != "classes" else np.ones(150, dtype=bool)
+    X, y = X[keep], head_targets(head, X, code)[keep]
+    X = np.eye(3)[code[keep]]  # separable for certain
+    clf = GreedyPretrainedMLPClassifier(
+        (6,), label_smoothing=0.3, alpha=0.0, tol=1e-8, **{**LBFGS, "max_iter": 2000}
+    ).fit(X, y)
+    n_classes = 3 if head == "classes" else 2
+    low = 0.3 / n_classes
+    proba = clf.predict_proba(X)
+    assert_allclose(
+        np.minimum(np.abs(proba - low), np.abs(proba - 0.7 - low)), 0, atol=2e-3
+    )
+    assert_array_equal(clf.predict(X), y)
