@@ -1174,7 +1174,7 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, _GreedyPretrainedMLP):
         if y.ndim == 1 and len(np.unique(y)) < len(self.classes_):
             raise ValueError(
                 "With warm_start=True, y must have the same classes as before: "
-                f"{self.classes_.tolist()}."
+                f"{self.classes_.tolist()}. Got {self.classes_[np.unique(y)].tolist()}."
             )
 
     def _set_head(self, multilabel: bool) -> None:
@@ -1201,7 +1201,7 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, _GreedyPretrainedMLP):
         return float(accuracy_score(y, predicted, sample_weight=weights))
 
     def _strata(self, y: Array):
-        return None if self._multilabel else y
+        return None if self._multilabel else self.classes_[y]
 
 
 def _winners(means: Array) -> Array:
