@@ -20,8 +20,8 @@ tables
     Gain in accuracy, in points, of logistic regression on [columns, code] over columns
     alone: mean and deviation over five folds.
 anomaly
-    Each digit in turn is left out of 10,000 training images; area under the ROC curve
-    for finding it among the test images, mean over the digits.
+    Each digit in turn is left out of 10,000 training images; area under the ROC curve,
+    in percent, for finding it among the test images, mean over the digits.
 """
 
 import itertools
@@ -219,7 +219,7 @@ def anomaly(folder, seed):
             rebuilt = pca.inverse_transform(pca.transform(test))
             scores[f"PCA with {k} components"] = -np.sum((test - rebuilt) ** 2, axis=1)
         for name, score in scores.items():
-            areas[name].append(roc_auc_score(odd, -score))
+            areas[name].append(100 * roc_auc_score(odd, -score))
     found = {name: float(np.mean(area)) for name, area in areas.items()}
     best = max((name for name in found if "PCA" in name), key=found.get)
     return {name: found[name] for name in ("autoencoder", "isolation forest", best)}
