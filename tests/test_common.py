@@ -83,11 +83,7 @@ CLASSIFIERS = [
     StackedRBMClassifier(StackedRBMTransformer((8, 16), learning_rate=(0.05, 0.1))),
 ]
 REGRESSORS = [
-    GreedyPretrainedMLPRegressor(
-        pretrainer=StackedAutoencoderTransformer((8,), max_iter=3),
-        solver="lbfgs",
-        max_iter=50,
-    ),
+    GreedyPretrainedMLPRegressor((8,), pretrainer=None, solver="lbfgs", max_iter=200),
     GreedyPretrainedMLPRegressor(
         pretrainer=StackedAutoencoderTransformer((8,), max_iter=3),
         solver="sgd",
@@ -122,7 +118,23 @@ CHECKS_OF_TRANSFORMERS = [
 ]
 
 
-@parametrize_with_checks(ESTIMATORS)
+# Rows repeated are drawn into mini-batches one by one, and a row with a weight comes as
+# a whole: the same in expectation, not in each step (as for scikit-learn's networks).
+MINI_BATCHES = "stochastic solvers see repeated rows in other mini-batches"
+
+
+def expected_failures(estimator):
+    networks = GreedyPretrainedMLPClassifier, GreedyPretrainedMLPRegressor
+    if not isinstance(estimator, networks) or estimator.solver == "lbfgs":
+        return {}
+    kinds = "dense", "sparse"
+    return {
+        f"check_sample_weight_equivalence_on_{kind}_data": MINI_BATCHES
+        for kind in kinds
+    }
+
+
+@parametrize_with_checks(ESTIMATORS, expected_failed_checks=expected_failures)
 def test_check_estimator(estimator, check):
     check(estimator)
 
