@@ -61,8 +61,8 @@ MLP_CASES = [
 ]
 # n_visible, n_hidden, batch size, rows, epochs, least speed-up over torch
 AUTOENCODER_CASES = [
-    (54, 128, 64, 6400, 10, 6.0),
-    (784, 500, 100, 5000, 2, 1.3),
+    (54, 128, 64, 6400, 20, 6.0),
+    (784, 500, 100, 5000, 10, 1.3),
 ]
 
 STARTUP = """

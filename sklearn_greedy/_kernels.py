@@ -1187,7 +1187,11 @@ def output_delta(z, y, weights, blocks):
     flat_z, flat_y = z.reshape(z.size), y.reshape(y.size)
     flat_weights = weights.reshape(weights.size)
     total = 0.0
-    for r in range(m):
+    # Units of one kind that do not depend on each other need no loop over rows.
+    alike = blocks.shape[0] == 1 and blocks[0, KIND] != SOFTMAX and weights.size == 0
+    if alike:
+        total += block_loss(flat_z, flat_y, blocks[0, KIND])
+    for r in range(0 if alike else m):
         for b in range(blocks.shape[0]):
             first, stop = r * n + blocks[b, START], r * n + blocks[b, STOP]
             part_z, part_y = flat_z[first:stop], flat_y[first:stop]
