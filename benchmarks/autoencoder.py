@@ -40,7 +40,7 @@ from common import (
     mnist_labels,
     one_hot,
     options_of,
-    stamp,
+    table_rows,
     table_set,
     versions,
 )
@@ -246,30 +246,23 @@ RUNS = {
 }
 
 
+def cells(name, run, row):
+    """What a line of the table says of a run."""
+    keys = dict.fromkeys(key for found in row["figures"] for key in found)
+    shown = (f"{key} {mean_and_spread(row['figures'], key)}" for key in keys)
+    return [name, run.asked, ", ".join(shown)]
+
+
 def table(rows):
     """Markdown lines of all rows, in the order of RUNS."""
-    lines = [
+    return [
         "From `python benchmarks/autoencoder.py --write`; the head of the script says",
         "what the runs are. float32; mean and deviation over seeds.",
         "",
-        "| run | asked | reached | seeds | minutes per seed | date and versions |",
+        "| run | asked | reached | seeds | seconds per seed | date and versions |",
         "|---|---|---|---|---|---|",
+        *table_rows(RUNS, rows, cells),
     ]
-    for name, run in RUNS.items():
-        if name not in rows:
-            continue
-        row = rows[name]
-        keys = dict.fromkeys(key for found in row["figures"] for key in found)
-        cells = [
-            name,
-            run.asked,
-            ", ".join(f"{key} {mean_and_spread(row['figures'], key)}" for key in keys),
-            ", ".join(map(str, row["seeds"])),
-            f"{np.mean(row['seconds']) / 60:.1f}",
-            stamp(row),
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
-    return lines
 
 
 def main():

@@ -53,6 +53,24 @@ def keep(study, name, row, table):
     (RESULTS / f"{study}.md").write_text("\n".join(table(rows)) + "\n")
 
 
+def table_rows(runs, rows, cells):
+    """Markdown lines of the rows there are, in the order of runs; cells(name, run, row)
+    are those of one line, without its seeds, time and versions.
+    """
+    lines = []
+    for name, run in runs.items():
+        if name in rows:
+            line = *cells(name, run, rows[name]), *_source(rows[name])
+            lines.append("| " + " | ".join(line) + " |")
+    return lines
+
+
+def _source(row):
+    """Seeds, mean seconds, date and versions of a record."""
+    seeds = ", ".join(map(str, row["seeds"]))
+    return seeds, f"{np.mean(row['seconds']):.0f}", stamp(row)
+
+
 def chosen(names, runs):
     """The runs that are called by one of the names, or begin with it."""
     found = []

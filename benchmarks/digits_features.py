@@ -9,12 +9,12 @@ MLPClassifier.
 
 import argparse
 import datetime
-import pathlib
 import platform
 import warnings
 
 import numpy as np
 import sklearn
+from common import RESULTS
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import RepeatedStratifiedKFold, cross_val_score
@@ -22,8 +22,6 @@ from sklearn.neural_network import BernoulliRBM, MLPClassifier
 from sklearn.pipeline import make_pipeline
 
 from sklearn_greedy import StackedAutoencoderTransformer, StackedRBMTransformer
-
-RESULTS = pathlib.Path(__file__).parent / "results"
 
 
 def models():

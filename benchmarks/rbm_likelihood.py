@@ -29,7 +29,7 @@ from common import (
     mnist_images,
     mnist_labels,
     options_of,
-    stamp,
+    table_rows,
     versions,
 )
 from sklearn.svm import LinearSVC
@@ -351,28 +351,23 @@ def heading():
     ]
 
 
+def cells(name, run, row):
+    """What a line of the table says of a run."""
+    figures = row["figures"]
+    return [
+        name,
+        recipe(run),
+        f"{run.published:g}",
+        mean_and_spread(figures, "test"),
+        mean_and_spread(figures, "valid"),
+        interval(run, figures),
+        mean_and_spread(figures, "reverse"),
+    ]
+
+
 def table(rows):
     """Markdown lines of all rows, in the order of RUNS."""
-    lines = heading()
-    for name, run in RUNS.items():
-        if name not in rows:
-            continue
-        row = rows[name]
-        figures = row["figures"]
-        cells = [
-            name,
-            recipe(run),
-            f"{run.published:g}",
-            mean_and_spread(figures, "test"),
-            mean_and_spread(figures, "valid"),
-            interval(run, figures),
-            mean_and_spread(figures, "reverse"),
-            ", ".join(map(str, row["seeds"])),
-            f"{np.mean(row['seconds']):.0f}",
-            stamp(row),
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
-    return lines
+    return [*heading(), *table_rows(RUNS, rows, cells)]
 
 
 def main():

@@ -11,11 +11,9 @@ that of the shortest of our fits whose exact log-likelihood on adult (``bin_adul
 in DIR) passes that of BernoulliRBM.
 """
 
-import argparse
 import datetime
 import itertools
 import os
-import pathlib
 import platform
 import subprocess
 import sys
@@ -27,6 +25,7 @@ import numba
 import numpy as np
 import scipy
 import sklearn
+from common import RESULTS, binary_set, options_of
 from sklearn.neural_network import BernoulliRBM, MLPClassifier
 from threadpoolctl import threadpool_limits
 
@@ -42,9 +41,6 @@ try:
     import torch
 except ImportError:
     torch = None
-
-ROOT = pathlib.Path(__file__).parents[1]
-RESULTS = ROOT / "benchmarks" / "results"
 
 # n_visible, n_hidden, batch size, rows, epochs, least speed-up over BernoulliRBM
 RBM_CASES = [
@@ -347,9 +343,8 @@ def quality_lines(folder, repeats):
     learning rate, on adult with 23 hidden units; ours with default parameters but for
     centering.
     """
-    with np.load(folder / "bin_adult.npz", allow_pickle=False) as parts:
-        train, test = (parts[p].astype(np.float32) for p in ("train", "test"))
-    test = test.astype(float)
+    parts = binary_set(folder, "adult")
+    train, test = parts["train"], parts["test"].astype(float)
     peers = [
         BernoulliRBM(23, learning_rate=rate, n_iter=50, random_state=0).fit(train)
         for rate in (0.01, 0.03, 0.1)
@@ -395,13 +390,11 @@ def environment(threads):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=1)
-    data = ROOT.parent / "shared" / "data"
-    parser.add_argument("--data", type=pathlib.Path, default=data, help="folder")
-    parser.add_argument("--write", action="store_true", help="keep under results/")
-    options = parser.parse_args()
+    options = options_of(
+        __doc__,
+        ("--repeats", {"type": int, "default": 7}),
+        ("--threads", {"type": int, "default": 1}),
+    )
     warnings.simplefilter("ignore")
     lines = [environment(options.threads), ""]
     lines += [

@@ -35,15 +35,12 @@ from sklearn_greedy._units import (
     ColumnStatistics,
     Units,
     row_block,
-    spread_rows,
     unit_means,
 )
 
 Array = npt.NDArray
 
 _SCORE_ROWS = 4096
-# Rows that the health of a layer is taken on.
-_REPORT_ROWS = 1000
 # Activations below a layer that may end its decoder without loss before unrolling.
 _LOSSLESS = ("logistic", "relu")
 
@@ -671,18 +668,12 @@ class StackedAutoencoderTransformer(GreedyStack):
 
     def _health(self, task: LayerTask, model: Backpropagation) -> dict:
         """Reconstruction against the column means, and how much of the code is used."""
-        chosen = spread_rows(task.trained, row_block(model.n_columns, _REPORT_ROWS))
-        rows, z = (
-            np.concatenate(parts)
-            for parts in zip(*model.pre_activations(chosen), strict=True)
-        )
-        codes = model.codes(rows)
+        rows = model.rows.spread(task.trained)
+        means = unit_means(model.output(rows), model.blocks)
         return {
-            "reconstruction_error": float(
-                np.mean((rows - unit_means(z, model.blocks)) ** 2)
-            ),
+            "reconstruction_error": float(np.mean((rows - means) ** 2)),
             "baseline_error": float(np.mean(rows.var(axis=0))),
-            "code_dimension": _participation_ratio(codes),
+            "code_dimension": _participation_ratio(model.codes(rows)),
         }
 
     def _fold(self, task: LayerTask, model: Backpropagation) -> dict:

@@ -272,17 +272,20 @@ class Backpropagation:
         """Yield (rows, pre-activations of the output) at the present parameters for
         blocks of the rows ``index``, without noise.
         """
-        coefs, intercepts = self.network.views(self.theta)
-        activations = [ACTIVATIONS[code] for code in self.network.layers[:, 2]]
-        n_active = [self.code.n_active] + [None] * (len(coefs) - 1)
         most = row_block(self.n_columns, _HELD_ROWS)
         for part in gen_batches(len(index), most):
             rows = np.empty((part.stop - part.start, self.n_columns), np.float32)
             self.rows.gather(index[part], rows)
-            # A fit that diverged is reported by the loop, not by NumPy.
-            with np.errstate(over="ignore", invalid="ignore"):
-                z = forward(rows, coefs, intercepts, activations, n_active)
-            yield rows, z
+            yield rows, self.output(rows)
+
+    def output(self, rows: Array) -> Array:
+        """Pre-activations of the output for rows in the scaled space."""
+        coefs, intercepts = self.network.views(self.theta)
+        activations = [ACTIVATIONS[code] for code in self.network.layers[:, 2]]
+        n_active = [self.code.n_active] + [None] * (len(coefs) - 1)
+        # A fit that diverged is reported by the loop, not by NumPy.
+        with np.errstate(over="ignore", invalid="ignore"):
+            return forward(rows, coefs, intercepts, activations, n_active)
 
     def codes(self, rows: Array) -> Array:
         """Activations of the first hidden layer, of rows in the scaled space."""

@@ -8,8 +8,6 @@ from sklearn.model_selection import check_cv, cross_validate
 from sklearn.pipeline import Pipeline
 from sklearn.utils import Bunch, check_random_state
 
-from sklearn_greedy._mlp import GreedyPretrainedMLPClassifier
-
 _CONFIDENCE = 0.95
 
 
@@ -133,13 +131,10 @@ def _network_of(estimator):
         estimator = estimator.steps[-1][1]
     if not hasattr(estimator, "pretrainer"):
         raise TypeError(
-            f"{estimator!r} has no pretrainer. Give a {_NAME}, the regressor, or a "
-            "Pipeline that ends in one."
+            f"{estimator!r} has no pretrainer. Give a GreedyPretrainedMLPClassifier, "
+            "the regressor, or a Pipeline that ends in one."
         )
     return estimator, prefix
-
-
-_NAME = GreedyPretrainedMLPClassifier.__name__
 
 
 def _sizes(network) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from sklearn_greedy._energy import HIDDEN_KINDS, RBM, hidden_means
 from sklearn_greedy._stack import LayerTask
-from sklearn_greedy._training import Rows, kernels
+from sklearn_greedy._training import SOME_ROWS, Rows, kernels
 from sklearn_greedy._units import (
     SAMPLED,
     mean_biases,
@@ -21,8 +21,6 @@ _SLIDING = 0.01
 # Step of the learned scales, and their least share of a column's deviation.
 _SCALE_RATE = 0.2
 _SCALE_FLOOR = 0.05
-# Rows that stand for all of them where a mean will do.
-_SOME_ROWS = 1000
 
 
 class ContrastiveDivergence:
@@ -97,7 +95,7 @@ class ContrastiveDivergence:
         floats = (n_rows + n_chains) * (self.n_columns + self.width)
         return np.empty(floats + 2 * n_chains * self.width, dtype=np.float32)
 
-    def some_rows(self, index: Array, most: int = _SOME_ROWS) -> Array:
+    def some_rows(self, index: Array, most: int = SOME_ROWS) -> Array:
         """Up to ``most`` of these rows, evenly spread, in the scaled space."""
         return self.rows.spread(index, most)
 

@@ -55,8 +55,8 @@ class FullBatch:
         slopes, _ = model.network.views(grad)
         for weight, slope in zip(weights, slopes, strict=True):
             slope += model.alpha * weight
-            loss += 0.5 * model.alpha * float(np.vdot(weight, weight))
-        return loss, grad
+        model.theta = theta  # which the penalty is taken of
+        return loss + model.penalty(), grad
 
 
 def run_lbfgs(

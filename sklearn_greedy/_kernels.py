@@ -1567,8 +1567,8 @@ def backprop_slice(
         y = targets[start : start + batch_size]
         m = x.shape[0]
         mass = float(m)
-        key0, key1 = stream_keys(seed, step, _FIRST)
-        step += 1
+        number = step + start // batch_size
+        key0, key1 = stream_keys(seed, number, _FIRST)
         cells = weights[:0].reshape(0, y.shape[1])
         if weights.size > 0:
             cells = weights[: y.size].reshape(y.shape)
@@ -1590,7 +1590,7 @@ def backprop_slice(
         total += loss * mass
         if longest > 0.0:
             clip_gradient(grad, longest)
-        update_parameters(theta, state, grad, layers, solver, hyper, step - 1, alpha)
+        update_parameters(theta, state, grad, layers, solver, hyper, number, alpha)
     return total
 
 

@@ -372,7 +372,7 @@ class _GreedyPretrainedMLP(BaseEstimator, metaclass=ABCMeta):
         if more is not None:
             more = validate_data(self, more, reset=False, **options)
             all_rows = stacked(all_rows, more)
-        return X, y, checked_weights(sample_weight, X), all_rows
+        return X, y, _checked_weights(sample_weight, X), all_rows
 
     def _class_weighted(self, weights: Array | None, y: Array) -> Array | None:
         """Weights of the rows, with those of their classes."""
@@ -717,7 +717,7 @@ class _GreedyPretrainedMLP(BaseEstimator, metaclass=ABCMeta):
         return score
 
 
-def checked_weights(sample_weight, X) -> Array | None:
+def _checked_weights(sample_weight, X) -> Array | None:
     """Weights of the rows of X, (n,) float64; None where all weigh the same."""
     if sample_weight is None:
         return None
@@ -854,7 +854,7 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, _GreedyPretrainedMLP):
     head_max_iter : int, default=0
         Epochs in which the output layer alone is trained on the pre-trained features,
         before all layers move: the gradients of a random output layer do not reach
-        the layers below. Not for "lbfgs".
+        the layers below. Not for "lbfgs"; ``partial_fit`` has no such epochs.
 
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes in the fine-tuning, on top of ``sample_weight``:
@@ -1309,7 +1309,7 @@ class GreedyPretrainedMLPRegressor(RegressorMixin, _GreedyPretrainedMLP):
     head_max_iter : int, default=0
         Epochs in which the output layer alone is trained on the pre-trained features,
         before all layers move: the gradients of a random output layer do not reach
-        the layers below. Not for "lbfgs".
+        the layers below. Not for "lbfgs"; ``partial_fit`` has no such epochs.
 
     Attributes
     ----------

@@ -27,6 +27,7 @@ from sklearn_greedy._compat import (
 )
 from sklearn_greedy._network import activate, dense_layer, forward, keep_largest
 from sklearn_greedy._training import (
+    SOME_ROWS,
     History,
     Model,
     Plan,
@@ -45,8 +46,6 @@ from sklearn_greedy._units import (
 
 Array = npt.NDArray
 
-# Rows looked at for constant hidden units.
-_SAMPLE_ROWS = 1000
 _OUTPUT_ROWS = 8192
 # Mini-batches that a layer sees before the next one, where all are trained together.
 _BATCHES_TOGETHER = 16
@@ -242,8 +241,8 @@ class GreedyStack(
             tasks.append(self._task(layer, data, width, seed, visible, resumed=warm))
             models.append(self._build(tasks[-1]))
             histories.append(History())
-            fitted = _in_dtype(self._fold(tasks[-1], models[-1]), X.dtype)
-            data = _layer_output(fitted, data)
+            last = layer == len(sizes) - 1
+            data = None if last else self._output(tasks[-1], models[-1], X, data)
         rng, _ = layer_streams(seed, len(sizes))
         n_rows, settings = X.shape[0], self._settings(0)
         for epoch in range(1, settings.max_iter + 1):
@@ -252,7 +251,7 @@ class GreedyStack(
             totals = np.zeros(len(sizes))
             for part in gen_batches(n_rows, _BATCHES_TOGETHER * settings.batch_size):
                 index = order[part]
-                losses = self._train_part(tasks, models, index, epoch, X.dtype)
+                losses = self._train_part(tasks, models, index, epoch, X)
                 totals += np.multiply(losses, len(index))
             for task, history, total in zip(tasks, histories, totals, strict=True):
                 history.losses.append(float(total / n_rows))
@@ -263,16 +262,19 @@ class GreedyStack(
             self._warn_of(task, layers[-1].report)
         return layers
 
-    def _train_part(self, tasks, models, index, epoch, dtype) -> list[float]:
+    def _train_part(self, tasks, models, index, epoch, X) -> list[float]:
         """Train every layer on some rows, whose output goes up; losses by layer."""
         losses = []
         for task, model in zip(tasks, models, strict=True):
             losses.append(train_epoch(model, index, self._plan(task), epoch))
             if task is not tasks[-1]:
-                fitted = _in_dtype(self._fold(task, model), dtype)
                 above = tasks[task.layer + 1].data
-                above[index] = _layer_output(fitted, task.data[index])
+                above[index] = self._output(task, model, X, task.data[index])
         return losses
+
+    def _output(self, task, model, X, data) -> Array:
+        """Output of a layer in training, in the dtype of X."""
+        return _layer_output(_in_dtype(self._fold(task, model), X.dtype), data)
 
     def _trained(self, task, model, history: History, dtype) -> TrainedLayer:
         fitted = _in_dtype(self._fold(task, model), dtype)
@@ -564,7 +566,7 @@ class GreedyStack(
 
     def _report(self, task: LayerTask, model: Any, fitted: dict) -> dict:
         """Health of a layer on some of its rows."""
-        rows = spread_rows(task.trained, _SAMPLE_ROWS)
+        rows = spread_rows(task.trained, SOME_ROWS)
         output = _layer_output(fitted, task.data[rows])
         n_dead, n_saturated = _constant_units(output, fitted["activations_"])
         return {

@@ -18,6 +18,8 @@ from sklearn_greedy._units import Units, row_block, spread_rows
 
 Array = npt.NDArray
 
+# Rows that stand for all of them where a mean will do.
+SOME_ROWS = 1000
 # A slice is about 50 to 100 ms of products, and its rows stay within a few MB.
 _SLICE_PRODUCTS = 1 << 31
 _SLICE_FLOATS = 1 << 20
@@ -110,7 +112,7 @@ class Rows:
             part = (part - offset) / scale
         out[...] = part
 
-    def spread(self, index: Array, most: int) -> Array:
+    def spread(self, index: Array, most: int = SOME_ROWS) -> Array:
         """Up to ``most`` of the rows ``index``, evenly spread, (m, n_columns)."""
         chosen = spread_rows(index, row_block(self.n_columns, most))
         out = np.empty((len(chosen), self.n_columns), np.float32)

@@ -919,8 +919,8 @@ def backprop_slice(
     for start in range(0, len(rows), batch_size):
         x = rows[start : start + batch_size]
         y = targets[start : start + batch_size]
-        keys, mass = stream_keys(seed, step, 0), len(x)
-        step += 1
+        number, mass = step + start // batch_size, len(x)
+        keys = stream_keys(seed, number, 0)
         cells = weights[:0].reshape(0, y.shape[1])
         if weights.size:
             cells = weights[: y.size].reshape(y.shape)
@@ -941,7 +941,7 @@ def backprop_slice(
         total += loss * mass
         if hyper[5] > 0:
             clip_gradient(grad, hyper[5])
-        update_parameters(theta, state, grad, layers, solver, hyper, step - 1, alpha)
+        update_parameters(theta, state, grad, layers, solver, hyper, number, alpha)
     return total
 
 
