@@ -41,9 +41,13 @@ STUDY = "rbm_likelihood"
 N_RUNS, N_TEMPERATURES = 100, 10_000
 SVM_GRID = (0.003, 0.01, 0.03, 0.1, 0.3)
 N_SVM_TRAIN = 50_000
-# Steps of CD and epochs at each, for the run whose steps grow.
-GROWING_STEPS = range(1, 26)
-GROWING_EPOCHS = 10
+# Epochs at each number of steps of CD, for the run whose steps grow: few while the
+# steps are few, since what they learn is learned again with more of them.
+GROWING_EPOCHS = {
+    **dict.fromkeys(range(1, 16), 2),
+    **dict.fromkeys(range(16, 25), 10),
+    25: 48,
+}
 
 PLAIN = {
     "visible": "bernoulli",
@@ -160,7 +164,6 @@ RUNS = {
             "learning_rate": 0.3,
             "learning_rate_decay": 5e-4,
             "alpha": 2e-4,
-            "max_iter": GROWING_EPOCHS,
         },
         -86.34,
         kind="growing",
@@ -227,14 +230,21 @@ def load(folder, data):
 
 def fit_growing(stack, X):
     """Fits that go on from each other with one more step of CD each; the rate falls
-    from fit to fit as ``learning_rate_decay`` says, for updates since the start.
+    as ``learning_rate_decay`` says for the updates since the start.
     """
     first, decay = stack.learning_rate, stack.learning_rate_decay
-    updates = stack.max_iter * -(-len(X) // stack.batch_size)
-    stack.set_params(warm_start=True, learning_rate_decay=0.0)
-    for stage, n_steps in enumerate(GROWING_STEPS):
-        rate = first / (1 + decay * updates * stage)
-        stack.set_params(n_gibbs_steps=n_steps, learning_rate=rate).fit(X)
+    stack.set_params(warm_start=True)
+    updates = 0
+    for n_steps, n_epochs in GROWING_EPOCHS.items():
+        # Each fit counts its updates from 0, so what came before goes into both.
+        fallen = 1 + decay * updates
+        stack.set_params(
+            n_gibbs_steps=n_steps,
+            max_iter=n_epochs,
+            learning_rate=first / fallen,
+            learning_rate_decay=decay / fallen,
+        ).fit(X)
+        updates += n_epochs * -(-len(X) // stack.batch_size)
 
 
 def likelihoods(stack, parts, seed):

@@ -1,5 +1,6 @@
 """StackedAutoencoderTransformer: a stack of (denoising) autoencoders."""
 
+from dataclasses import replace
 from numbers import Integral, Real
 
 import numpy as np
@@ -29,7 +30,12 @@ from sklearn_greedy._network import (
     unfold_output,
     unit_log_likelihood,
 )
-from sklearn_greedy._stack import GreedyStack, LayerTask, layer_streams
+from sklearn_greedy._stack import (
+    GreedyStack,
+    HeadSettings,
+    LayerTask,
+    layer_streams,
+)
 from sklearn_greedy._training import Rows
 from sklearn_greedy._units import (
     ColumnStatistics,
@@ -589,15 +595,7 @@ class StackedAutoencoderTransformer(GreedyStack):
             theta,
             Rows(task.data, task.units),
             blocks,
-            Optimizer(
-                self.solver,
-                settings.learning_rate_init,
-                settings.momentum,
-                self.nesterovs_momentum,
-                learning_rate=self.learning_rate,
-                power_t=self.power_t,
-                max_gradient_norm=self.max_gradient_norm,
-            ),
+            self._optimizer(settings, task.own_share),
             batch_size=settings.batch_size,
             seed=task.seed,
             alpha=settings.alpha,
@@ -611,6 +609,24 @@ class StackedAutoencoderTransformer(GreedyStack):
             code=code,
             state=task.state,
         )
+
+    def _optimizer(self, settings, share: float) -> Optimizer:
+        """Optimiser of a loss that has this share of the learning rate."""
+        return Optimizer(
+            self.solver,
+            settings.learning_rate_init * share,
+            settings.momentum,
+            self.nesterovs_momentum,
+            learning_rate=self.learning_rate,
+            power_t=self.power_t,
+            max_gradient_norm=self.max_gradient_norm,
+        )
+
+    def _head_settings(self, task: LayerTask, model: Backpropagation) -> HeadSettings:
+        optimizer = self._optimizer(task.settings, 1 - task.own_share)
+        # The head sees the units that a row keeps; their penalties count once.
+        code = replace(model.code, contraction=0.0, l1=0.0, sparsity_target=None)
+        return HeadSettings(task.settings.activation, optimizer, model.noise, code)
 
     def _adopt(self, layers, curves) -> None:
         super()._adopt(layers, curves)

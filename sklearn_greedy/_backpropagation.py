@@ -27,7 +27,8 @@ _LEAST_RATE = 1e-6
 class Optimizer:
     """Solver and its constants, named as in MLPClassifier.
 
-    max_gradient_norm : longest gradient, or None.
+    max_gradient_norm : longest gradient, or None; max_norm : longest vector of weights
+    into a hidden unit, or None.
     """
 
     solver: str
@@ -40,6 +41,7 @@ class Optimizer:
     learning_rate: str = "constant"
     power_t: float = 0.5
     max_gradient_norm: float | None = None
+    max_norm: float | None = None
 
     def code(self) -> int:
         """The kernels' number of the solver."""
@@ -60,6 +62,7 @@ class Optimizer:
                 self.beta_2,
                 self.epsilon,
                 self.max_gradient_norm or 0.0,
+                self.max_norm or 0.0,
             ]
         )
 
@@ -99,6 +102,11 @@ class Corruption:
     def constants(self) -> Array:
         """Array in the kernels' order."""
         return np.array([self.level, 2 * self.emphasis])
+
+
+def alike(n_layers: int) -> Array:
+    """Traits of layers of which nothing is dropped and which all move."""
+    return np.tile([0.0, 1.0], (n_layers, 1))
 
 
 @dataclass
@@ -143,7 +151,9 @@ class Backpropagation:
     """A network in training: parameters, optimiser state and the kernel call.
 
     rows, targets : what ``gather`` reads; ``targets=None`` reconstructs the rows;
-    row_weights : of all rows in the loss, or None where they weigh the same.
+    row_weights : of all rows in the loss, or None where they weigh the same;
+    traits : (n_layers, 2) share of each layer's input that is dropped, and factor of
+    its learning rate (0 : frozen), or None where nothing is dropped and all move alike.
     blocks : unit blocks of the output; alpha : weight decay, added to the gradient
     as ``alpha * w``; corruption : of the input, or None; code : penalties, or None;
     state : as from ``state``, to go on with an earlier training.
@@ -161,6 +171,7 @@ class Backpropagation:
         seed: Array,
         targets: Any = None,
         row_weights: Array | None = None,
+        traits: Array | None = None,
         alpha: float = 0.0,
         corruption: Corruption | None = None,
         code: CodePenalty | None = None,
@@ -170,6 +181,7 @@ class Backpropagation:
         self.rows, self.targets, self.blocks = rows, targets, blocks
         self.optimizer, self.alpha, self.seed = optimizer, alpha, seed
         self.row_weights = row_weights
+        self.traits = alike(len(network.layers)) if traits is None else traits
         self.batch_size, self.n_columns = batch_size, rows.n_columns
         self.code = CodePenalty() if code is None else code
         self.noise = corruption or Corruption.none(rows.n_columns)
@@ -189,7 +201,7 @@ class Backpropagation:
         self.calls_per_step = 3 * len(sizes)
         width = int(network.layers[:, 1].sum())
         tied = bool(network.layers[:, 5].any())
-        self._grad = np.empty_like(theta)
+        self._grad = np.zeros_like(theta)  # of frozen layers none is ever written
         self._work = np.empty(batch_size * width, np.float32)
         self._deltas = np.empty(batch_size * width, np.float32)
         self._noisy = np.empty(batch_size * rows.n_columns, np.float32)
@@ -247,6 +259,7 @@ class Backpropagation:
             self.moments,
             self._grad,
             self.network.layers,
+            self.traits,
             self.blocks,
             CORRUPTIONS.index(self.noise.kind),
             self.noise.constants(),
@@ -268,14 +281,15 @@ class Backpropagation:
         self._n_seen += len(index)
         return total, mass
 
-    def pre_activations(self, index: Array):
+    def pre_activations(self, index: Array, source: Rows | None = None):
         """Yield (rows, pre-activations of the output) at the present parameters for
-        blocks of the rows ``index``, without noise.
+        blocks of the rows ``index``, without noise; source : other rows than its own.
         """
+        source = self.rows if source is None else source
         most = row_block(self.n_columns, _HELD_ROWS)
         for part in gen_batches(len(index), most):
             rows = np.empty((part.stop - part.start, self.n_columns), np.float32)
-            self.rows.gather(index[part], rows)
+            source.gather(index[part], rows)
             yield rows, self.output(rows)
 
     def output(self, rows: Array) -> Array:

@@ -17,7 +17,8 @@ def compare_pretraining(
     """Score a network with and without its pre-training, fold by fold.
 
     Both networks have the same layers, activations and settings of the fine-tuning,
-    see the same folds and, in each fold, start from the same seed.
+    see the same folds and, in each fold, start from the same seed. Without pre-training
+    no layer is frozen or slowed down (``n_frozen_layers``, ``layer_decay``).
 
     Parameters
     ----------
@@ -101,6 +102,10 @@ def compare_pretraining(
             f"{prefix}pretrainer": None,
             f"{prefix}hidden_layer_sizes": _sizes(networks[0]),
             f"{prefix}activation": _activation(networks[0]),
+            # These are for layers that were trained before.
+            f"{prefix}supervised_weight": 0.0,
+            f"{prefix}layer_decay": 1.0,
+            f"{prefix}n_frozen_layers": 0,
         }
     )
     theirs = cross_validate(scratch, X, y, **common)
@@ -143,7 +148,7 @@ def _sizes(network) -> tuple[int, ...]:
 
 def _activation(network) -> str:
     """The one activation of all hidden layers."""
-    used = set(network.pretrainer_.activations_)
+    used = set(network._activations)
     if len(used) > 1:
         raise ValueError(
             f"The layers have different activations ({sorted(used)}), which a network "

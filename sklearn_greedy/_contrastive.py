@@ -28,6 +28,7 @@ class ContrastiveDivergence:
 
     def __init__(self, task: LayerTask, centered: bool, sampled: list[int]):
         self.settings, self.seed, self.epoch = task.settings, task.seed, 1
+        self._own_share = task.own_share
         self._scaled_epoch = 1
         self.units = task.units
         # Never above the present scale: a chunk may hold less variance than others.
@@ -208,7 +209,7 @@ class ContrastiveDivergence:
         sparse = chosen.sparsity_target is not None
         return np.array(
             [
-                chosen.learning_rate,
+                chosen.learning_rate * self._own_share,
                 chosen.learning_rate_decay,
                 momentum,
                 chosen.alpha * (1 - chosen.l1_ratio),

@@ -37,7 +37,7 @@ class FullBatch:
         self._scratch = np.empty(int((layers[:, 0] * layers[:, 1]).max()))
 
     def __call__(self, theta: Array) -> tuple[float, Array]:
-        model, grad = self._model, np.empty_like(theta)
+        model, grad = self._model, np.zeros_like(theta)
         loss = kernels().loss_gradient(
             self._x,
             self._y,
@@ -45,16 +45,21 @@ class FullBatch:
             theta,
             grad,
             model.network.layers,
+            model.traits,
             model.blocks,
             model.code.constants(1),
+            model.seed,
+            0,
             self._work,
             self._deltas,
             self._scratch,
         )
         weights, _ = model.network.views(theta)
         slopes, _ = model.network.views(grad)
-        for weight, slope in zip(weights, slopes, strict=True):
-            slope += model.alpha * weight
+        for weight, slope, pace in zip(
+            weights, slopes, model.traits[:, 1], strict=True
+        ):
+            slope += pace * model.alpha * weight  # 0 where the layer is frozen
         model.theta = theta  # which the penalty is taken of
         return loss + model.penalty(), grad
 

@@ -65,6 +65,13 @@ NO_CORRUPTION, MASKING, GAUSSIAN_NOISE, SALT_AND_PEPPER, SWAP = range(5)
 N_IN, N_OUT, ACTIVATION, WEIGHT, BIAS, TRANSPOSED = range(6)
 START, STOP, KIND, SAMPLED = range(4)
 
+# Columns of the table of floats that goes with that of the layers: share of a layer's
+# input that is dropped, and factor of its learning rate (0 where it is frozen).
+DROPOUT, PACE = range(2)
+
+# Constants of an optimiser, in this order; no limit where a longest length is 0.
+STEP_SIZE, BETA, BETA_1, BETA_2, EPSILON, MAX_GRADIENT, MAX_NORM = range(7)
+
 # Constants of an update of an RBM, in this order.
 RATE, RATE_DECAY, MOMENTUM, L2, L1, TARGET, SPARSITY = range(7)
 
@@ -1071,6 +1078,16 @@ def corrupt(rows, noisy, corruption, level, units, limits, key0, key1):
 
 
 @_jit()
+def drop(a, rate, key0, key1):
+    """a <- 0 with probability rate, else a / (1 - rate), in place; a : (size,)."""
+    limit = _F32(rate)
+    gone, kept = a.dtype.type(0.0), a.dtype.type(1.0 / (1.0 - rate))
+    for i in range(a.size):
+        u = uniform_number(random_bits(np.uint32(i), key0, key1))
+        a[i] *= gone if u < limit else kept
+
+
+@_jit()
 def weigh_cells(weights, noise, units, key0, key1):
     """Weight in the loss of each cell : (m, n), by whether ``corrupt`` changes it with
     the same keys. noise : (level, weight of the changed cells).
@@ -1151,12 +1168,27 @@ def gaussian_loss(z, y):
 
 
 @_jit()
+def poisson_loss(z, y):
+    """Half the deviance sum exp(z) - y - y (z - log y), and z <- exp(z) - y."""
+    total = 0.0
+    for i in range(z.size):
+        mean = exp32(z[i]) if z.itemsize == 4 else math.exp(z[i])
+        total += mean - y[i] - y[i] * z[i]
+        if y[i] > _ZERO:
+            total += y[i] * math.log(y[i])
+        z[i] = mean - y[i]
+    return total
+
+
+@_jit()
 def block_loss(z, y, kind):
     """Loss of the columns of one block of one row, and z <- mean - target."""
     if kind == GAUSSIAN:
         return gaussian_loss(z, y)
     if kind == BERNOULLI:
         return bernoulli_loss(z, y)
+    if kind == POISSON:
+        return poisson_loss(z, y)
     return softmax_loss(z, y)
 
 
@@ -1233,9 +1265,17 @@ def keep_largest(h, n_active):
 
 
 @_jit()
-def forward(rows, theta, layers, code, work):
+def drop_input(a, rate, seed, step, layer):
+    """Drop some of the input of a layer, the same ones for a step; a : (m, n)."""
+    key0, key1 = stream_keys(seed, step, layer + 1)  # phase 0 corrupts
+    drop(a.reshape(a.size), rate, key0, key1)
+
+
+@_jit()
+def forward(rows, theta, layers, traits, code, seed, step, work):
     """Activations of all layers, one after the other in work; the last layer is left
-    at its pre-activation. rows : (m, n_in of the first layer); layers : (L, 6); code :
+    at its pre-activation. rows : (m, n_in of the first layer), of which some may have
+    been dropped; layers : (L, 6); traits : (L, 2), of which DROPOUT counts here; code :
     constants of the penalties, of which N_ACTIVE counts here.
     """
     m = rows.shape[0]
@@ -1254,6 +1294,8 @@ def forward(rows, theta, layers, code, work):
             activate(z.reshape(z.size), layers[i, ACTIVATION])
         if i == 0 and code[N_ACTIVE] > 0.0:
             keep_largest(z, np.int64(code[N_ACTIVE]))
+        if i < layers.shape[0] - 1 and traits[i + 1, DROPOUT] > 0.0:
+            drop_input(z, traits[i + 1, DROPOUT], seed, step, i + 1)
         a = z
         at += m * n_out
 
@@ -1348,22 +1390,28 @@ def add_contraction(h, w, activation, weight, grad, sums):
 
 
 @_jit()
-def backward(rows, theta, grad, layers, code, work, deltas, scratch):
+def backward(
+    rows, theta, grad, layers, traits, code, seed, step, work, deltas, scratch
+):
     """Gradient of the mean loss by backpropagation (user guide, eqs. 28-29), and of the
-    penalties on the first layer's hidden units, whose sum is returned.
+    penalties on the first layer's hidden units, whose sum is returned. Layers below the
+    lowest one that is not frozen get none.
 
-    work : activations as ``forward`` leaves them, the last layer's part replaced by
-    (mean - target) / m; deltas : workspace like work; scratch : the largest weight
-    matrix where weights are tied, else a row of the code where it is penalised.
+    work : activations as ``forward`` leaves them (changed here), the last layer's part
+    replaced by (mean - target) / m; deltas : workspace like work; scratch : the largest
+    weight matrix where weights are tied, else a row of the widest layer.
     """
     m = rows.shape[0]
+    lowest = 0
+    while lowest < layers.shape[0] - 1 and traits[lowest, PACE] == 0.0:
+        lowest += 1
     at = 0
     for i in range(layers.shape[0] - 1):
         at += m * layers[i, N_OUT]
     n_out = layers[layers.shape[0] - 1, N_OUT]
     delta = work[at : at + m * n_out].reshape(m, n_out)
     penalty = 0.0
-    for i in range(layers.shape[0] - 1, -1, -1):
+    for i in range(layers.shape[0] - 1, lowest - 1, -1):
         n_in, n_out = layers[i, N_IN], layers[i, N_OUT]
         n_sharing = 0
         for k in range(i + 1, layers.shape[0]):
@@ -1379,7 +1427,7 @@ def backward(rows, theta, grad, layers, code, work, deltas, scratch):
             a = rows
         weight_gradient(a, delta, transposed, n_sharing > 0, part, scratch)
         column_sums(delta, grad[layers[i, BIAS] : layers[i, BIAS] + n_out])
-        if i > 0:
+        if i > lowest:
             below = deltas[at : at + m * n_in].reshape(m, n_in)
             weights = theta[first : first + n_in * n_out]
             if transposed == 0:
@@ -1387,6 +1435,13 @@ def backward(rows, theta, grad, layers, code, work, deltas, scratch):
             else:
                 np.dot(delta, weights.reshape(n_out, n_in), below)
             activation = layers[i - 1, ACTIVATION]
+            if traits[i, DROPOUT] > 0.0:
+                # The derivative is written on what the unit was before.
+                drop_input(below, traits[i, DROPOUT], seed, step, i)
+                before = a.dtype.type(1.0 - traits[i, DROPOUT])
+                for r in range(m):
+                    for j in range(n_in):
+                        a[r, j] *= before
             if i == 1:
                 size = layers[0, N_IN] * n_in
                 w = theta[layers[0, WEIGHT] : layers[0, WEIGHT] + size]
@@ -1416,23 +1471,38 @@ def backward(rows, theta, grad, layers, code, work, deltas, scratch):
 
 @_jit()
 def loss_gradient(
-    rows, targets, weights, theta, grad, layers, blocks, code, work, deltas, scratch
+    rows,
+    targets,
+    weights,
+    theta,
+    grad,
+    layers,
+    traits,
+    blocks,
+    code,
+    seed,
+    step,
+    work,
+    deltas,
+    scratch,
 ):
     """Mean loss of a batch with its penalties on the code; its gradient goes to grad
     (flat, like theta).
 
-    rows : (m, n_in), targets : (m, n_out); see ``forward``, ``output_delta`` and
-    ``backward``.
+    rows : (m, n_in), targets : (m, n_out); seed, step : which hidden units are
+    dropped; see ``forward``, ``output_delta`` and ``backward``.
     """
     m = rows.shape[0]
-    forward(rows, theta, layers, code, work)
+    forward(rows, theta, layers, traits, code, seed, step, work)
     at = 0
     for i in range(layers.shape[0] - 1):
         at += m * layers[i, N_OUT]
     n_out = layers[layers.shape[0] - 1, N_OUT]
     z = work[at : at + m * n_out].reshape(m, n_out)
     loss = output_delta(z, targets, weights, blocks)
-    return loss + backward(rows, theta, grad, layers, code, work, deltas, scratch)
+    return loss + backward(
+        rows, theta, grad, layers, traits, code, seed, step, work, deltas, scratch
+    )
 
 
 @_jit()
@@ -1477,31 +1547,50 @@ def adam_update(theta, first, second, grad, rate, beta_1, beta_2, epsilon, alpha
 
 
 @_jit()
-def update_part(theta, first, second, grad, solver, hyper, step, alpha):
-    """One optimiser step on a part of the parameters; first, second: moments, all
-    (size,). hyper = (learning rate, momentum, beta_1, beta_2, epsilon, longest
-    gradient).
+def update_part(theta, first, second, grad, solver, hyper, step, pace, alpha):
+    """One optimiser step on a part of the parameters, of ``pace`` times the learning
+    rate; first, second : moments, all (size,). hyper : constants of the optimiser.
     """
+    step_size = hyper[STEP_SIZE] * pace
     if solver == ADAM:
+        b1, b2, epsilon = hyper[BETA_1], hyper[BETA_2], hyper[EPSILON]
         t = step + 1
-        rate = hyper[0] * math.sqrt(1.0 - hyper[3] ** t) / (1.0 - hyper[2] ** t)
-        adam_update(
-            theta, first, second, grad, rate, hyper[2], hyper[3], hyper[4], alpha
-        )
+        rate = step_size * math.sqrt(1.0 - b2**t) / (1.0 - b1**t)
+        adam_update(theta, first, second, grad, rate, b1, b2, epsilon, alpha)
     else:
         nesterov = solver == NESTEROV
-        sgd_update(theta, first, grad, hyper[0], hyper[1], nesterov, alpha)
+        sgd_update(theta, first, grad, step_size, hyper[BETA], nesterov, alpha)
 
 
 @_jit()
-def update_parameters(theta, state, grad, layers, solver, hyper, step, alpha):
-    """One optimiser step on all layers; only weights, not biases, decay.
+def limit_columns(w, most, sums):
+    """Shorten each column of w that is longer than most; w : (n_in, n_out), sums :
+    (n_out,) workspace.
+    """
+    squared_columns(w, sums)
+    for j in range(w.shape[1]):
+        norm = math.sqrt(sums[j])
+        sums[j] = most / norm if norm > most else _ONE
+    for i in range(w.shape[0]):
+        for j in range(w.shape[1]):
+            w[i, j] *= sums[j]
 
-    state : (2, theta.size) moments. Tied weights are updated once, with the layer
-    that holds them untransposed.
+
+@_jit()
+def update_parameters(
+    theta, state, grad, layers, traits, solver, hyper, step, alpha, scratch
+):
+    """One optimiser step on all layers; only weights, not biases, decay. Then the
+    weights into a hidden unit are held to the length MAX_NORM.
+
+    state : (2, theta.size) moments; scratch : a row of the widest layer. Tied weights
+    are updated once, with the layer that holds them untransposed.
     """
     first, second = state[0], state[1]
     for i in range(layers.shape[0]):
+        pace = traits[i, PACE]
+        if pace == 0.0:
+            continue
         for part in (WEIGHT, BIAS):
             if part == WEIGHT and layers[i, TRANSPOSED] == 1:
                 continue
@@ -1517,8 +1606,13 @@ def update_parameters(theta, state, grad, layers, solver, hyper, step, alpha):
                 solver,
                 hyper,
                 step,
+                pace,
                 decay,
             )
+        if hyper[MAX_NORM] > 0.0 and i < layers.shape[0] - 1:
+            a, n_in, n_out = layers[i, WEIGHT], layers[i, N_IN], layers[i, N_OUT]
+            w = theta[a : a + n_in * n_out].reshape(n_in, n_out)
+            limit_columns(w, hyper[MAX_NORM], scratch[:n_out])
 
 
 @_jit()
@@ -1531,6 +1625,7 @@ def backprop_slice(
     state,
     grad,
     layers,
+    traits,
     blocks,
     corruption,
     noise,
@@ -1550,7 +1645,8 @@ def backprop_slice(
 ):
     """Train a network on consecutive mini-batches (the last may be short).
 
-    The input is corrupted, the targets are not. row_weights : (n_rows,) or empty where
+    The input is corrupted, the targets are not; then inputs and hidden units are
+    dropped as traits : (L, 2) says. row_weights : (n_rows,) or empty where
     all rows weigh 1; the loss of a mini-batch is its weighted mean, and one of rows
     that all weigh 0 is left out. noise : (level, weight in the loss of corrupted cells,
     which must be 1 where the targets are not the clean input); units, limits : see
@@ -1561,7 +1657,7 @@ def backprop_slice(
     over rows of the loss.
     """
     total = 0.0
-    longest = hyper[5]
+    longest = hyper[MAX_GRADIENT]
     for start in range(0, rows.shape[0], batch_size):
         x = rows[start : start + batch_size]
         y = targets[start : start + batch_size]
@@ -1580,17 +1676,37 @@ def backprop_slice(
                 mass = weigh_rows(cells, row_weights[start : start + m])
             if mass == 0.0:
                 continue
-        if corruption != NO_CORRUPTION:
+        if corruption != NO_CORRUPTION or traits[0, DROPOUT] > 0.0:
             noisy_x = noisy[: x.size].reshape(x.shape)
-            corrupt(x, noisy_x, corruption, noise[LEVEL], units, limits, key0, key1)
+            if corruption != NO_CORRUPTION:
+                corrupt(x, noisy_x, corruption, noise[LEVEL], units, limits, key0, key1)
+            else:
+                copy(x.reshape(x.size), noisy_x.reshape(x.size))
+            if traits[0, DROPOUT] > 0.0:
+                drop_input(noisy_x, traits[0, DROPOUT], seed, number, _FIRST)
             x = noisy_x
         loss = loss_gradient(
-            x, y, cells, theta, grad, layers, blocks, code, work, deltas, scratch
+            x,
+            y,
+            cells,
+            theta,
+            grad,
+            layers,
+            traits,
+            blocks,
+            code,
+            seed,
+            number,
+            work,
+            deltas,
+            scratch,
         )
         total += loss * mass
         if longest > 0.0:
             clip_gradient(grad, longest)
-        update_parameters(theta, state, grad, layers, solver, hyper, number, alpha)
+        update_parameters(
+            theta, state, grad, layers, traits, solver, hyper, number, alpha, scratch
+        )
     return total
 
 

@@ -1,13 +1,14 @@
 """A dense network as arrays: one flat parameter vector and a table of its layers."""
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit, log_expit, log_softmax, softmax
+from scipy.special import expit, log_expit, log_softmax, softmax, xlogy
 from sklearn.utils.extmath import safe_sparse_dot
 
-from sklearn_greedy._units import BERNOULLI, GAUSSIAN
+from sklearn_greedy._units import BERNOULLI, GAUSSIAN, POISSON
 
 Array = npt.NDArray
 
@@ -61,8 +62,8 @@ def unit_log_likelihood(x: Array, z: Array, blocks: Array, scale: Array) -> Arra
     """Log-density per row of x given the pre-activation z of its columns.
 
     Bernoulli: ``x z - log(1 + exp(z))``; softmax: ``x z - log sum exp(z)``; gaussian:
-    ``-((x - z) / scale)**2 / 2``, without the constant, so that it is minus the
-    training loss.
+    ``-((x - z) / scale)**2 / 2``, without the constant; poisson: minus half the
+    deviance. So that it is minus the training loss.
     """
     total = np.zeros(len(z), dtype=z.dtype)
     for start, stop, kind, _ in blocks:
@@ -71,6 +72,8 @@ def unit_log_likelihood(x: Array, z: Array, blocks: Array, scale: Array) -> Arra
             terms = -0.5 * ((value - part) / scale[start:stop]) ** 2
         elif kind == BERNOULLI:
             terms = (value - 1) * part + log_expit(part)
+        elif kind == POISSON:
+            terms = value * (1 + part) - xlogy(value, value) - np.exp(part)
         else:
             terms = value * log_softmax(part, axis=1)
         total += terms.sum(axis=1)
@@ -81,6 +84,8 @@ def output_means(z: Array, activation: str) -> Array:
     """Mean of the head's units: the canonical link of its block, out of place."""
     if activation == "softmax":
         return softmax(z, axis=1)
+    if activation == "exp":
+        return np.exp(z)
     return activate(z, activation)
 
 
@@ -89,6 +94,14 @@ def glorot_uniform(rng, n_in: int, n_out: int, activation: str):
     factor = 2.0 if activation == "logistic" else 6.0
     bound = np.sqrt(factor / (n_in + n_out))
     return rng.uniform(-bound, bound, (n_in, n_out)), rng.uniform(-bound, bound, n_out)
+
+
+def random_layers(rng, widths, activation: str):
+    """Weights and biases of layers between these widths, as ``glorot_uniform``."""
+    return [
+        glorot_uniform(rng, n_in, n_out, activation)
+        for n_in, n_out in itertools.pairwise(widths)
+    ]
 
 
 def fold_input(coef: Array, intercept: Array, offset: Array, scale: Array):

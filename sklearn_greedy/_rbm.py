@@ -8,6 +8,7 @@ from scipy import sparse
 from sklearn.utils import gen_batches
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_greedy._backpropagation import Optimizer
 from sklearn_greedy._compat import Interval, StrOptions
 from sklearn_greedy._contrastive import ContrastiveDivergence
 from sklearn_greedy._energy import (
@@ -25,7 +26,7 @@ from sklearn_greedy._likelihood import (
     pseudo_log_likelihood,
 )
 from sklearn_greedy._network import fold_input, forward, unfold_input
-from sklearn_greedy._stack import GreedyStack, LayerTask, draw_seed
+from sklearn_greedy._stack import GreedyStack, HeadSettings, LayerTask, draw_seed
 from sklearn_greedy._units import (
     BERNOULLI,
     GREY_LIMIT,
@@ -791,6 +792,13 @@ class StackedRBMTransformer(GreedyStack):
                 "be normalised."
             )
         return ContrastiveDivergence(task, self.centered, self._sampled_kinds(task))
+
+    def _head_settings(self, task: LayerTask, model) -> HeadSettings:
+        settings = task.settings
+        rate = settings.learning_rate * (1 - task.own_share)
+        momentum = settings.momentum
+        optimizer = Optimizer("sgd", rate, momentum, nesterovs_momentum=False)
+        return HeadSettings(HIDDEN_ACTIVATIONS[settings.hidden], optimizer)
 
     def _sampled_kinds(self, task: LayerTask) -> list[int]:
         """Kinds of units whose reconstructions are sampled."""

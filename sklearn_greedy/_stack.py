@@ -19,6 +19,7 @@ from sklearn.base import (
 from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_greedy._backpropagation import CodePenalty, Corruption, Optimizer
 from sklearn_greedy._compat import (
     column_numbers,
     fit_context,
@@ -26,6 +27,11 @@ from sklearn_greedy._compat import (
     validate_parameter_constraints,
 )
 from sklearn_greedy._network import activate, dense_layer, forward, keep_largest
+from sklearn_greedy._supervision import (
+    BATCHES_TOGETHER,
+    SupervisedLayer,
+    Supervision,
+)
 from sklearn_greedy._training import (
     SOME_ROWS,
     History,
@@ -47,8 +53,6 @@ from sklearn_greedy._units import (
 Array = npt.NDArray
 
 _OUTPUT_ROWS = 8192
-# Mini-batches that a layer sees before the next one, where all are trained together.
-_BATCHES_TOGETHER = 16
 # What a reconstruction error may exceed that of the column means by, as a share and in
 # absolute terms: on rows without structure the two are equal but for noise.
 _WORSE = 0.1, 0.01
@@ -96,7 +100,8 @@ class LayerTask:
     """All that training one layer starts from.
 
     theta, state : flat parameters and optimiser state to go on from, or None; held :
-    numbers of the rows held out for early stopping, or None.
+    numbers of the rows held out for early stopping, or None; weights : of the rows, or
+    None; supervision : what a temporary head learns, or None.
     """
 
     layer: int
@@ -111,12 +116,31 @@ class LayerTask:
     theta: Array | None = None
     state: dict | None = None
     held: Array | None = None
+    weights: Array | None = None
+    supervision: Supervision | None = None
+
+    @property
+    def own_share(self) -> float:
+        """Weight of the layer's own loss beside that of a temporary head."""
+        return 1.0 if self.supervision is None else 1.0 - self.supervision.share
 
     @property
     def trained(self) -> Array:
         """Numbers of the rows that the layer learns from."""
         rows = np.arange(self.data.shape[0])
         return rows if self.held is None else np.setdiff1d(rows, self.held)
+
+
+@dataclass
+class HeadSettings:
+    """Activation of the hidden units below a temporary head, its optimiser, the noise
+    on its input and what the hidden units are held to, or None.
+    """
+
+    activation: str
+    optimizer: Optimizer
+    noise: Corruption | None = None
+    code: CodePenalty | None = None
 
 
 @dataclass
@@ -160,6 +184,10 @@ class GreedyStack(
         """The model that the training loop trains."""
 
     @abstractmethod
+    def _head_settings(self, task: LayerTask, model: Any) -> "HeadSettings":
+        """How a temporary head is trained on the hidden units."""
+
+    @abstractmethod
     def _monitor(self, task: LayerTask, model: Any, held: Array):
         """Function that scores the model on the rows ``held``, higher is better."""
 
@@ -199,7 +227,13 @@ class GreedyStack(
         with unchanged_on_failure(self):
             return self._fit(X)
 
-    def _fit(self, X):
+    @fit_context(prefer_skip_nested_validation=True)
+    def _fit_for_network(self, X, weights, supervision):
+        """``fit`` with weights of the rows and with targets, each of them or None."""
+        with unchanged_on_failure(self):
+            return self._fit(X, weights, supervision)
+
+    def _fit(self, X, weights=None, supervision=None):
         warm = self.warm_start and hasattr(self, "coefs_")
         given, X = X, self._validate(X, reset=not warm)
         visible = None if warm else self._visible_units(given)
@@ -208,7 +242,8 @@ class GreedyStack(
         seed = draw_seed(self.random_state)
         together = self.schedule == "simultaneous"
         train = self._train_together if together else self._train_layerwise
-        layers = train(X, sizes, seed, visible, warm)
+        extras = {"weights": weights, "supervision": supervision}
+        layers = train(X, sizes, seed, visible, warm, extras)
         self._adopt(layers, [layer.history.losses for layer in layers])
         self.n_iter_ = sum(len(layer.history.losses) for layer in layers)
         self.validation_scores_ = None
@@ -219,11 +254,11 @@ class GreedyStack(
         self._finish(X, seed)
         return self
 
-    def _train_layerwise(self, X, sizes, seed, visible, warm) -> list[TrainedLayer]:
+    def _train_layerwise(self, X, sizes, seed, visible, warm, extras):
         """Each layer to its end, on the clean output of the finished ones below."""
         layers, data = [], X
         for layer, width in enumerate(sizes):
-            task = self._task(layer, data, width, seed, visible, resumed=warm)
+            task = self._task(layer, data, width, seed, visible, warm, **extras)
             model = self._build(task)
             history = self._train(task, model)
             layers.append(self._trained(task, model, history, X.dtype))
@@ -232,14 +267,16 @@ class GreedyStack(
             data = None if last else _layer_output(layers[-1].fitted, data)
         return layers
 
-    def _train_together(self, X, sizes, seed, visible, warm) -> list[TrainedLayer]:
+    def _train_together(self, X, sizes, seed, visible, warm, extras):
         """All layers in one pass per epoch: some mini-batches go through the layers one
         after the other, each on the present clean output of those below.
         """
-        tasks, models, histories, data = [], [], [], X
+        tasks, models, trainers, histories, data = [], [], [], [], X
         for layer, width in enumerate(sizes):
-            tasks.append(self._task(layer, data, width, seed, visible, resumed=warm))
-            models.append(self._build(tasks[-1]))
+            task = self._task(layer, data, width, seed, visible, warm, **extras)
+            tasks.append(task)
+            models.append(self._build(task))
+            trainers.append(self._trainer(task, models[-1]))
             histories.append(History())
             last = layer == len(sizes) - 1
             data = None if last else self._output(tasks[-1], models[-1], X, data)
@@ -247,11 +284,12 @@ class GreedyStack(
         n_rows, settings = X.shape[0], self._settings(0)
         for epoch in range(1, settings.max_iter + 1):
             start = time.perf_counter()
-            order = rng.permutation(n_rows) if self.shuffle else np.arange(n_rows)
+            order = self._plan(tasks[0]).visited(np.arange(n_rows), rng)
             totals = np.zeros(len(sizes))
-            for part in gen_batches(n_rows, _BATCHES_TOGETHER * settings.batch_size):
+            for part in gen_batches(n_rows, BATCHES_TOGETHER * settings.batch_size):
                 index = order[part]
-                losses = self._train_part(tasks, models, index, epoch, X)
+                steps = zip(tasks, models, trainers, strict=True)
+                losses = self._train_part(steps, index, epoch, X)
                 totals += np.multiply(losses, len(index))
             for task, history, total in zip(tasks, histories, totals, strict=True):
                 history.losses.append(float(total / n_rows))
@@ -262,14 +300,14 @@ class GreedyStack(
             self._warn_of(task, layers[-1].report)
         return layers
 
-    def _train_part(self, tasks, models, index, epoch, X) -> list[float]:
+    def _train_part(self, steps, index, epoch, X) -> list[float]:
         """Train every layer on some rows, whose output goes up; losses by layer."""
-        losses = []
-        for task, model in zip(tasks, models, strict=True):
-            losses.append(train_epoch(model, index, self._plan(task), epoch))
-            if task is not tasks[-1]:
-                above = tasks[task.layer + 1].data
-                above[index] = self._output(task, model, X, task.data[index])
+        losses, output = [], None
+        for task, model, trainer in steps:
+            if output is not None:
+                task.data[index] = output
+            losses.append(train_epoch(trainer, index, self._plan(task), epoch))
+            output = self._output(task, model, X, task.data[index])
         return losses
 
     def _output(self, task, model, X, data) -> Array:
@@ -518,10 +556,20 @@ class GreedyStack(
         names = getattr(self, "feature_names_in_", None)
         return column_numbers(X, columns, names, self.n_features_in_)
 
-    def _task(self, layer: int, data, width: int, seed: Array, visible, resumed: bool):
+    def _task(
+        self,
+        layer: int,
+        data,
+        width: int,
+        seed: Array,
+        visible,
+        resumed: bool,
+        weights: Array | None = None,
+        supervision: Supervision | None = None,
+    ) -> LayerTask:
         """What training the layer starts from; a resumed layer keeps its units."""
         place = f"{type(self).__name__} layer {layer + 1}"
-        statistics = ColumnStatistics.of(data)
+        statistics = ColumnStatistics.of(data, weights)
         if resumed:
             units = Units(**self._units[layer])
         else:
@@ -540,6 +588,8 @@ class GreedyStack(
             rng,
             kernel_seed,
             theta=self._recall(layer, units) if resumed else None,
+            weights=weights,
+            supervision=supervision,
         )
 
     def _plan(self, task: LayerTask, monitor=None) -> Plan:
@@ -552,6 +602,26 @@ class GreedyStack(
             place=task.place,
             monitor=monitor,
             report=print if self.verbose else None,
+            weights=task.weights,
+        )
+
+    def _trainer(self, task: LayerTask, model: Model) -> Model:
+        """What the training loop trains: the layer's model, with its head if any."""
+        if task.supervision is None:
+            return model
+        settings = self._head_settings(task, model)
+        (rng,) = task.rng.spawn(1)
+        return SupervisedLayer(
+            model,
+            task.supervision,
+            task.supervision.without(task.held),
+            width=task.width,
+            activation=settings.activation,
+            optimizer=settings.optimizer,
+            corruption=settings.noise,
+            code=settings.code,
+            rng=rng,
+            seed=rng.integers(2**32, size=2, dtype=np.uint32),
         )
 
     def _train(self, task: LayerTask, model: Model) -> History:
@@ -562,7 +632,7 @@ class GreedyStack(
             )
             monitor = self._monitor(task, model, task.held)
         plan = self._plan(task, monitor)
-        return run_epochs(model, task.trained, plan, task.rng)
+        return run_epochs(self._trainer(task, model), task.trained, plan, task.rng)
 
     def _report(self, task: LayerTask, model: Any, fitted: dict) -> dict:
         """Health of a layer on some of its rows."""

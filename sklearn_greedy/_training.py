@@ -171,7 +171,9 @@ class Plan:
     tol : least improvement that counts, or None to run all epochs; monitor : score to
     maximise on held-out rows, whose best parameters are kept, or None; learning_rate :
     name and value of the parameter to lower on divergence; report : called with a line
-    per epoch, or None; place : what is trained, for messages.
+    per epoch, or None; place : what is trained, for messages; follows_monitor : whether
+    the score stops the training and chooses the parameters, or is only kept; weights :
+    of all rows, in proportion to which they are drawn anew in each epoch, or None.
     """
 
     max_iter: int
@@ -182,6 +184,24 @@ class Plan:
     place: str
     monitor: Callable[[], float] | None = None
     report: Callable[[str], None] | None = None
+    follows_monitor: bool = True
+    weights: Array | None = None
+
+    def visited(self, index: Array, rng) -> Array:
+        """Rows of an epoch, in the order of the mini-batches."""
+        if self.weights is not None:
+            index = drawn_rows(index, self.weights[index], rng)
+        return rng.permutation(index) if self.shuffle else index
+
+
+def drawn_rows(index: Array, weights: Array, rng) -> Array:
+    """As many rows as there are, in their order, each as often as its share of the
+    weights says: rounded up or down, and right on average (systematic sampling).
+    """
+    n_rows, index = len(index), index[weights > 0]
+    ends = np.cumsum(weights[weights > 0] / weights.sum()) * n_rows
+    places = np.searchsorted(ends, np.arange(n_rows) + rng.random(), side="right")
+    return index[np.minimum(places, len(index) - 1)]
 
 
 @dataclass
@@ -195,7 +215,7 @@ class History:
     stale: int = 0
 
     def add(self, loss: float, score: float | None, tol: float) -> bool:
-        """Record an epoch; True when it is the best by the monitored score."""
+        """Record an epoch; True when it is the best by the score that is followed."""
         self.losses.append(loss)
         if score is None:
             self.stale = self.stale + 1 if loss > self.best_loss - tol else 0
@@ -218,17 +238,20 @@ def run_epochs(model: Model, index: Array, plan: Plan, rng) -> History:
     history = History()
     tol = 0.0 if plan.tol is None else plan.tol
     best_theta = None
-    stalls = plan.tol is not None or plan.monitor is not None
+    follows = plan.follows_monitor and plan.monitor is not None
+    stalls = plan.tol is not None or follows
     for epoch in range(1, plan.max_iter + 1):
         start = time.perf_counter()
-        order = rng.permutation(index) if plan.shuffle else index
+        order = plan.visited(index, rng)
         loss = train_epoch(model, order, plan, epoch)
         if epoch > 1 and loss > _EXPLODED * max(history.losses[0], 1.0):
             _raise_diverged(plan, epoch, f"the loss grew to {loss:.3g}")
         score = None if plan.monitor is None else plan.monitor()
         if score is not None and not np.isfinite(score):
             _raise_diverged(plan, epoch, f"the validation score is {score}")
-        if history.add(loss, score, tol):
+        if score is not None and not follows:
+            history.scores.append(score)
+        if history.add(loss, score if follows else None, tol):
             best_theta = model.theta.copy()
         report_epoch(plan, epoch, loss, score, start)
         if stalls and history.stale > plan.n_iter_no_change:
@@ -239,8 +262,8 @@ def run_epochs(model: Model, index: Array, plan: Plan, rng) -> History:
         if plan.tol is not None and plan.max_iter > 0:
             warnings.warn(
                 f"{plan.place} reached max_iter={plan.max_iter} before the "
-                f"{'loss' if plan.monitor is None else 'score'} stopped improving "
-                f"(last: {history.losses[-1] if score is None else score:.6g}). "
+                f"{'score' if follows else 'loss'} stopped improving "
+                f"(last: {score if follows else history.losses[-1]:.6g}). "
                 "Raise max_iter or tol.",
                 ConvergenceWarning,
                 stacklevel=2,

@@ -51,14 +51,9 @@ class ColumnStatistics:
         weights, mean and variance are weighted.
         """
         resolution = float(np.finfo(X.dtype).eps)
-        if weights is not None:
-            mean = np.average(X, axis=0, weights=weights)
-            variance = np.average((X - mean) ** 2, axis=0, weights=weights)
-            ends = X.min(axis=0), X.max(axis=0)
-            return cls(*ends, mean, variance, len(X), resolution)
         if sparse.issparse(X):
             low, high = min_max_axis(X, axis=0)
-            mean, variance = mean_variance_axis(X, axis=0)
+            mean, variance = mean_variance_axis(X, axis=0, weights=weights)
             return cls(
                 np.asarray(low, dtype=float),
                 np.asarray(high, dtype=float),
@@ -69,18 +64,23 @@ class ColumnStatistics:
             )
         n_rows, n_columns = X.shape
         low, high = np.full(n_columns, np.inf), np.full(n_columns, -np.inf)
-        mean, squares = np.zeros(n_columns), np.zeros(n_columns)
+        mean, squares, mass = np.zeros(n_columns), np.zeros(n_columns), 0.0
         for rows in gen_batches(n_rows, max(1, _CHUNK_FLOATS // n_columns)):
             part = np.asarray(X[rows], dtype=np.float64)
             low = np.minimum(low, part.min(axis=0))
             high = np.maximum(high, part.max(axis=0))
             # Chan's update: stable where the mean is large beside the deviation.
-            part_mean = part.mean(axis=0)
-            shift, weight = part_mean - mean, len(part) / rows.stop
-            mean = mean + shift * weight
-            squares += ((part - part_mean) ** 2).sum(axis=0)
-            squares += shift**2 * rows.start * weight
-        return cls(low, high, mean, squares / n_rows, n_rows, resolution)
+            counts = np.ones(len(part)) if weights is None else weights[rows]
+            part_mass = float(counts.sum())
+            if part_mass == 0:
+                continue
+            part_mean = counts @ part / part_mass
+            shift, share = part_mean - mean, part_mass / (mass + part_mass)
+            mean = mean + shift * share
+            squares += counts @ (part - part_mean) ** 2
+            squares += shift**2 * mass * share
+            mass += part_mass
+        return cls(low, high, mean, squares / mass, n_rows, resolution)
 
 
 @dataclass(frozen=True)

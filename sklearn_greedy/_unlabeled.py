@@ -1,6 +1,8 @@
 """Rows without a label: which they are, and what is left without them."""
 
+from dataclasses import dataclass
 from numbers import Real
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -69,8 +71,46 @@ def narrowed(y) -> Array:
     return np.array(y.tolist()) if y.dtype.kind == "O" else y
 
 
-def stacked(first, second):
-    """The rows of both, in the dtype of the first."""
-    if sparse.issparse(first) or sparse.issparse(second):
-        return sparse.vstack([first, second], format="csr", dtype=first.dtype)
-    return np.concatenate([first, second.astype(first.dtype, copy=False)])
+@dataclass
+class FitRows:
+    """Rows of a fit: those with a target, and all there are.
+
+    X, y : rows with a target; all_X : these and the others, of which ``places`` are the
+    numbers of the former; all_weights : of all rows, or None where they weigh the same.
+    """
+
+    X: Any
+    y: Array
+    all_X: Any
+    places: Array
+    all_weights: Array | None
+
+    def __len__(self) -> int:
+        return self.all_X.shape[0]
+
+    @property
+    def weights(self) -> Array | None:
+        """Weights of the rows with a target."""
+        return None if self.all_weights is None else self.all_weights[self.places]
+
+    @property
+    def uneven_weights(self) -> Array | None:
+        """Weights of all rows for the pre-training, where only their ratios count."""
+        weights = self.all_weights
+        return None if weights is None or np.ptp(weights) == 0 else weights
+
+    def weigh(self, factors: Array) -> None:
+        """Multiply the weights of the rows with a target."""
+        if self.all_weights is None:
+            self.all_weights = np.ones(len(self))
+        self.all_weights[self.places] *= factors
+
+    def add(self, more) -> None:
+        """More rows without a target, of weight 1, in the dtype of the others."""
+        if self.all_weights is not None:
+            self.all_weights = np.append(self.all_weights, np.ones(more.shape[0]))
+        parts, dtype = [self.all_X, more], self.all_X.dtype
+        if any(sparse.issparse(part) for part in parts):
+            self.all_X = sparse.vstack(parts, format="csr", dtype=dtype)
+        else:
+            self.all_X = np.concatenate(parts, dtype=dtype, casting="same_kind")

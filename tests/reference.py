@@ -10,6 +10,7 @@ exp and log. Functions of random bits also accept arrays of counters.
 import itertools
 
 import numpy as np
+from scipy.special import xlogy
 
 from sklearn_greedy._kernels import (
     ACTIVATION,
@@ -21,6 +22,7 @@ from sklearn_greedy._kernels import (
     CODE_SPARSITY,
     CODE_TARGET,
     CONTRACTION,
+    DROPOUT,
     ELU,
     EMPHASIS,
     GAUSSIAN,
@@ -32,12 +34,15 @@ from sklearn_greedy._kernels import (
     LEVEL,
     LOGISTIC,
     MASKING,
+    MAX_GRADIENT,
+    MAX_NORM,
     MOMENTUM,
     N_ACTIVE,
     N_IN,
     N_OUT,
     NESTEROV,
     NO_CORRUPTION,
+    PACE,
     PERSISTENT_LOSS_SHARE,
     POISSON,
     RATE,
@@ -641,6 +646,12 @@ def corrupt(rows, noisy, corruption, level, units, limits, key0, key1):
         noisy[changed] = swapped[changed]
 
 
+def drop(a, rate, key0, key1):
+    """Zero some elements and scale up the others."""
+    u = uniform_number(random_bits(np.arange(a.size, dtype=np.uint32), key0, key1))
+    a *= np.where(u < np.float32(rate), 0, 1 / (1 - rate))
+
+
 def weigh_cells(weights, noise, units, key0, key1):
     """Weight of each cell by whether it is corrupted."""
     changed = _cell_numbers(weights.shape, units, key0, key1) < np.float32(noise[LEVEL])
@@ -679,9 +690,20 @@ def gaussian_loss(z, y):
     return 0.5 * np.sum(z**2)
 
 
+def poisson_loss(z, y):
+    """Half the deviance of counts y with means exp(z), and z <- exp(z) - y."""
+    mean = np.exp(_wide(z))
+    z[...] = mean - y
+    return np.sum(mean - y + xlogy(y, y / mean))
+
+
 def block_loss(z, y, kind):
     """Loss of one block of one row."""
-    losses = {GAUSSIAN: gaussian_loss, BERNOULLI: bernoulli_loss}
+    losses = {
+        GAUSSIAN: gaussian_loss,
+        BERNOULLI: bernoulli_loss,
+        POISSON: poisson_loss,
+    }
     return losses.get(kind, softmax_loss)(z, y)
 
 
@@ -736,7 +758,12 @@ def _bias(theta, layer):
     return theta[layer[BIAS] : layer[BIAS] + layer[N_OUT]]
 
 
-def forward(rows, theta, layers, code, work):
+def drop_input(a, rate, seed, step, layer):
+    """Drop some of the input of a layer."""
+    drop(a.reshape(-1), rate, *stream_keys(seed, step, layer + 1))
+
+
+def forward(rows, theta, layers, traits, code, seed, step, work):
     """Activations of each layer in work; the last one stays a pre-activation."""
     a = rows
     outputs = _activations(layers, len(rows), work)
@@ -746,6 +773,8 @@ def forward(rows, theta, layers, code, work):
             activate(outputs[i], layer[ACTIVATION])
         if i == 0 and code[N_ACTIVE] > 0:
             keep_largest(outputs[i], int(code[N_ACTIVE]))
+        if i < len(layers) - 1 and traits[i + 1, DROPOUT] > 0:
+            drop_input(outputs[i], traits[i + 1, DROPOUT], seed, step, i + 1)
         a = outputs[i]
 
 
@@ -792,12 +821,16 @@ def add_contraction(h, w, activation, weight, grad, sums):
     grad += sums * w
 
 
-def backward(rows, theta, grad, layers, code, work, deltas, scratch):
+def backward(
+    rows, theta, grad, layers, traits, code, seed, step, work, deltas, scratch
+):
     """Backpropagate (mean - target) / m, which the last layer's part of work holds."""
     outputs = _activations(layers, len(rows), work)
     errors = _activations(layers, len(rows), deltas)
     delta, penalty = outputs[-1], 0.0
-    for i in reversed(range(len(layers))):
+    moving = np.flatnonzero(traits[:, PACE])
+    lowest = moving[0] if len(moving) else len(layers) - 1
+    for i in reversed(range(lowest, len(layers))):
         layer = layers[i]
         below = outputs[i - 1] if i > 0 else rows
         size = layer[N_IN] * layer[N_OUT]
@@ -810,9 +843,12 @@ def backward(rows, theta, grad, layers, code, work, deltas, scratch):
             scratch,
         )
         column_sums(delta, _bias(grad, layer))
-        if i > 0:
+        if i > lowest:
             errors[i - 1][...] = delta @ _weights(theta, layer).T
             delta = errors[i - 1]
+            if traits[i, DROPOUT] > 0:
+                drop_input(delta, traits[i, DROPOUT], seed, step, i)
+                below *= 1 - traits[i, DROPOUT]
             activation = layers[i - 1, ACTIVATION]
             if i == 1:
                 w = _weights(theta, layers[0])
@@ -829,13 +865,28 @@ def backward(rows, theta, grad, layers, code, work, deltas, scratch):
 
 
 def loss_gradient(
-    rows, targets, weights, theta, grad, layers, blocks, code, work, deltas, scratch
+    rows,
+    targets,
+    weights,
+    theta,
+    grad,
+    layers,
+    traits,
+    blocks,
+    code,
+    seed,
+    step,
+    work,
+    deltas,
+    scratch,
 ):
     """Mean loss of a batch with its penalties, and its gradient in grad."""
-    forward(rows, theta, layers, code, work)
+    forward(rows, theta, layers, traits, code, seed, step, work)
     output = _activations(layers, len(rows), work)[-1]
     loss = output_delta(output, targets, weights, blocks)
-    return loss + backward(rows, theta, grad, layers, code, work, deltas, scratch)
+    return loss + backward(
+        rows, theta, grad, layers, traits, code, seed, step, work, deltas, scratch
+    )
 
 
 def clip_gradient(grad, most):
@@ -860,9 +911,10 @@ def adam_update(theta, first, second, grad, rate, beta_1, beta_2, epsilon, alpha
     theta -= rate * first / (np.sqrt(second) + epsilon)
 
 
-def update_part(theta, first, second, grad, solver, hyper, step, alpha):
+def update_part(theta, first, second, grad, solver, hyper, step, pace, alpha):
     """One step of the chosen optimiser."""
     learning_rate, momentum, beta_1, beta_2, epsilon = hyper[:5]
+    learning_rate = learning_rate * pace
     if solver == ADAM:
         t = step + 1
         rate = learning_rate * np.sqrt(1 - beta_2**t) / (1 - beta_1**t)
@@ -872,10 +924,20 @@ def update_part(theta, first, second, grad, solver, hyper, step, alpha):
         sgd_update(theta, first, grad, learning_rate, momentum, nesterov, alpha)
 
 
-def update_parameters(theta, state, grad, layers, solver, hyper, step, alpha):
-    """One step on all layers; biases do not decay, tied weights move once."""
-    for layer in layers:
-        size = layer[N_IN] * layer[N_OUT]
+def limit_columns(w, most, sums):
+    """Columns no longer than ``most``."""
+    sums[...] = np.minimum(1, most / np.maximum(np.linalg.norm(_wide(w), axis=0), 1e-9))
+    w *= sums
+
+
+def update_parameters(
+    theta, state, grad, layers, traits, solver, hyper, step, alpha, scratch
+):
+    """One step on all layers that move; biases do not decay, tied weights move once."""
+    for i, layer in enumerate(layers):
+        pace, size = traits[i, PACE], layer[N_IN] * layer[N_OUT]
+        if pace == 0:
+            continue
         weights = slice(layer[WEIGHT], layer[WEIGHT] + size)
         biases = slice(layer[BIAS], layer[BIAS] + layer[N_OUT])
         parts = (
@@ -884,7 +946,11 @@ def update_parameters(theta, state, grad, layers, solver, hyper, step, alpha):
         for part, decay in parts:
             first, second = state[0, part], state[1, part]
             update_part(
-                theta[part], first, second, grad[part], solver, hyper, step, decay
+                theta[part], first, second, grad[part], solver, hyper, step, pace, decay
+            )
+        if hyper[MAX_NORM] > 0 and i < len(layers) - 1:
+            limit_columns(
+                _weights(theta, layer), hyper[MAX_NORM], scratch[: layer[N_OUT]]
             )
 
 
@@ -897,6 +963,7 @@ def backprop_slice(
     state,
     grad,
     layers,
+    traits,
     blocks,
     corruption,
     noise,
@@ -931,17 +998,36 @@ def backprop_slice(
                 mass = weigh_rows(cells, row_weights[start : start + len(x)])
         if mass == 0:
             continue
+        noisy_x = noisy[: x.size].reshape(x.shape)
         if corruption != NO_CORRUPTION:
-            noisy_x = noisy[: x.size].reshape(x.shape)
             corrupt(x, noisy_x, corruption, noise[LEVEL], units, limits, *keys)
             x = noisy_x
+        if traits[0, DROPOUT] > 0:
+            noisy_x[...] = x
+            drop_input(noisy_x, traits[0, DROPOUT], seed, number, 0)
+            x = noisy_x
         loss = loss_gradient(
-            x, y, cells, theta, grad, layers, blocks, code, work, deltas, scratch
+            x,
+            y,
+            cells,
+            theta,
+            grad,
+            layers,
+            traits,
+            blocks,
+            code,
+            seed,
+            number,
+            work,
+            deltas,
+            scratch,
         )
         total += loss * mass
-        if hyper[5] > 0:
-            clip_gradient(grad, hyper[5])
-        update_parameters(theta, state, grad, layers, solver, hyper, number, alpha)
+        if hyper[MAX_GRADIENT] > 0:
+            clip_gradient(grad, hyper[MAX_GRADIENT])
+        update_parameters(
+            theta, state, grad, layers, traits, solver, hyper, number, alpha, scratch
+        )
     return total
 
 

@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOptimizer
-from tools import rbm_constants
+from tools import rbm_constants, solver_constants, traits_of
 
 from sklearn_greedy import GreedyPretrainedMLPClassifier, GreedyPretrainedMLPRegressor
 from sklearn_greedy import _kernels as kernels
@@ -17,6 +17,7 @@ from sklearn_greedy._kernels import (
     BERNOULLI,
     GAUSSIAN,
     NESTEROV,
+    POISSON,
     SGD,
     SOFTMAX,
     TRANSPOSED,
@@ -27,10 +28,13 @@ from sklearn_greedy._network import ACTIVATIONS, Network, forward
 # --- finite differences --------------------------------------------------------
 
 N_ROWS, N_FEATURES, STEP = 4, 5, 1e-5
+# Of the random numbers that drop units: one mini-batch, seen again and again.
+SEED, STEP_NUMBER = np.array([7, 8], dtype=np.uint32), 3
 OUTPUTS = {
     "gaussian": [(0, 3, GAUSSIAN)],
     "bernoulli": [(0, 3, BERNOULLI)],
     "softmax": [(0, 3, SOFTMAX)],
+    "poisson": [(0, 3, POISSON)],
     "mixed": [(0, 2, GAUSSIAN), (2, 4, BERNOULLI), (4, 7, SOFTMAX)],
 }
 
@@ -44,6 +48,8 @@ def targets_for(blocks, rng):
             parts.append(rng.normal(size=shape))
         elif kind == BERNOULLI:
             parts.append(rng.random(shape))
+        elif kind == POISSON:
+            parts.append(rng.poisson(2.0, shape).astype(float))
         else:
             parts.append(rng.dirichlet(np.ones(shape[1]), size=N_ROWS))
     return np.hstack(parts)
@@ -52,13 +58,18 @@ def targets_for(blocks, rng):
 class Loss:
     """Mean loss of a network on fixed rows, as a function of its parameters."""
 
-    def __init__(self, network, blocks, rng, code=None, weights=None):
+    def __init__(
+        self, network, blocks, rng, code=None, weights=None, dropout=0.0, pace=1.0
+    ):
         self.network = network
+        self.traits = traits_of(len(network.layers), dropout, pace)
         self.code = np.zeros(5) if code is None else code
         self.weights = np.empty((0, 0)) if weights is None else weights
         self.rows = rng.normal(size=(N_ROWS, N_FEATURES))
         self.targets = targets_for(blocks, rng)
         self.blocks = np.array([(*block, 0) for block in blocks], dtype=np.int64)
+        # Exponentials of large weights are out of reach of finite differences.
+        self.spread = 0.3 if POISSON in self.blocks[:, 2] else 0.7
         self.work = np.empty(N_ROWS * int(network.layers[:, 1].sum()))
         self.deltas = np.empty_like(self.work)
         sizes = network.layers[:, 0] * network.layers[:, 1]
@@ -74,8 +85,11 @@ class Loss:
             theta,
             grad,
             self.network.layers,
+            self.traits,
             self.blocks,
             self.code,
+            SEED,
+            STEP_NUMBER,
             self.work,
             self.deltas,
             self.scratch,
@@ -101,7 +115,7 @@ class Loss:
     def smooth_point(self, rng, relu):
         """Parameters at which no relu changes sign within the finite differences."""
         for _ in range(100):
-            theta = 0.7 * rng.normal(size=self.network.n_parameters)
+            theta = self.spread * rng.normal(size=self.network.n_parameters)
             if not relu or self.distance_to_kink(theta) > 1e-3:
                 return theta
         raise AssertionError("no point away from the kinks")
@@ -209,6 +223,56 @@ def test_gradient_with_weighted_cells(output, rng):
     check_gradient(network, blocks, "tanh", rng, weights=weights)
 
 
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("output", OUTPUTS)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_gradient_with_dropout(activation, output, weighted, rng):
+    """With the units of one mini-batch dropped, the loss is a function like another."""
+    blocks = OUTPUTS[output]
+    weights = None
+    if weighted:
+        weights = np.repeat(rng.random((N_ROWS, 1)) + 0.5, blocks[-1][1], axis=1)
+    sizes = [N_FEATURES, 6, 5, blocks[-1][1]]
+    network = Network.dense(sizes, [activation] * 2 + ["identity"])
+    options = {"dropout": [0.0, 0.3, 0.6], "weights": weights}
+    check_gradient(network, blocks, activation, rng, **options)
+
+
+@pytest.mark.parametrize("activation", ["identity", "relu"])
+def test_dropout_is_right_on_average(activation, rng):
+    """The mean over many masks of a linear network's output is that without dropout;
+    so is that of the units below, where they are positive.
+    """
+    n = 200_000
+    network = Network.dense([2, 3, 1], [activation, "identity"])
+    theta = np.abs(rng.normal(size=network.n_parameters))
+    rows, traits = np.ones((n, 2)), traits_of(2, dropout=[0.0, 0.4])
+    work, code = np.empty(n * 4), np.zeros(5)
+    kernels.forward(rows, theta, network.layers, traits, code, SEED, 0, work)
+    hidden, output = work[: 3 * n].reshape(n, 3), work[3 * n :]
+    coefs, intercepts = network.views(theta)
+    clean = np.ones(2) @ coefs[0] + intercepts[0]
+    assert_allclose((hidden == 0).mean(axis=0), 0.4, atol=0.006)
+    assert_allclose(hidden.max(axis=0), clean / 0.6, rtol=1e-12)
+    assert_allclose(hidden.mean(axis=0), clean, rtol=0.01)
+    assert_allclose(output.mean(), clean @ coefs[1][:, 0] + intercepts[1], rtol=0.01)
+
+
+@pytest.mark.parametrize("n_frozen", [1, 2])
+def test_frozen_layers_get_no_gradient_and_change_no_other(n_frozen, rng):
+    network = Network.dense([N_FEATURES, 4, 3, 3], ["tanh", "tanh", "identity"])
+    loss = Loss(network, OUTPUTS["softmax"], rng)
+    theta = rng.normal(size=network.n_parameters)
+    value, whole = loss(theta)
+    loss.traits[:n_frozen, 1] = 0
+    frozen_value, part = loss(theta)
+    assert frozen_value == value
+    for every, some in zip(network.views(whole), network.views(part), strict=True):
+        assert all(np.isnan(array).all() for array in some[:n_frozen])
+        for a, b in zip(every[n_frozen:], some[n_frozen:], strict=True):
+            assert_array_equal(a, b)
+
+
 def unrolled(activation, tied):
     """Autoencoder 5-4-3-4-5; tied: the decoder layers use the encoder's weights."""
     if not tied:
@@ -263,6 +327,8 @@ def test_bias_gradient_is_the_mean_residual(output, rng):
         part = means[:, start:stop]
         if kind == BERNOULLI:
             part[...] = 1 / (1 + np.exp(-part))
+        elif kind == POISSON:
+            part[...] = np.exp(part)
         elif kind == SOFTMAX:
             part[...] = np.exp(part) / np.exp(part).sum(axis=1, keepdims=True)
     residual = means - loss.targets
@@ -275,7 +341,7 @@ def test_bias_gradient_is_the_mean_residual(output, rng):
 # --- optimisers ----------------------------------------------------------------
 
 LR, MOMENTUM, BETA_1, BETA_2, EPSILON = 0.1, 0.9, 0.8, 0.95, 1e-3
-HYPER = np.array([LR, MOMENTUM, BETA_1, BETA_2, EPSILON])
+HYPER = solver_constants(LR, MOMENTUM, BETA_1, BETA_2, EPSILON)
 
 
 def test_sgd_momentum_by_hand():
@@ -332,7 +398,7 @@ def test_adam_by_hand():
         correction = np.sqrt(1 - BETA_2**t) / (1 - BETA_1**t)
         position -= LR * correction * m / (np.sqrt(v) + EPSILON)
         kernels.update_part(
-            theta, first, second, gradients[t - 1 : t], ADAM, HYPER, t - 1, 0.0
+            theta, first, second, gradients[t - 1 : t], ADAM, HYPER, t - 1, 1.0, 0.0
         )
         assert_allclose([first[0], second[0]], [m, v], rtol=1e-13)
         assert_allclose(theta, position, rtol=1e-13)
@@ -343,8 +409,8 @@ def test_first_step_of_adam_has_the_length_of_the_learning_rate(rng):
     for scale in (1e-3, 1.0, 1e3):
         theta, first, second = np.zeros((3, 10))
         grad = scale * rng.choice([-1.0, 1.0], size=10)
-        hyper = np.array([LR, MOMENTUM, 0.9, 0.999, 1e-12])
-        kernels.update_part(theta, first, second, grad, ADAM, hyper, 0, 0.0)
+        hyper = solver_constants(LR, MOMENTUM, epsilon=1e-12)
+        kernels.update_part(theta, first, second, grad, ADAM, hyper, 0, 1.0, 0.0)
         assert_allclose(theta, -LR * np.sign(grad), rtol=1e-6)
 
 
@@ -354,7 +420,7 @@ def test_adam_equals_scikit_learn(rng):
     peer = AdamOptimizer(params, LR, BETA_1, BETA_2, EPSILON)
     for step in range(20):
         grad = rng.normal(size=20)
-        kernels.update_part(theta, first, second, grad, ADAM, HYPER, step, 0.0)
+        kernels.update_part(theta, first, second, grad, ADAM, HYPER, step, 1.0, 0.0)
         peer.update_params(params, [grad])
         assert_allclose(theta, params[0], rtol=1e-12, atol=1e-13)
 
@@ -385,6 +451,24 @@ def test_decay_of_an_rbm_shrinks_weights_only():
     assert_array_equal(theta[3:], 1)
 
 
+def update_network(
+    network, theta, state, grad, solver, hyper, *, step=0, alpha=0.0, pace=1.0
+):
+    layers = network.layers
+    kernels.update_parameters(
+        theta,
+        state,
+        grad,
+        layers,
+        traits_of(len(layers), pace=pace),
+        solver,
+        hyper,
+        step,
+        alpha,
+        np.empty(layers[:, 1].max()),
+    )
+
+
 @pytest.mark.parametrize("solver", [SGD, NESTEROV, ADAM])
 @pytest.mark.parametrize("tied", [False, True])
 def test_decay_of_a_network_shrinks_weights_only(solver, tied):
@@ -392,8 +476,8 @@ def test_decay_of_a_network_shrinks_weights_only(solver, tied):
     network = unrolled("tanh", tied)
     theta = np.ones(network.n_parameters)
     state, grad = np.zeros((2, theta.size)), np.zeros(theta.size)
-    hyper = np.array([LR, 0.0, BETA_1, BETA_2, EPSILON])
-    kernels.update_parameters(theta, state, grad, network.layers, solver, hyper, 0, 0.2)
+    hyper = solver_constants(LR, 0.0, BETA_1, BETA_2, EPSILON)
+    update_network(network, theta, state, grad, solver, hyper, alpha=0.2)
     coefs, intercepts = network.views(theta)
     shrunk = 1 - LR * 0.2
     if solver == ADAM:
@@ -413,10 +497,46 @@ def test_all_parameters_move_once(solver, rng):
     theta, grad = rng.normal(size=(2, network.n_parameters))
     state = rng.random((2, theta.size))
     flat, flat_state = theta.copy(), state.copy()
-    kernels.update_parameters(theta, state, grad, network.layers, solver, HYPER, 3, 0.0)
-    kernels.update_part(flat, *flat_state, grad, solver, HYPER, 3, 0.0)
+    update_network(network, theta, state, grad, solver, HYPER, step=3)
+    kernels.update_part(flat, *flat_state, grad, solver, HYPER, 3, 1.0, 0.0)
     assert_array_equal(theta, flat)
     assert_array_equal(state, flat_state)
+
+
+@pytest.mark.parametrize("solver", [SGD, NESTEROV, ADAM])
+def test_pace_is_a_factor_of_the_learning_rate(solver, rng):
+    """Each layer moves as with its own rate; one of pace 0 stays, momentum and all."""
+    network = Network.dense([3, 4, 2, 2], ["tanh", "tanh", "identity"])
+    paces = [0.0, 0.25, 1.0]
+    start, grad = rng.normal(size=(2, network.n_parameters))
+    moments = rng.random((2, start.size))
+    theta, state = start.copy(), moments.copy()
+    update_network(network, theta, state, grad, solver, HYPER, pace=paces)
+    for layer, pace in enumerate(paces):
+        alone, alone_state = start.copy(), moments.copy()
+        slower = solver_constants(pace * LR, MOMENTUM, BETA_1, BETA_2, EPSILON)
+        update_network(network, alone, alone_state, grad, solver, slower)
+        expected = start if pace == 0 else alone
+        for ours, theirs in zip(
+            network.views(theta), network.views(expected), strict=True
+        ):
+            assert_allclose(ours[layer], theirs[layer], rtol=1e-13)
+    assert_array_equal(network.views(state[0])[0][0], network.views(moments[0])[0][0])
+
+
+@pytest.mark.parametrize("solver", [SGD, NESTEROV, ADAM])
+def test_max_norm_shortens_what_is_too_long_in_hidden_layers(solver, rng):
+    network = Network.dense([5, 4, 3], ["tanh", "identity"])
+    start = np.ones(network.n_parameters)
+    network.views(start)[0][0][:, 0] = 0.1
+    theta, state = start.copy(), np.zeros((2, start.size))
+    still = solver_constants(0.0, max_norm=1.5)
+    update_network(network, theta, state, np.zeros(theta.size), solver, still)
+    (hidden, top), biases = network.views(theta)
+    assert_array_equal(hidden[:, 0], 0.1)
+    assert_allclose(np.linalg.norm(hidden[:, 1:], axis=0), 1.5, rtol=1e-12)
+    for untouched in (top, *biases):
+        assert_array_equal(untouched, 1)
 
 
 # --- scikit-learn's networks ---------------------------------------------------

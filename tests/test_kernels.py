@@ -15,7 +15,7 @@ import reference
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import expit, ndtri, xlogy
 from scipy.stats import chi2, poisson
-from tools import rbm_constants
+from tools import rbm_constants, solver_constants, traits_of
 
 from sklearn_greedy import _kernels as kernels
 from sklearn_greedy._kernels import (
@@ -808,7 +808,7 @@ def test_rbm_training_survives_extreme_parameters():
 MIXED_OUTPUT = np.array(
     [(0, 2, GAUSSIAN, 0), (2, 4, BERNOULLI, 0), (4, 7, SOFTMAX, 0)], dtype=np.int64
 )
-LOSSES = ["gaussian_loss", "bernoulli_loss", "softmax_loss"]
+LOSSES = ["gaussian_loss", "bernoulli_loss", "softmax_loss", "poisson_loss"]
 # Contraction, L1, sparsity target and weight, number of winners.
 PENALTIES = [0.1, 0.05, 0.2, 0.3, 0.0]
 WINNERS = [0.0, 0.0, 0.0, 0.0, 2.0]
@@ -834,6 +834,9 @@ def network_arguments(
     emphasised=False,
     longest=0.0,
     row_weights=False,
+    dropout=0.0,
+    pace=1.0,
+    max_norm=0.0,
 ):
     """Arguments of backprop_slice by name, with a short last batch."""
     rng = np.random.default_rng(2)
@@ -856,13 +859,14 @@ def network_arguments(
         "state": (0.1 * rng.random((2, size))).astype(dtype),
         "grad": unwritten(size, dtype),
         "layers": layers,
+        "traits": traits_of(len(layers), dropout, pace),
         "blocks": blocks,
         "corruption": corruption,
         "noise": np.array([0.3, 1.4 if emphasised else 1.0]),
         "units": np.arange(6),
         "limits": np.float32([[-1] * 6, [2] * 6]),
         "solver": solver,
-        "hyper": np.array([0.05, 0.9, 0.8, 0.99, 1e-6, longest]),
+        "hyper": solver_constants(0.05, 0.9, 0.8, 0.99, 1e-6, longest, max_norm),
         "alpha": 0.01,
         "code": np.array([0.0] * 5 if code is None else code),
         "seed": np.array([33, 44], dtype=np.uint32),
@@ -947,6 +951,12 @@ def test_losses_are_least_at_the_target(rng):
     entropy = -(xlogy(q, q) + xlogy(1 - q, 1 - q)).sum()
     assert_allclose(kernels.bernoulli_loss(z, q), entropy, rtol=1e-12)
     assert_allclose(z, 0, atol=1e-15)
+    counts = np.array([0.5, 1.0, 7.0])
+    z = np.log(counts)
+    assert_allclose(kernels.poisson_loss(z, counts), 0, atol=1e-14)
+    assert_allclose(z, 0, atol=1e-14)
+    z, none = np.full(3, -40.0), np.zeros(3)
+    assert_allclose(kernels.poisson_loss(z, none), 0, atol=1e-14)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -995,6 +1005,30 @@ def test_output_delta_does_not_depend_on_how_columns_are_cut(kind, rng):
     assert_array_equal(parts, whole)
 
 
+def check_passes(arguments):
+    """The passes up and down the layers, each by itself."""
+    parts = [
+        {name: arguments[name] for name in inspect.signature(twin).parameters}
+        for twin in (reference.forward, reference.backward)
+    ]
+    _, after = check_twin("forward", *parts[0].values())
+    check_twin("backward", *(parts[1] | {"work": after[-1]}).values())
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("activation", NAMES_OF_ACTIVATIONS)
+def test_gradient_with_dropout_and_frozen_layers_equals_its_twin(dtype, activation):
+    arguments = gradient_arguments(
+        dtype=dtype,
+        tied=False,
+        activation=activation,
+        dropout=[0.5, 0.3, 0.5, 0.3],
+        pace=[0, 1, 0.5, 1],
+    )
+    check_passes(arguments)
+    check_twin("loss_gradient", *arguments.values())
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("activation", NAMES_OF_ACTIVATIONS)
@@ -1004,20 +1038,7 @@ def test_gradient_and_its_parts_equal_their_twins(dtype, tied, activation, code)
         code = [*PENALTIES[:2], 0.0, 0.0, 0.0]
     options = {"dtype": dtype, "tied": tied, "activation": activation, "code": code}
     arguments = gradient_arguments(**options)
-    names = "rows", "theta", "layers", "code", "work"
-    rows, theta, layers, code, work = (arguments[name] for name in names)
-    _, (*_, work) = check_twin("forward", rows, theta, layers, code, work)
-    check_twin(
-        "backward",
-        rows,
-        theta,
-        arguments["grad"],
-        layers,
-        code,
-        work,
-        arguments["deltas"],
-        arguments["scratch"],
-    )
+    check_passes(arguments)
     loss, _ = check_twin("loss_gradient", *arguments.values())
     assert np.isfinite(loss)
 
@@ -1117,10 +1138,40 @@ def test_solver_step_equals_its_twin(dtype, solver, step, rng):
     theta, layers, hyper = (arguments[name] for name in ("theta", "layers", "hyper"))
     state = arguments["state"]
     grad = rng.normal(size=theta.size).astype(dtype)
-    check_twin("update_part", theta, *state, grad, solver, hyper, step, 0.1)
-    check_twin(
-        "update_parameters", theta, state, grad, layers, solver, hyper, step, 0.1
-    )
+    check_twin("update_part", theta, *state, grad, solver, hyper, step, 0.5, 0.1)
+    traits, scratch = arguments["traits"], arguments["scratch"]
+    step_of = theta, state, grad, layers, traits, solver, hyper, step, 0.1, scratch
+    check_twin("update_parameters", *step_of)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_limited_columns_equal_their_twin(dtype, rng):
+    w = rng.normal(size=(6, 9)).astype(dtype)
+    w[:, 2] = 0
+    _, (limited, *_) = check_twin("limit_columns", w, 2.0, unwritten(9, dtype))
+    length = np.linalg.norm(w, axis=0)
+    assert_allclose(np.linalg.norm(limited, axis=0), np.minimum(length, 2), rtol=1e-5)
+    assert 2 < (length > 2).sum() < 9
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("rate", [0.0, 0.3, 0.9])
+def test_dropping_equals_its_twin(dtype, rate, rng):
+    keys = kernels.stream_keys(np.array([5, 6], dtype=np.uint32), 4, 2)
+    for size in SIZES:
+        a = rng.normal(size=size).astype(dtype)
+        check_twin("drop", a, rate, *keys)
+    seed = np.array([5, 6], dtype=np.uint32)
+    check_twin("drop_input", rng.normal(size=(3, 4)).astype(dtype), rate, seed, 4, 1)
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.8])
+def test_dropping_keeps_the_mean(rate):
+    a = np.ones(1_000_000)
+    kernels.drop_input(a.reshape(1000, 1000), rate, np.array([1, 2], np.uint32), 0, 0)
+    assert_allclose((a == 0).mean(), rate, atol=0.003)
+    assert_allclose(a.mean(), 1, atol=0.01)
+    assert len(np.unique(a)) == 2
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -1153,6 +1204,27 @@ def test_penalised_training_equals_its_twin(dtype, corruption, code):
         code=code,
         emphasised=True,
         longest=0.5,
+    )
+    tolerance = {np.float32: 2e-5, np.float64: 1e-12}[dtype]
+    total, _ = check_twin("backprop_slice", *arguments.values(), tolerance=tolerance)
+    assert np.isfinite(total)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("solver", [SGD, NESTEROV, ADAM])
+@pytest.mark.parametrize("corruption", [NO_CORRUPTION, SWAP])
+def test_training_with_dropout_equals_its_twin(dtype, solver, corruption):
+    """Dropped inputs and hidden units, a frozen layer, one that moves less and short
+    columns at once.
+    """
+    arguments = network_arguments(
+        dtype,
+        solver,
+        corruption,
+        row_weights=True,
+        dropout=[0.2, 0.5, 0.3, 0.5],
+        pace=[0, 0.5, 1, 1],
+        max_norm=1.0,
     )
     tolerance = {np.float32: 2e-5, np.float64: 1e-12}[dtype]
     total, _ = check_twin("backprop_slice", *arguments.values(), tolerance=tolerance)

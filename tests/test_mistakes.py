@@ -28,7 +28,7 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from tools import rbm_constants
+from tools import rbm_constants, solver_constants, traits_of
 
 import sklearn_greedy
 from sklearn_greedy import (
@@ -438,11 +438,22 @@ def test_row_15_one_optimiser_for_all_parameters(solver):
     layers = np.array([[2, 3, kernels.IDENTITY, 0, 6, 0]])
     theta, state = np.zeros(9, F32), np.zeros((2, 9), F32)
     rbm, velocity = np.zeros(9, F32), np.zeros(9, F32)
-    hyper = np.array([0.1, 0.9, 0.9, 0.999, 1e-8])
+    hyper = solver_constants(momentum=0.9)
     constants = rbm_constants(momentum=0.9)
     for step, g in enumerate((1.0, -0.3, 2.0)):
         grad = np.full(9, g, F32)
-        kernels.update_parameters(theta, state, grad, layers, solver, hyper, step, 0.0)
+        kernels.update_parameters(
+            theta,
+            state,
+            grad,
+            layers,
+            traits_of(1),
+            solver,
+            hyper,
+            step,
+            0.0,
+            theta[:0],
+        )
         kernels.momentum_ascent(rbm, velocity, grad, 6, 0.1, constants)
     assert np.ptp(theta) == 0
     assert np.ptp(rbm) == 0
@@ -471,9 +482,11 @@ def test_row_18_only_weights_decay():
     """Without a gradient weights shrink and biases stay."""
     layers = np.array([[2, 3, kernels.IDENTITY, 0, 6, 0]])
     theta, rbm = np.ones(9, F32), np.ones(9, F32)
-    zero, hyper = np.zeros(9, F32), np.array([0.1, 0.0, 0.9, 0.999, 1e-8])
-    state = np.zeros((2, 9), F32)
-    kernels.update_parameters(theta, state, zero, layers, kernels.SGD, hyper, 0, 0.5)
+    zero, hyper = np.zeros(9, F32), solver_constants()
+    state, traits = np.zeros((2, 9), F32), traits_of(1)
+    kernels.update_parameters(
+        theta, state, zero, layers, traits, kernels.SGD, hyper, 0, 0.5, theta[:0]
+    )
     kernels.momentum_ascent(rbm, np.zeros(9, F32), zero, 6, 0.1, rbm_constants(l2=0.5))
     for moved in (theta, rbm):
         assert_allclose(moved, [0.95] * 6 + [1.0] * 3)
@@ -846,13 +859,14 @@ def test_row_38_only_the_input_is_corrupted(corruption):
         np.zeros((2, 45), F32),
         np.empty(45, F32),
         layers,
+        traits_of(2),
         blocks(6),
         corruption,
         np.array([0.5, 1.0]),
         units,
         limits,
         kernels.SGD,
-        np.array([0.0, 0.0, 0.9, 0.999, 1e-8, 0.0]),
+        solver_constants(0.0),
         0.0,
         np.zeros(5),
         SEED,

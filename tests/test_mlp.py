@@ -1046,7 +1046,7 @@ def test_balanced_classes_find_the_rare_one(rng):
 def test_validation_score_is_weighted(iris):
     X, y = iris
     clf = GreedyPretrainedMLPClassifier(
-        (4,), early_stopping=True, max_iter=2, random_state=0
+        (4,), pretrainer=None, early_stopping=True, max_iter=2, random_state=0
     )
     weight = np.where(y == 0, 1.0, 1e-9)
     scores = clf.fit(X, y, sample_weight=weight).validation_scores_

@@ -12,6 +12,27 @@ def rbm_constants(
     return np.array([rate, decay, momentum, l2, l1, target, weight], dtype=float)
 
 
+def solver_constants(
+    rate=0.1,
+    momentum=0.0,
+    beta_1=0.9,
+    beta_2=0.999,
+    epsilon=1e-8,
+    max_gradient=0.0,
+    max_norm=0.0,
+):
+    """Constants of an optimiser in the order of the kernels."""
+    constants = [rate, momentum, beta_1, beta_2, epsilon, max_gradient, max_norm]
+    return np.array(constants, dtype=float)
+
+
+def traits_of(n_layers, dropout=0.0, pace=1.0):
+    """Dropout of the input and factor of the learning rate of each layer."""
+    traits = np.empty((n_layers, 2))
+    traits[:, 0], traits[:, 1] = dropout, pace
+    return traits
+
+
 def random_rbm(table, hidden="bernoulli", *, width=3, scale=0.5, seed=0):
     """An RBM with random parameters and a table of (start, stop, kind) blocks."""
     rng = np.random.default_rng(seed)

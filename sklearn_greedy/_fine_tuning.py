@@ -1,0 +1,874 @@
+"""What the classifier and the regressor share: pre-training, then fine-tuning."""
+
+import copy
+import time
+from abc import ABCMeta, abstractmethod
+from numbers import Integral, Real
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import BaseEstimator, is_regressor
+from sklearn.model_selection import train_test_split
+from sklearn.neural_network import MLPClassifier, MLPRegressor
+from sklearn.utils import check_X_y
+from sklearn.utils.validation import check_is_fitted
+
+from sklearn_greedy._backpropagation import Backpropagation, Optimizer, alike
+from sklearn_greedy._compat import (
+    HasMethods,
+    Interval,
+    Options,
+    StrOptions,
+    check_sample_weight,
+    fit_context,
+    validate_data,
+)
+from sklearn_greedy._full_batch import run_lbfgs
+from sklearn_greedy._network import (
+    ACTIVATIONS,
+    Network,
+    activate,
+    dense_layer,
+    fold_input,
+    fold_output,
+    forward,
+    glorot_uniform,
+    output_means,
+    random_layers,
+    unfold_input,
+    unfold_output,
+    unit_log_likelihood,
+)
+from sklearn_greedy._stack import (
+    GreedyStack,
+    draw_seed,
+    layer_sizes,
+    layer_streams,
+    unchanged_on_failure,
+)
+from sklearn_greedy._start import (
+    Start,
+    check_agreement,
+    fitted_start,
+    given_start,
+    new_pretrainer,
+)
+from sklearn_greedy._supervision import Supervision
+from sklearn_greedy._training import History, Plan, Rows, run_epochs, train_epoch
+from sklearn_greedy._units import (
+    BERNOULLI,
+    GAUSSIAN,
+    POISSON,
+    SOFTMAX,
+    ColumnStatistics,
+    Units,
+    choose_units,
+    output_blocks,
+)
+from sklearn_greedy._unlabeled import FitRows, labelled, marked_rows, narrowed
+
+Array = npt.NDArray
+
+# What scikit-learn's networks know, and the fitted attributes they share with ours.
+_NATIVE_ACTIVATIONS = {"identity", "logistic", "tanh", "relu"}
+_NATIVE_ATTRIBUTES = (
+    "coefs_",
+    "intercepts_",
+    "classes_",
+    "n_layers_",
+    "n_outputs_",
+    "out_activation_",
+    "n_features_in_",
+    "feature_names_in_",
+    "n_iter_",
+    "t_",
+    "loss_",
+    "loss_curve_",
+    "best_loss_",
+    "validation_scores_",
+    "best_validation_score_",
+)
+
+_HEAD_KINDS = {
+    "identity": GAUSSIAN,
+    "logistic": BERNOULLI,
+    "softmax": SOFTMAX,
+    "exp": POISSON,
+}
+
+# What L-BFGS cannot do, and the value that means not to.
+_MINI_BATCHES_ONLY = {
+    "head_max_iter": 0,
+    "dropout": 0,
+    "input_dropout": 0,
+    "max_norm": None,
+    "layer_decay": 1,
+    "early_stopping": False,
+}
+
+
+def has_epochs(mlp) -> bool:
+    """Whether ``partial_fit`` exists."""
+    if mlp.solver == "lbfgs":
+        raise AttributeError("partial_fit needs solver='adam' or 'sgd', not 'lbfgs'.")
+    return True
+
+
+class GreedyPretrainedMLP(BaseEstimator, metaclass=ABCMeta):
+    """Base of the networks; a subclass says what its targets are."""
+
+    _parameter_constraints: dict = {
+        "hidden_layer_sizes": [
+            "array-like",
+            Interval(Integral, 1, None, closed="left"),
+            None,
+        ],
+        "pretrainer": [
+            StrOptions({"autoencoder", "rbm", "supervised"}),
+            HasMethods(["fit", "transform"]),
+            list,
+            tuple,
+            None,
+        ],
+        "activation": [StrOptions({"auto", *ACTIVATIONS})],
+        "solver": [StrOptions({"adam", "sgd", "lbfgs"})],
+        "alpha": [Interval(Real, 0, None, closed="left")],
+        "batch_size": [
+            StrOptions({"auto"}),
+            Interval(Integral, 1, None, closed="left"),
+        ],
+        "learning_rate": [StrOptions({"constant", "invscaling", "adaptive"})],
+        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
+        "power_t": [Interval(Real, 0, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "shuffle": ["boolean"],
+        "random_state": ["random_state"],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "verbose": ["verbose"],
+        "warm_start": ["boolean"],
+        "momentum": [Interval(Real, 0, 1, closed="both")],
+        "nesterovs_momentum": ["boolean"],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="left")],
+        "beta_1": [Interval(Real, 0, 1, closed="left")],
+        "beta_2": [Interval(Real, 0, 1, closed="left")],
+        "epsilon": [Interval(Real, 0, None, closed="neither")],
+        "n_iter_no_change": [
+            Interval(Integral, 1, None, closed="left"),
+            Options(Real, {np.inf}),
+        ],
+        "max_fun": [Interval(Integral, 1, None, closed="left")],
+        "unlabeled": "no_validation",
+        "head_max_iter": [Interval(Integral, 0, None, closed="left")],
+        "supervised_weight": [Interval(Real, 0, 1, closed="both")],
+        "dropout": [Interval(Real, 0, 1, closed="left")],
+        "input_dropout": [Interval(Real, 0, 1, closed="left")],
+        "max_norm": [Interval(Real, 0, None, closed="neither"), None],
+        "layer_decay": [Interval(Real, 0, 1, closed="right")],
+        "n_frozen_layers": [Interval(Integral, 0, None, closed="left")],
+    }
+
+    def __init__(
+        self,
+        hidden_layer_sizes=None,
+        *,
+        pretrainer="autoencoder",
+        activation="auto",
+        solver="adam",
+        alpha=0.0001,
+        batch_size="auto",
+        learning_rate="constant",
+        learning_rate_init=0.001,
+        power_t=0.5,
+        max_iter=200,
+        shuffle=True,
+        random_state=None,
+        tol=1e-4,
+        verbose=False,
+        warm_start=False,
+        momentum=0.9,
+        nesterovs_momentum=True,
+        early_stopping=False,
+        validation_fraction=0.1,
+        beta_1=0.9,
+        beta_2=0.999,
+        epsilon=1e-8,
+        n_iter_no_change=10,
+        max_fun=15000,
+        unlabeled=None,
+        head_max_iter=0,
+        supervised_weight=0.0,
+        dropout=0.0,
+        input_dropout=0.0,
+        max_norm=None,
+        layer_decay=1.0,
+        n_frozen_layers=0,
+    ):
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.pretrainer = pretrainer
+        self.activation = activation
+        self.solver = solver
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.learning_rate_init = learning_rate_init
+        self.power_t = power_t
+        self.max_iter = max_iter
+        self.shuffle = shuffle
+        self.random_state = random_state
+        self.tol = tol
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.momentum = momentum
+        self.nesterovs_momentum = nesterovs_momentum
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.n_iter_no_change = n_iter_no_change
+        self.max_fun = max_fun
+        self.unlabeled = unlabeled
+        self.head_max_iter = head_max_iter
+        self.supervised_weight = supervised_weight
+        self.dropout = dropout
+        self.input_dropout = input_dropout
+        self.max_norm = max_norm
+        self.layer_decay = layer_decay
+        self.n_frozen_layers = n_frozen_layers
+
+    # What a subclass says about its targets.
+
+    @abstractmethod
+    def _check_targets(self, y, reset: bool, classes=None) -> Array:
+        """Validated targets; with ``reset`` also sets ``n_outputs_``,
+        ``out_activation_`` and ``classes_``.
+        """
+
+    @abstractmethod
+    def _target_rows(self, y: Array, training: bool = True):
+        """What the training loop gathers targets from; without ``training`` they are
+        not smoothed.
+        """
+
+    @abstractmethod
+    def _held_out_score(self, y: Array, means: Array, weights) -> float:
+        """Score of the output means on held-out targets."""
+
+    @abstractmethod
+    def _strata(self, y: Array):
+        """Labels that the validation split keeps in proportion, or None."""
+
+    def _set_target_scaling(self, y: Array, weights: Array | None) -> None:
+        """Scale of the targets inside; only the regressor has one."""
+
+    def _target_scaling(self):
+        return np.zeros(self.n_outputs_), np.ones(self.n_outputs_)
+
+    def _class_weights(self, y: Array) -> Array | None:
+        """Weights that the rows have by their classes, or None."""
+        return None
+
+    # Fitting.
+
+    @fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y, sample_weight=None, X_unlabeled=None, X_val=None, y_val=None):
+        """Pre-train the hidden layers on all rows, then fine-tune all layers on (X, y).
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Training data.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets; rows with the value ``unlabeled`` have none.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows, not negative; in the fine-tuning a weight of 2 counts
+            as the row twice. The pre-training draws its rows in proportion to them.
+        X_unlabeled : {array-like, sparse matrix} of shape (n_unlabeled, n_features), \
+                default=None
+            More rows to pre-train on, each of weight 1. It is metadata: switch on
+            metadata routing and
+            call ``set_fit_request(X_unlabeled=True)`` to pass it through a search or a
+            Pipeline (whose ``transform_input=["X_unlabeled"]`` transforms it too).
+            Searches split metadata of exactly as many rows as X has.
+        X_val : {array-like, sparse matrix} of shape (n_val, n_features), default=None
+            Rows of your own on which the network is scored after each epoch, with
+            ``early_stopping`` in place of rows held out of X. Metadata, like
+            ``X_unlabeled``.
+        y_val : array-like of shape (n_val,) or (n_val, n_outputs), default=None
+            Targets of ``X_val``.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If ``hidden_layer_sizes`` or ``activation`` contradict the pretrainer,
+            parameters do not go together, or training diverges.
+        """
+        with unchanged_on_failure(self):
+            return self._fit(X, y, sample_weight, X_unlabeled, X_val, y_val)
+
+    def _fit(self, X, y, sample_weight, X_unlabeled, X_val, y_val):
+        self._check_together()
+        warm = self.warm_start and hasattr(self, "coefs_")
+        rows = self._validate(X, y, sample_weight, reset=not warm, more=X_unlabeled)
+        self._check_rows(rows, reset=not warm)
+        validation = self._validation_rows(X_val, y_val)
+        if warm:
+            self._check_warm(rows.y)
+        seed = draw_seed(self.random_state)
+        rng, kernel_seed = layer_streams(seed, 0)
+        index, held = self._split(rows.y, rng, validation)
+        clock = [time.perf_counter()]
+        if warm:
+            model = self._build(rows, index, kernel_seed, self._unfolded())
+        else:
+            self._set_target_scaling(rows.y, rows.weights)
+            start = self._pretrain(rows, index, seed, rng)
+            clock.append(time.perf_counter())
+            head = self._new_head(start, rng)
+            if self.head_max_iter > 0 and self.pretrainer is not None:
+                head = self._train_head(start, head, rows, index, rng, kernel_seed)
+            model = self._build(rows, index, kernel_seed, start.with_head(*head))
+        monitor = self._monitor(model, rows, held, validation)
+        history = self._run(model, index, self._plan(monitor), rng)
+        self._adopt(model, rows.X.dtype)
+        clock = [clock[0], clock[-1], time.perf_counter()]
+        self.phase_seconds_ = dict(
+            zip(("pretraining", "fine_tuning"), np.diff(clock).tolist(), strict=True)
+        )
+        self._record(history, monitor, len(index))
+        if hasattr(self, "_resume"):
+            del self._resume
+        return self
+
+    def _run(self, model: Backpropagation, index: Array, plan: Plan, rng) -> History:
+        """Train a network with the solver."""
+        if self.solver == "lbfgs":
+            return run_lbfgs(model, index, plan, self.max_fun)
+        return run_epochs(model, index, plan, rng)
+
+    def _record(self, history: History, monitor, n_rows: int) -> None:
+        """Set what the fine-tuning tells of itself."""
+        self.loss_curve_ = history.losses
+        self.loss_ = history.losses[-1]
+        self.n_iter_ = len(history.losses)
+        self.t_ = self.n_iter_ * n_rows
+        self.best_loss_ = None if self.early_stopping else history.best_loss
+        self.validation_scores_ = self.best_validation_score_ = None
+        self.validation_loss_curve_ = None
+        if monitor is not None:
+            self.validation_scores_ = history.scores
+            self.best_validation_score_ = max(history.scores)
+            self.validation_loss_curve_ = monitor.losses
+
+    def _partial_fit(self, X, y, sample_weight, classes=None):
+        """One pass of fine-tuning over a chunk; the first chunk also pre-trains."""
+        self._check_together()
+        if self.early_stopping:
+            raise ValueError("partial_fit does not support early_stopping=True.")
+        first = not hasattr(self, "coefs_")
+        rows = self._validate(X, y, sample_weight, reset=first)
+        self._check_rows(rows, reset=first, classes=classes)
+        resume = getattr(self, "_resume", None)
+        seed = draw_seed(self.random_state) if resume is None else resume["seed"]
+        rng, kernel_seed = layer_streams(seed, 0)
+        index = np.arange(len(rows.y))
+        if first:
+            self._set_target_scaling(rows.y, rows.weights)
+            start = self._pretrain(rows, index, seed, rng)
+            parameters = start.with_head(*self._new_head(start, rng))
+            self.loss_curve_, self.n_iter_, self.t_ = [], 0, 0
+            self.validation_scores_ = self.best_validation_score_ = None
+            self.validation_loss_curve_ = None
+            self.best_loss_ = np.inf
+        else:
+            parameters = self._unfolded()
+        state = None if resume is None else resume["state"]
+        model = self._build(rows, index, kernel_seed, parameters, state)
+        self.loss_ = train_epoch(model, index, self._plan(), epoch=1)
+        self._adopt(model, rows.X.dtype if first else self.coefs_[0].dtype)
+        self.loss_curve_ = [*self.loss_curve_, self.loss_]
+        if self.best_loss_ is not None:
+            self.best_loss_ = min(self.best_loss_, self.loss_)
+        self.n_iter_ += 1
+        self.t_ += len(rows.y)
+        self._resume = {"seed": seed, "state": model.state()}
+        return self
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+    # Validation.
+
+    def _check_together(self) -> None:
+        """Raise where parameters do not go together."""
+        named = isinstance(self.pretrainer, str) and self.pretrainer != "supervised"
+        trains = named or isinstance(self.pretrainer, GreedyStack)
+        if self.supervised_weight > 0 and not trains:
+            raise ValueError(
+                f"supervised_weight={self.supervised_weight} adds the targets to the "
+                "training of a stack of RBMs or autoencoders, but pretrainer="
+                f"{self.pretrainer!r} trains none. Set supervised_weight=0, or use "
+                "pretrainer='autoencoder', 'rbm' or an unfitted stack."
+            )
+        if self.solver != "lbfgs":
+            return
+        for name, off in _MINI_BATCHES_ONLY.items():
+            value = getattr(self, name)
+            if value != off:
+                raise ValueError(
+                    f"{name}={value!r} needs mini-batches and epochs, but "
+                    "solver='lbfgs' takes its steps on the exact loss of all rows: set "
+                    f"{name}={off!r}, or use 'adam' or 'sgd'."
+                )
+
+    def _validate(self, X, y, sample_weight, reset: bool, more=None) -> FitRows:
+        """The rows of a fit, with targets as they were given."""
+        options = {"accept_sparse": "csr", "dtype": [np.float64, np.float32]}
+        targets = {"multi_output": True, "y_numeric": is_regressor(self)}
+        marked = None
+        if y is not None and self.unlabeled is not None:
+            marked = marked_rows(y, self.unlabeled)
+        if marked is None or not marked.any():
+            X, y = validate_data(self, X, y, reset=reset, **options, **targets)
+            all_X, places = X, np.arange(X.shape[0])
+        else:
+            all_X = validate_data(self, X, reset=reset, **options)
+            X, y, _ = labelled(marked, all_X, y, sample_weight)
+            X, y = check_X_y(X, narrowed(y), estimator=self, **options, **targets)
+            places = np.flatnonzero(~marked)
+        weights = _checked_weights(sample_weight, all_X, places)
+        rows = FitRows(X, y, all_X, places, weights)
+        if more is not None:
+            rows.add(validate_data(self, more, reset=False, **options))
+        return rows
+
+    def _check_rows(self, rows: FitRows, reset: bool, classes=None) -> None:
+        """Turn the targets into codes or numbers, and weigh the rows by class."""
+        rows.y = self._check_targets(rows.y, reset, classes)
+        of_classes = self._class_weights(rows.y)
+        if of_classes is not None:
+            rows.weigh(of_classes)
+
+    def _validation_rows(self, X_val, y_val):
+        """Validated rows and targets of the user's own validation set, or None."""
+        if X_val is None and y_val is None:
+            return None
+        if X_val is None or y_val is None:
+            given, missing = ("y_val", "X_val") if X_val is None else ("X_val", "y_val")
+            raise ValueError(f"{given} was given without {missing}. Give both or none.")
+        rows = self._validate(X_val, y_val, None, reset=False)
+        return rows.X, self._check_targets(rows.y, reset=False)
+
+    def _labelled_part(self, X, y, sample_weight):
+        """What ``score`` goes by."""
+        marked = marked_rows(y, self.unlabeled)
+        if not marked.any():
+            return X, y, sample_weight
+        return labelled(marked, X, y, sample_weight)
+
+    def _validate_rows(self, X):
+        check_is_fitted(self)
+        return validate_data(
+            self, X, reset=False, accept_sparse="csr", dtype=[np.float64, np.float32]
+        )
+
+    def _check_warm(self, y) -> None:
+        """Raise where a warm start cannot go on from the fitted network."""
+        fitted = tuple(coef.shape[1] for coef in self.coefs_[:-1])
+        own = self._own_sizes(fitted)
+        if own != fitted:
+            raise ValueError(
+                f"hidden_layer_sizes={own} differs from the fitted layers {fitted}. "
+                "Set warm_start=False, or call fit on a clone to start anew."
+            )
+
+    def _own_sizes(self, default) -> tuple[int, ...]:
+        sizes = self.hidden_layer_sizes
+        return default if sizes is None else layer_sizes(sizes)
+
+    # Predicting.
+
+    def _output_means(self, X) -> Array:
+        X = self._validate_rows(X)
+        hidden = [*self._activations, "identity"]
+        z = forward(X, self.coefs_, self.intercepts_, hidden)
+        return output_means(z, self.out_activation_)
+
+    def hidden_activations(self, X, layer=-1):
+        """Activations of a hidden layer.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Data.
+        layer : int, default=-1
+            Number of the hidden layer from 0, or from the end if negative.
+
+        Returns
+        -------
+        H : ndarray of shape (n_samples, n_hidden)
+            Activations, in the dtype of X.
+
+        Raises
+        ------
+        ValueError
+            If there is no such layer.
+        """
+        X = self._validate_rows(X)
+        n_hidden = len(self._activations)
+        if not -n_hidden <= layer < n_hidden:
+            raise ValueError(f"There is no layer {layer}: {n_hidden} are hidden.")
+        up_to = layer % n_hidden + 1
+        parts = self.coefs_, self.intercepts_, self._activations
+        return forward(X, *(part[:up_to] for part in parts))
+
+    def to_mlp(self):
+        """A network of scikit-learn's own with the same predictions.
+
+        Returns
+        -------
+        mlp : MLPClassifier or MLPRegressor
+            Fitted; it has the parameters of the fine-tuning and a copy of the weights.
+            It can predict, but not go on training with ``partial_fit`` or
+            ``warm_start``.
+
+        Raises
+        ------
+        ValueError
+            If the hidden layers have different activations, or one that scikit-learn
+            has not.
+        """
+        check_is_fitted(self)
+        used = set(self._activations) or {"identity"}
+        if len(used) > 1 or not used <= _NATIVE_ACTIVATIONS:
+            raise ValueError(
+                f"The hidden activations are {self._activations}; scikit-learn's "
+                f"networks have one for all layers, out of "
+                f"{sorted(_NATIVE_ACTIVATIONS)}."
+            )
+        native = MLPRegressor if is_regressor(self) else MLPClassifier
+        known = native().get_params()
+        own = {k: v for k, v in self.get_params(deep=False).items() if k in known}
+        sizes = tuple(coef.shape[1] for coef in self.coefs_[:-1])
+        mlp = native(**{**own, "hidden_layer_sizes": sizes, "activation": used.pop()})
+        for name in _NATIVE_ATTRIBUTES:
+            if hasattr(self, name):
+                setattr(mlp, name, copy.deepcopy(getattr(self, name)))
+        self._complete_native(mlp)
+        return mlp
+
+    def _complete_native(self, mlp) -> None:
+        """Set what one of scikit-learn's networks has beside our attributes."""
+
+    # Pre-training.
+
+    def _pretrain(self, rows: FitRows, index: Array, seed: Array, rng) -> Start:
+        """The hidden layers that the fine-tuning begins with. Sets ``pretrainer_`` and
+        what is known of the layers.
+        """
+        self.pretrainer_ = None
+        self.pretraining_loss_curves_: list[list[float]] = []
+        self.head_loss_curve_: list[float] = []
+        if self.pretrainer is None:
+            start = self._random_start(rows.X.shape[1], rng)
+        elif isinstance(self.pretrainer, list | tuple):
+            start = given_start(self.pretrainer, self._activation(), rows.X.shape[1])
+        elif isinstance(self.pretrainer, str) and self.pretrainer == "supervised":
+            start = self._train_greedily(rows, index, rng, seed)
+        else:
+            start = self._fit_pretrainer(rows, index, seed)
+        self._check_start(start)
+        self._activations = list(start.activations)
+        self._input_offset, self._input_scale = start.offset, start.scale
+        return start
+
+    def _activation(self) -> str:
+        """The one activation of layers that no transformer trains."""
+        return "relu" if self.activation == "auto" else self.activation
+
+    def _random_start(self, n_features: int, rng) -> Start:
+        activation = self._activation()
+        pairs = random_layers(rng, [n_features, *self._own_sizes((100,))], activation)
+        return Start.unscaled(pairs, activation, n_features)
+
+    def _fit_pretrainer(self, rows: FitRows, index: Array, seed: Array) -> Start:
+        self.pretrainer_ = new_pretrainer(
+            self.pretrainer,
+            sizes=self._own_sizes(None),
+            activation=self.activation,
+            seed=int(seed[0] >> np.uint32(1)),
+            verbose=self.verbose,
+        )
+        supervision = self._supervision(rows, index)
+        start = fitted_start(self.pretrainer_, rows, supervision)
+        curves = getattr(self.pretrainer_, "loss_curves_", [])
+        self.pretraining_loss_curves_ = [list(curve) for curve in curves]
+        return start
+
+    def _supervision(self, rows: FitRows, index: Array) -> Supervision | None:
+        """What temporary heads learn, by the numbers of all rows."""
+        if self.supervised_weight == 0:
+            return None
+        y = np.zeros((len(rows), *rows.y.shape[1:]), rows.y.dtype)
+        y[rows.places] = rows.y
+        return Supervision(
+            self.supervised_weight,
+            rows.places[index],
+            self._target_rows(y),
+            self._blocks(),
+            rows.all_weights,
+        )
+
+    def _train_greedily(self, rows: FitRows, index: Array, rng, seed: Array) -> Start:
+        """Hidden layers trained on the targets, each with a temporary head on top and
+        fixed layers below (user guide, eq. 36). The last head stays.
+        """
+        activation, sizes = self._activation(), self._own_sizes((100,))
+        statistics = ColumnStatistics.of(rows.all_X, rows.all_weights)
+        units = choose_units(statistics, "auto")
+        H, source, pairs, head = rows.X, Rows(rows.X, units), [], None
+        for layer, width in enumerate(sizes):
+            widths = [H.shape[1], width, self.n_outputs_]
+            network = Network.dense(widths, (activation, "identity"))
+            parts = random_layers(rng, widths, activation)
+            theta = network.pack(*zip(*parts, strict=True))
+            traits = alike(2)
+            traits[:, 0] = self.dropout if layer else self.input_dropout, self.dropout
+            _, kernel_seed = layer_streams(seed, layer + 1)
+            model = self._model(
+                network, theta, source, rows, index, kernel_seed, traits
+            )
+            plan = self._plan(place=f"layer {layer + 1}")
+            history = self._run(model, index, plan, rng)
+            self.pretraining_loss_curves_.append(history.losses)
+            (coef, top), (intercept, bias) = network.views(model.theta)
+            pairs.append((coef, intercept))
+            head = top, bias
+            if layer == 0:
+                folded = fold_input(coef, intercept, units.offset, units.scale)
+                H = dense_layer(H, *folded)
+            else:
+                H = dense_layer(H, coef, intercept)
+            H = activate(H, activation)
+            source = Rows(H)
+        coefs, intercepts = map(list, zip(*pairs, strict=True))
+        activations = [activation] * len(sizes)
+        return Start(coefs, intercepts, activations, units.offset, units.scale, head)
+
+    def _check_start(self, start: Start) -> None:
+        """Raise where our own parameters do not go with the hidden layers."""
+        sizes = tuple(coef.shape[1] for coef in start.coefs)
+        own = self._own_sizes(sizes)
+        check_agreement(sizes, start.activations, own, self.activation)
+        if self.n_frozen_layers > len(sizes):
+            raise ValueError(
+                f"n_frozen_layers={self.n_frozen_layers}, but there are only "
+                f"{len(sizes)} hidden layers."
+            )
+
+    # Fine-tuning.
+
+    def _split(self, y: Array, rng, validation):
+        """Row numbers for training and, where rows are held out, for validation."""
+        index = np.arange(len(y))
+        if not self.early_stopping or validation is not None:
+            return index, None
+        train, held = train_test_split(
+            index,
+            test_size=self.validation_fraction,
+            random_state=int(rng.integers(2**31)),
+            stratify=self._strata(y),
+        )
+        return np.sort(train), np.sort(held)
+
+    def _new_head(self, start: Start, rng):
+        """Weights and biases of the output layer: those of the start, or random ones
+        with the bound of the hidden activation, as in MLPClassifier.
+        """
+        if start.head is not None:
+            return start.head
+        activation = start.activations[-1] if start.activations else "identity"
+        return glorot_uniform(rng, start.n_outputs, self.n_outputs_, activation)
+
+    def _train_head(self, start: Start, head, rows: FitRows, index, rng, seed):
+        """The head after training it alone, on the output of the fixed layers."""
+        coefs, intercepts = start.for_raw_input()
+        H = forward(rows.X, coefs, intercepts, start.activations)
+        network = Network.dense(head[0].shape, ("identity",))
+        traits = alike(1)
+        traits[0, 0] = self.dropout
+        theta = network.pack(*([part] for part in head))
+        model = self._model(network, theta, Rows(H), rows, index, seed, traits)
+        plan = self._plan(place="head", max_iter=self.head_max_iter, tol=None)
+        self.head_loss_curve_ = run_epochs(model, index, plan, rng).losses
+        (coef,), (intercept,) = network.views(model.theta)
+        return coef, intercept
+
+    def _build(
+        self, rows: FitRows, index, seed, parameters, state=None
+    ) -> Backpropagation:
+        """The whole network in training, from parameters for the scaled input."""
+        coefs, intercepts = parameters
+        widths = [rows.X.shape[1], *(coef.shape[1] for coef in coefs)]
+        network = Network.dense(widths, [*self._activations, "identity"])
+        theta = network.pack(coefs, intercepts)
+        source = Rows(rows.X, self._input_units())
+        traits = self._traits(len(coefs))
+        return self._model(network, theta, source, rows, index, seed, traits, state)
+
+    def _traits(self, n_layers: int) -> Array:
+        """Dropout of the input and factor of the learning rate of each layer."""
+        traits = alike(n_layers)
+        traits[1:, 0], traits[0, 0] = self.dropout, self.input_dropout
+        traits[:, 1] = self.layer_decay ** np.arange(n_layers)[::-1]
+        traits[: self.n_frozen_layers, 1] = 0
+        return traits
+
+    def _model(
+        self, network, theta, source, rows: FitRows, index, seed, traits, state=None
+    ) -> Backpropagation:
+        """A network in training on the targets, with the user's optimiser."""
+        n_rows, weights = len(index), rows.weights
+        mass = n_rows if weights is None else float(weights[index].sum())
+        batch_size = min(200, n_rows) if self.batch_size == "auto" else self.batch_size
+        return Backpropagation(
+            network,
+            theta,
+            source,
+            self._blocks(),
+            Optimizer(
+                self.solver,
+                self.learning_rate_init,
+                self.momentum,
+                self.nesterovs_momentum,
+                self.beta_1,
+                self.beta_2,
+                self.epsilon,
+                learning_rate=self.learning_rate,
+                power_t=self.power_t,
+                max_norm=self.max_norm,
+            ),
+            batch_size=min(batch_size, n_rows),
+            seed=seed,
+            targets=self._target_rows(rows.y),
+            row_weights=weights,
+            traits=traits,
+            alpha=self.alpha / mass,
+            state=state,
+        )
+
+    def _blocks(self) -> Array:
+        return output_blocks(self.n_outputs_, _HEAD_KINDS[self.out_activation_])
+
+    def _input_units(self) -> Units:
+        return Units.all_gaussian(self._input_offset, self._input_scale)
+
+    def _unfolded(self):
+        """Fitted parameters for the scaled input and targets."""
+        coefs, intercepts = list(self.coefs_), list(self.intercepts_)
+        coefs[0], intercepts[0] = unfold_input(
+            coefs[0], intercepts[0], self._input_offset, self._input_scale
+        )
+        coefs[-1], intercepts[-1] = unfold_output(
+            coefs[-1], intercepts[-1], *self._target_scaling()
+        )
+        return coefs, intercepts
+
+    def _adopt(self, model: Backpropagation, dtype) -> None:
+        """Set the fitted parameters, for raw input and targets."""
+        coefs, intercepts = model.network.views(model.theta.astype(np.float64))
+        coefs[0], intercepts[0] = fold_input(
+            coefs[0], intercepts[0], self._input_offset, self._input_scale
+        )
+        coefs[-1], intercepts[-1] = fold_output(
+            coefs[-1], intercepts[-1], *self._target_scaling()
+        )
+        self.coefs_ = [coef.astype(dtype) for coef in coefs]
+        self.intercepts_ = [intercept.astype(dtype) for intercept in intercepts]
+        self.n_layers_ = len(coefs) + 1
+
+    def _plan(self, monitor=None, place: str | None = None, **changes) -> Plan:
+        """Plan of the fine-tuning, or of a part of the network with changes."""
+        name = type(self).__name__
+        return Plan(
+            **{
+                "max_iter": self.max_iter,
+                "tol": self.tol,
+                "n_iter_no_change": self.n_iter_no_change,
+                "shuffle": self.shuffle,
+                "learning_rate": ("learning_rate_init", self.learning_rate_init),
+                "place": name if place is None else f"{name}, {place}",
+                "monitor": monitor,
+                "follows_monitor": self.early_stopping,
+                "report": print if self.verbose else None,
+                **changes,
+            }
+        )
+
+    def _monitor(self, model: Backpropagation, rows: FitRows, held, validation):
+        """What follows the network on rows held out or given, or None."""
+        if validation is not None:
+            X, y = validation
+            source, index, weights = Rows(X, self._input_units()), None, None
+        elif held is not None:
+            source, index, y = model.rows, held, rows.y[held]
+            weights = None if rows.weights is None else rows.weights[held]
+        else:
+            return None
+        targets = self._target_rows(y, training=False)
+        return HeldOut(self, model, source, index, y, targets, weights)
+
+
+class HeldOut:
+    """Score of a network in training on held-out rows, whose losses it keeps.
+
+    source, index : the rows, of which index None takes all; y, targets : what they
+    should be, for the score and for the loss; weights : of the rows, or None.
+    """
+
+    def __init__(self, mlp, model, source: Rows, index, y, targets, weights):
+        self._mlp, self._model, self._source, self._y = mlp, model, source, y
+        self._index = np.arange(len(source)) if index is None else index
+        self._weights = weights
+        self._targets = np.empty((len(y), targets.n_columns), np.float32)
+        targets.gather(np.arange(len(y)), self._targets)
+        self.losses: list[float] = []
+
+    def __call__(self) -> float:
+        """The score at the present parameters; NaN where the network diverged."""
+        model = self._model
+        parts = model.pre_activations(self._index, self._source)
+        z = np.concatenate([z for _, z in parts])
+        means = output_means(z, self._mlp.out_activation_)
+        if not np.all(np.isfinite(means)):
+            return np.nan  # the training loop reports the divergence
+        ones = np.ones(z.shape[1], z.dtype)
+        with np.errstate(over="ignore"):
+            losses = -unit_log_likelihood(self._targets, z, model.blocks, ones)
+        self.losses.append(float(np.average(losses, weights=self._weights)))
+        return self._mlp._held_out_score(self._y, means, self._weights)
+
+
+def _checked_weights(sample_weight, X, places: Array) -> Array | None:
+    """Weights of the rows of X, (n,) float64; None where all weigh the same. Some of
+    those with a target, at ``places``, must be above 0.
+    """
+    if sample_weight is None:
+        return None
+    weights = check_sample_weight(
+        sample_weight, X, dtype=np.float64, ensure_non_negative=True
+    )
+    if not weights[places].any():
+        raise ValueError(
+            "Sample weights must contain at least one non-zero number. Got zeros for "
+            f"all {len(places)} labelled rows."
+        )
+    return weights

@@ -1,0 +1,185 @@
+"""What fine-tuning begins with: pre-trained, given or random hidden layers."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import clone
+from sklearn.utils.validation import check_is_fitted
+
+from sklearn_greedy._autoencoder import StackedAutoencoderTransformer
+from sklearn_greedy._compat import FrozenEstimator
+from sklearn_greedy._network import fold_input, unfold_input
+from sklearn_greedy._rbm import StackedRBMTransformer
+from sklearn_greedy._stack import GreedyStack, layer_sizes
+from sklearn_greedy._supervision import Supervision
+from sklearn_greedy._unlabeled import FitRows
+
+Array = npt.NDArray
+
+_DEFAULT_SIZES = (100,)
+
+
+@dataclass
+class Start:
+    """Hidden layers for the input ``(X - offset) / scale``.
+
+    coefs, intercepts, activations : one per layer; offset, scale : (n_features,);
+    head : weights and biases of an output layer, or None.
+    """
+
+    coefs: list[Array]
+    intercepts: list[Array]
+    activations: list[str]
+    offset: Array
+    scale: Array
+    head: tuple[Array, Array] | None = None
+
+    @classmethod
+    def unscaled(cls, pairs, activation: str, n_features: int) -> "Start":
+        """Layers for X as it is, from pairs of weights and biases."""
+        coefs, intercepts = [c for c, _ in pairs], [b for _, b in pairs]
+        activations = [activation] * len(pairs)
+        offset, scale = np.zeros(n_features), np.ones(n_features)
+        return cls(coefs, intercepts, activations, offset, scale)
+
+    @property
+    def n_outputs(self) -> int:
+        """Width of what the output layer reads."""
+        return self.coefs[-1].shape[1] if self.coefs else len(self.offset)
+
+    def with_head(self, coef: Array, intercept: Array):
+        """Parameters of the whole network."""
+        return [*self.coefs, coef], [*self.intercepts, intercept]
+
+    def for_raw_input(self):
+        """Parameters of the hidden layers for X as it is."""
+        coefs, intercepts = list(self.coefs), list(self.intercepts)
+        if coefs:
+            scaling = self.offset, self.scale
+            coefs[0], intercepts[0] = fold_input(coefs[0], intercepts[0], *scaling)
+        return coefs, intercepts
+
+
+def given_start(parts, activation: str, n_features: int) -> Start:
+    """Layers from arrays: weights of each layer alone (biases are then 0), or a pair
+    of a list of weights and one of biases.
+    """
+    coefs, intercepts = parts, None
+    if len(parts) == 2 and not hasattr(parts[0], "ndim"):
+        coefs, intercepts = parts
+    coefs = [np.asarray(coef, dtype=np.float64) for coef in coefs]
+    if intercepts is None:
+        intercepts = [np.zeros(coef.shape[-1]) for coef in coefs]
+    intercepts = [np.asarray(b, dtype=np.float64) for b in intercepts]
+    _check_arrays(coefs, intercepts, n_features)
+    pairs = list(zip(coefs, intercepts, strict=True))
+    return Start.unscaled(pairs, activation, n_features)
+
+
+def _check_arrays(coefs, intercepts, n_features: int) -> None:
+    """Raise unless the layers fit the input and each other."""
+    shapes = [coef.shape for coef in coefs]
+    widths = [n_features, *(shape[-1] for shape in shapes)]
+    fits = len(intercepts) == len(coefs) and all(
+        shape == (n_in, n_out) and b.shape == (n_out,)
+        for shape, b, n_in, n_out in zip(
+            shapes, intercepts, widths[:-1], widths[1:], strict=True
+        )
+    )
+    if not fits:
+        raise ValueError(
+            f"The arrays given as pretrainer have the shapes {shapes} and "
+            f"{[b.shape for b in intercepts]}. They must be weights (n_in, n_out) of "
+            f"the hidden layers, the first of {n_features} inputs and each further one "
+            "of as many as the layer before has units, and biases (n_out,)."
+        )
+    if not all(np.all(np.isfinite(array)) for array in (*coefs, *intercepts)):
+        raise ValueError("The arrays given as pretrainer hold NaN or infinity.")
+
+
+def new_pretrainer(pretrainer, *, sizes, activation: str, seed: int, verbose):
+    """An unfitted transformer (or a frozen one) for a name or an instance.
+
+    sizes, activation : those of the network, or None and "auto"; seed : for a
+    transformer without one.
+    """
+    if not isinstance(pretrainer, str):
+        new = clone(pretrainer)
+        if isinstance(new, FrozenEstimator):
+            return new
+        params = new.get_params(deep=False)
+        if params.get("random_state", 0) is None:
+            new.set_params(random_state=seed)
+        if "hidden_layer_sizes" in params:
+            used = np.atleast_1d(params.get("activation", activation)).tolist()
+            planned = layer_sizes(params["hidden_layer_sizes"])
+            check_agreement(planned, used, sizes, activation)
+        return new
+    chosen = _DEFAULT_SIZES if sizes is None else sizes
+    if not chosen:
+        raise ValueError(
+            f"pretrainer={pretrainer!r} needs a hidden layer, but hidden_layer_sizes "
+            "is empty. Use pretrainer=None for a network without hidden layers."
+        )
+    common = {"random_state": seed, "verbose": verbose}
+    if pretrainer == "rbm":
+        check_agreement(chosen, ["logistic"], sizes, activation)
+        return StackedRBMTransformer(chosen, **common)
+    if activation != "auto":
+        common["activation"] = activation
+    return StackedAutoencoderTransformer(chosen, **common)
+
+
+def check_agreement(trained, activations, sizes, activation: str) -> None:
+    """Raise where a network's own sizes (or None) or activation (or "auto") contradict
+    the layers that are trained for it.
+    """
+    if sizes is not None and sizes != trained:
+        raise ValueError(
+            f"hidden_layer_sizes={sizes} contradicts the pretrainer's layers "
+            f"{trained}. Leave hidden_layer_sizes=None or make them equal."
+        )
+    if activation != "auto" and not set(activations) <= {activation}:
+        raise ValueError(
+            f"activation={activation!r} contradicts the pretrainer's "
+            f"{sorted(set(activations))}. Leave activation='auto' or make them equal."
+        )
+
+
+def fitted_start(pretrainer, rows: FitRows, supervision: Supervision | None) -> Start:
+    """Layers of a transformer, which is trained here unless it is frozen."""
+    if isinstance(pretrainer, FrozenEstimator):
+        check_is_fitted(pretrainer.estimator)
+    elif isinstance(pretrainer, GreedyStack):
+        pretrainer._fit_for_network(rows.all_X, rows.uneven_weights, supervision)
+    else:
+        pretrainer.fit(rows.all_X)
+    _check_fitted(pretrainer, rows.X.shape[1])
+    offset, scale = pretrainer.visible_offset_, pretrainer.visible_scale_
+    coefs, intercepts = list(pretrainer.coefs_), list(pretrainer.intercepts_)
+    coefs[0], intercepts[0] = unfold_input(coefs[0], intercepts[0], offset, scale)
+    activations = list(pretrainer.activations_)
+    return Start(coefs, intercepts, activations, offset, scale)
+
+
+def _check_fitted(pretrainer, n_features: int) -> None:
+    needed = (
+        "coefs_",
+        "intercepts_",
+        "activations_",
+        "visible_offset_",
+        "visible_scale_",
+    )
+    missing = [name for name in needed if not hasattr(pretrainer, name)]
+    if missing:
+        raise TypeError(
+            f"A pretrainer must have the fitted attributes {', '.join(needed)}; "
+            f"{pretrainer!r} lacks {', '.join(missing)}. Use a StackedRBMTransformer "
+            "or a StackedAutoencoderTransformer."
+        )
+    seen = pretrainer.coefs_[0].shape[0]
+    if seen != n_features:
+        raise ValueError(
+            f"X has {n_features} features, but the pretrainer was fitted on {seen}."
+        )

@@ -1,0 +1,144 @@
+"""A temporary head on a layer, so that greedy training sees the targets too."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.utils import gen_batches
+
+from sklearn_greedy._backpropagation import Backpropagation, Optimizer
+from sklearn_greedy._network import ACTIVATIONS, Network, glorot_uniform
+
+Array = npt.NDArray
+
+# Mini-batches without targets between those with targets. A group is handed over at a
+# time, since a call from Python takes as long as a small mini-batch.
+BATCHES_TOGETHER = 16
+
+
+@dataclass
+class Supervision:
+    """What the temporary heads of a stack learn.
+
+    share : weight of the head's loss in (0, 1], the other loss having the rest;
+    index : numbers of the rows with a target; targets : what ``gather`` reads, by row;
+    blocks : unit blocks of the head; row_weights : of all rows, or None.
+    """
+
+    share: float
+    index: Array
+    targets: Any
+    blocks: Array
+    row_weights: Array | None = None
+
+    def without(self, held: Array | None) -> Array:
+        """Rows with a target that are not held out."""
+        return self.index if held is None else np.setdiff1d(self.index, held)
+
+
+class SupervisedLayer:
+    """A layer in training whose hidden units also carry a head.
+
+    Groups of mini-batches alternate: some for the layer's own loss, then as many rows
+    for the head's, whose gradient reaches the hidden units' weights as well. Both have
+    optimisers of their own, with the learning rate in proportion to the loss's weight.
+
+    model : the layer, whose parameters begin with the weights and biases of its hidden
+    units; index : rows for the head; width, activation : of the hidden units;
+    optimizer, rng, seed and more options of ``Backpropagation`` : of the head alone.
+    """
+
+    def __init__(
+        self,
+        model,
+        supervision: Supervision,
+        index: Array,
+        *,
+        width: int,
+        activation: str,
+        optimizer: Optimizer,
+        rng,
+        seed: Array,
+        **options,
+    ):
+        self._model, self._share, self._rng = model, supervision.share, rng
+        n_outputs = supervision.targets.n_columns
+        network = _network(model.n_columns, width, activation, n_outputs, model)
+        top = glorot_uniform(rng, width, n_outputs, activation)
+        # One vector for both, of which the layer keeps using its own part.
+        self.theta = np.concatenate(
+            [model.theta, *(part.ravel() for part in top)], dtype=np.float32
+        )
+        model.theta = self.theta[: model.theta.size]
+        self.batch_size = BATCHES_TOGETHER * model.batch_size
+        self._head = Backpropagation(
+            network,
+            self.theta,
+            model.rows,
+            supervision.blocks,
+            optimizer,
+            batch_size=min(model.batch_size, len(index)),
+            seed=seed,
+            targets=supervision.targets,
+            row_weights=supervision.row_weights,
+            **options,
+        )
+        self._index, self._queue = index, np.empty(0, dtype=index.dtype)
+        self.n_columns, self.epoch = model.n_columns, 1
+        self.products_per_row = model.products_per_row + self._head.products_per_row
+        self.largest_product = model.largest_product
+        self.calls_per_step = model.calls_per_step + self._head.calls_per_step
+
+    def train(self, index: Array) -> tuple[float, float]:
+        """See ``Model.train``; the loss is the weighted sum of both."""
+        model, head = self._model, self._head
+        model.epoch = head.epoch = self.epoch
+        total = 0.0
+        for part in gen_batches(len(index), self.batch_size):
+            rows = index[part]
+            own = 0.0
+            if self._share < 1:
+                own = _mean(model.train(rows))
+            head.rows = model.rows  # whose scale the layer may have learned
+            of_head = _mean(head.train(self._next(len(rows))))
+            total += len(rows) * ((1 - self._share) * own + self._share * of_head)
+        return total, float(len(index))
+
+    def _next(self, n: int) -> Array:
+        """The next n rows with a target, all of them once before any comes again."""
+        while len(self._queue) < n:
+            again = self._rng.permutation(self._index)
+            self._queue = np.concatenate([self._queue, again])
+        rows, self._queue = np.split(self._queue, [n])
+        return rows
+
+    def penalty(self) -> float:
+        """Penalty of the layer's own loss."""
+        return self._model.penalty()
+
+    def slow_down(self) -> bool:
+        """See ``Model.slow_down``."""
+        self._head.slow_down()
+        return self._model.slow_down()
+
+    def state(self) -> dict:
+        """Optimiser state of the layer, without the head's."""
+        return self._model.state()
+
+
+def _mean(parts: tuple[float, float]) -> float:
+    total, mass = parts
+    return total / mass if mass > 0 else 0.0
+
+
+def _network(n_in, width, activation, n_outputs, model) -> Network:
+    """The layer's hidden units, where its own parameters have them, and the head."""
+    size, end = n_in * width, model.theta.size
+    code, linear = ACTIVATIONS.index(activation), ACTIVATIONS.index("identity")
+    head_biases = end + width * n_outputs
+    table = [
+        (n_in, width, code, 0, size, 0),
+        (width, n_outputs, linear, end, head_biases, 0),
+    ]
+    return Network(np.array(table, dtype=np.int64), head_biases + n_outputs)
