@@ -77,7 +77,12 @@ def run_lbfgs(
     def record(intermediate_result):
         nonlocal start
         history.add(float(intermediate_result.fun), None, 0.0)
-        report_epoch(plan, len(history.losses), history.losses[-1], None, start)
+        score = None
+        if plan.monitor is not None:
+            model.theta = intermediate_result.x
+            score = plan.monitor()
+            history.scores.append(score)
+        report_epoch(plan, len(history.losses), history.losses[-1], score, start)
         start = time.perf_counter()
 
     found = minimize(
@@ -90,7 +95,7 @@ def run_lbfgs(
     )
     model.theta = found.x
     if not history.losses:
-        history.add(float(found.fun), None, 0.0)
+        record(found)
     if found.status == 1:
         warnings.warn(
             f"{plan.place} stopped before it converged, after {found.nit} iterations "

@@ -1079,7 +1079,9 @@ def corrupt(rows, noisy, corruption, level, units, limits, key0, key1):
 
 @_jit()
 def drop(a, rate, key0, key1):
-    """a <- 0 with probability rate, else a / (1 - rate), in place; a : (size,)."""
+    """a <- 0 with probability rate, else a / (1 - rate), in place (user guide, eq. 37);
+    a : (size,).
+    """
     limit = _F32(rate)
     gone, kept = a.dtype.type(0.0), a.dtype.type(1.0 / (1.0 - rate))
     for i in range(a.size):

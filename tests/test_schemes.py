@@ -1,0 +1,509 @@
+"""Greedy schemes with targets, weights in the pre-training, and what fine-tuning may
+hold back: dropout, short weights, slow and frozen layers, rows of one's own to watch.
+"""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy import sparse
+from sklearn.datasets import load_digits, load_iris
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression, PoissonRegressor
+from sklearn.metrics import log_loss
+
+from sklearn_greedy import (
+    GreedyPretrainedMLPClassifier,
+    GreedyPretrainedMLPRegressor,
+    StackedAutoencoderTransformer,
+    StackedRBMTransformer,
+)
+from sklearn_greedy._network import forward
+from sklearn_greedy._training import drawn_rows
+from sklearn_greedy._units import ColumnStatistics
+
+MLPS = GreedyPretrainedMLPClassifier, GreedyPretrainedMLPRegressor
+STACKS = {
+    "autoencoder": StackedAutoencoderTransformer((6, 4), max_iter=3),
+    "untied": StackedAutoencoderTransformer((6, 4), max_iter=3, tied_weights=False),
+    "k-sparse": StackedAutoencoderTransformer((6, 4), max_iter=3, n_active=[3, 2]),
+    "together": StackedAutoencoderTransformer(
+        (6, 4), max_iter=3, schedule="simultaneous"
+    ),
+    "rbm": StackedRBMTransformer((6, 4), max_iter=3),
+    "relu rbm": StackedRBMTransformer((6, 4), max_iter=3, hidden="relu"),
+}
+STILL = 1e-30
+
+
+@pytest.fixture(scope="module")
+def iris():
+    return load_iris(return_X_y=True)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    X, y = load_digits(return_X_y=True)
+    return X / 16, y
+
+
+@pytest.fixture(params=MLPS, ids=lambda c: c.__name__)
+def mlp_class(request):
+    return request.param
+
+
+# --- greedy training on the targets -------------------------------------------------
+
+
+def separable_by_noise(rng, n=600):
+    """Columns of large variance that say nothing, and a small one that says all."""
+    y = rng.integers(2, size=n)
+    X = rng.normal(size=(n, 10)) @ rng.normal(size=(10, 10))
+    return np.column_stack([X, 0.3 * (2 * y - 1) + 0.1 * rng.normal(size=n)]), y
+
+
+@pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
+def test_supervised_layers_know_the_targets(solver, rng):
+    """A linear model on the features of either layer predicts them."""
+    X, y = separable_by_noise(rng)
+    clf = GreedyPretrainedMLPClassifier(
+        (8, 8),
+        pretrainer="supervised",
+        solver=solver,
+        n_frozen_layers=2,
+        learning_rate_init=0.01,
+        max_iter=60,
+        random_state=0,
+    ).fit(X, y)
+    assert [len(curve) > 5 for curve in clf.pretraining_loss_curves_] == [True] * 2
+    for layer in (0, 1):
+        H = clf.hidden_activations(X, layer)
+        assert LogisticRegression(max_iter=1000).fit(H, y).score(H, y) > 0.97
+    assert clf.pretrainer_ is None
+
+
+def test_supervised_regressor_learns_in_the_units_of_its_target(rng):
+    X = 50 + 10 * rng.normal(size=(300, 4))
+    y = 1e4 + 100 * (X[:, 0] - X[:, 1])
+    params = {"pretrainer": "supervised", "learning_rate_init": 0.01, "tol": 0}
+    reg = GreedyPretrainedMLPRegressor((16, 8), max_iter=100, random_state=0, **params)
+    assert reg.fit(X, y).score(X, y) > 0.98
+
+
+def test_supervised_start_keeps_layers_and_the_last_head(iris):
+    """Where the fine-tuning stands still, the network is the greedy one."""
+    X, y = iris
+    clf = GreedyPretrainedMLPClassifier(
+        (5, 4), pretrainer="supervised", max_iter=80, tol=0, random_state=0
+    ).fit(X, y)
+    greedy_loss = clf.pretraining_loss_curves_[-1][-1]
+    assert clf.loss_curve_[0] == pytest.approx(greedy_loss, rel=0.05)
+
+
+@pytest.mark.parametrize("name", STACKS)
+def test_heads_teach_a_stack(name, rng):
+    """With the targets the features of each layer tell the classes apart."""
+    X, y = separable_by_noise(rng)
+    rate = {"learning_rate": 0.03} if "rbm" in name else {"learning_rate_init": 0.01}
+    stack = STACKS[name].__class__(**STACKS[name].get_params())
+    stack.set_params(max_iter=40, batch_size=32, visible="gaussian", **rate)
+    losses = {}
+    for weight in (0.0, 0.7):
+        clf = GreedyPretrainedMLPClassifier(
+            pretrainer=stack,
+            supervised_weight=weight,
+            learning_rate_init=STILL,
+            max_iter=1,
+            random_state=0,
+        ).fit(X, y)
+        H = clf.hidden_activations(X, 0)
+        probe = LogisticRegression(C=100, max_iter=2000).fit(H, y)
+        losses[weight] = log_loss(y, probe.predict_proba(H))
+    assert losses[0.7] < 0.15
+    assert losses[0.7] < 0.5 * losses[0.0]
+
+
+@pytest.mark.parametrize("name", STACKS)
+def test_all_weight_on_the_targets_leaves_the_own_loss_alone(name, iris):
+    """Decoder and visible biases then stay where they began."""
+    X, y = iris
+    fitted = [
+        GreedyPretrainedMLPClassifier(
+            pretrainer=STACKS[name].__class__(
+                **{**STACKS[name].get_params(), "max_iter": epochs, "random_state": 0}
+            ),
+            supervised_weight=1.0,
+            max_iter=1,
+            random_state=0,
+        )
+        .fit(X, y)
+        .pretrainer_
+        for epochs in (1, 4)
+    ]
+    kept = "visible_intercepts_" if "rbm" in name else "decoder_intercepts_"
+    once, often = (getattr(stack, kept)[0] for stack in fitted)
+    assert_array_equal(once, often)
+    assert not np.array_equal(fitted[0].coefs_[0], fitted[1].coefs_[0])
+
+
+@pytest.mark.parametrize("name", STACKS)
+def test_targets_of_weight_zero_change_nothing(name, mlp_class, iris):
+    mlp = mlp_class(pretrainer=STACKS[name], max_iter=1, random_state=0)
+    stack = mlp.fit(*iris).pretrainer_
+    alone = STACKS[name].__class__(**stack.get_params()).fit(iris[0])
+    assert_array_equal(stack.coefs_[0], alone.coefs_[0])
+
+
+def test_heads_see_no_row_without_a_target_and_none_held_out(digits):
+    """Other labels there, the same features."""
+    X, y = digits[0][:300], digits[1][:300].copy()
+    y[200:] = -1
+    mlp = GreedyPretrainedMLPClassifier(
+        (12,),
+        unlabeled=-1,
+        supervised_weight=0.5,
+        early_stopping=True,
+        validation_fraction=0.3,
+        max_iter=1,
+        random_state=0,
+    )
+    first = mlp.fit(X, y).pretrainer_.coefs_[0].copy()
+    assert np.isfinite(first).all()
+    # The split is by class, so it stays as it is where the labels are permuted.
+    swapped = np.where(y == 3, 5, np.where(y == 5, 3, y))
+    assert not np.array_equal(mlp.fit(X, swapped).pretrainer_.coefs_[0], first)
+    X2 = X.copy()
+    X2[200:] = X2[200:][::-1]
+    assert not np.array_equal(mlp.fit(X2, y).pretrainer_.coefs_[0], first)
+
+
+def test_slices_do_not_change_a_layer_with_a_head(digits, monkeypatch):
+    X, y = digits[0][:500], digits[1][:500]
+    mlp = GreedyPretrainedMLPClassifier(
+        (12,), supervised_weight=0.5, max_iter=1, random_state=0
+    )
+    whole = mlp.fit(X, y).pretrainer_.coefs_[0]
+    monkeypatch.setattr("sklearn_greedy._training._SLICE_CALLS", 1)
+    assert_array_equal(mlp.fit(X, y).pretrainer_.coefs_[0], whole)
+
+
+@pytest.mark.parametrize(
+    "pretrainer",
+    [
+        None,
+        "supervised",
+        [np.ones((4, 3))],
+        FrozenEstimator(StackedAutoencoderTransformer((3,))),
+    ],
+    ids=["none", "supervised", "arrays", "frozen"],
+)
+def test_targets_need_a_stack_to_train(pretrainer, iris):
+    mlp = GreedyPretrainedMLPClassifier(pretrainer=pretrainer, supervised_weight=0.5)
+    with pytest.raises(ValueError, match=r"supervised_weight=0\.5 adds the targets"):
+        mlp.fit(*iris)
+
+
+# --- arrays as a start --------------------------------------------------------------
+
+
+def test_network_starts_from_arrays(mlp_class, iris, rng):
+    X, y = iris
+    coefs = [rng.normal(size=(4, 6)), rng.normal(size=(6, 3))]
+    biases = [rng.normal(size=6), rng.normal(size=3)]
+    still = {"learning_rate_init": STILL, "max_iter": 1, "activation": "tanh"}
+    full = mlp_class(pretrainer=(coefs, biases), **still).fit(X, y)
+    expected = forward(X, coefs, biases, ["tanh", "tanh"])
+    assert_allclose(full.hidden_activations(X), expected, rtol=1e-4, atol=1e-5)
+    weights = mlp_class(pretrainer=coefs, **still).fit(X, y)
+    nothing = [np.zeros(6), np.zeros(3)]
+    expected = forward(X, coefs, nothing, ["tanh", "tanh"])
+    assert_allclose(weights.hidden_activations(X), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_another_networks_layers_are_a_start(iris):
+    first = GreedyPretrainedMLPClassifier((6, 4), max_iter=20, random_state=0)
+    first.fit(*iris)
+    parts = first.coefs_[:-1], first.intercepts_[:-1]
+    second = GreedyPretrainedMLPClassifier(pretrainer=parts, n_frozen_layers=2)
+    ours = second.fit(*iris).hidden_activations(iris[0])
+    assert_allclose(ours, first.hidden_activations(iris[0]), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "pretrainer",
+    [
+        [np.ones((5, 3))],
+        [np.ones((4, 3)), np.ones((2, 3))],
+        ([np.ones((4, 3))], [np.ones(2)]),
+        ([np.ones((4, 3))], []),
+        [np.ones(4)],
+    ],
+)
+def test_arrays_that_do_not_fit_raise(pretrainer, iris):
+    with pytest.raises(ValueError, match="arrays given as pretrainer have the shapes"):
+        GreedyPretrainedMLPClassifier(pretrainer=pretrainer).fit(*iris)
+
+
+def test_arrays_must_be_finite_and_agree(iris):
+    with pytest.raises(ValueError, match="hold NaN or infinity"):
+        GreedyPretrainedMLPClassifier(pretrainer=[np.full((4, 3), np.nan)]).fit(*iris)
+    with pytest.raises(ValueError, match=r"contradicts the pretrainer's layers \(3,\)"):
+        GreedyPretrainedMLPClassifier((5,), pretrainer=[np.ones((4, 3))]).fit(*iris)
+
+
+# --- weights in the pre-training ------------------------------------------------------
+
+
+def test_rows_are_drawn_in_proportion(rng):
+    index = np.array([3, 5, 7, 11, 13])
+    weights = np.array([0.0, 1.0, 2.0, 0.5, 0.0])
+    drawn = np.concatenate([drawn_rows(index, weights, rng) for _ in range(4000)])
+    counts = np.array([(drawn == i).sum() for i in index]) / 4000
+    assert_allclose(counts, weights / weights.sum() * 5, atol=0.03)
+    each = drawn_rows(index, weights, rng)
+    assert len(each) == 5
+    share = weights / weights.sum() * 5
+    times = np.array([(each == i).sum() for i in index])
+    assert np.all(np.abs(times - share) < 1)
+    assert_array_equal(drawn_rows(index, np.ones(5), rng), index)
+
+
+@pytest.mark.parametrize("container", [np.asarray, sparse.csr_array])
+def test_statistics_of_weighted_rows_are_those_of_repeated_ones(container, rng):
+    X, counts = rng.normal(size=(50, 3)) + 5, rng.integers(0, 4, size=50)
+    weighted = ColumnStatistics.of(container(X), counts.astype(float))
+    repeated = ColumnStatistics.of(container(np.repeat(X, counts, axis=0)))
+    assert_allclose(weighted.mean, repeated.mean, rtol=1e-12)
+    assert_allclose(weighted.variance, repeated.variance, rtol=1e-10)
+
+
+@pytest.mark.parametrize("name", STACKS)
+def test_weights_act_in_the_pretraining(name, iris):
+    """Rows of weight 0 and a class of weight 0 leave no trace in a shuffled stack."""
+    X, y = iris
+    stack = STACKS[name]
+    common = {"pretrainer": stack, "max_iter": 1, "random_state": 0}
+    plain = GreedyPretrainedMLPClassifier(**common).fit(X, y).pretrainer_
+    weight = np.where(y == 2, 0.0, 1.0)
+    weighted = GreedyPretrainedMLPClassifier(**common)
+    weighted.fit(X, y, sample_weight=weight)
+    assert_allclose(
+        weighted.pretrainer_.visible_offset_, X[y < 2].mean(axis=0), rtol=1e-9
+    )
+    by_class = GreedyPretrainedMLPClassifier(class_weight={2: 0.0}, **common).fit(X, y)
+    assert_array_equal(by_class.pretrainer_.coefs_[0], weighted.pretrainer_.coefs_[0])
+    assert not np.array_equal(weighted.pretrainer_.coefs_[0], plain.coefs_[0])
+
+
+def test_an_autoencoder_rebuilds_what_weighs_most(digits):
+    X, y = digits
+    kept = {}
+    for digit in (0, 1):
+        weight = np.where(y == digit, 1.0, 1e-3)
+        clf = GreedyPretrainedMLPClassifier((20,), max_iter=1, random_state=0)
+        stack = clf.fit(X, y, sample_weight=weight).pretrainer_
+        kept[digit] = stack.score_samples(X)
+    better = kept[0] - kept[1]
+    assert better[y == 0].mean() > 1
+    assert better[y == 1].mean() < -1
+
+
+# --- dropout, short weights, slow and frozen layers -----------------------------------
+
+
+@pytest.mark.parametrize("name", ["dropout", "input_dropout"])
+def test_dropout_changes_training_and_not_prediction(name, digits):
+    X, y = digits[0][:400], digits[1][:400]
+    params = {"pretrainer": None, "batch_size": 20, "random_state": 0, "max_iter": 30}
+    plain = GreedyPretrainedMLPClassifier((40,), **params).fit(X, y)
+    dropped = GreedyPretrainedMLPClassifier((40,), **{name: 0.5}, **params).fit(X, y)
+    assert dropped.loss_ > 1.2 * plain.loss_  # harder to fit without half of them
+    assert_array_equal(dropped.predict_proba(X), dropped.predict_proba(X))
+    again = GreedyPretrainedMLPClassifier((40,), **{name: 0.5}, **params).fit(X, y)
+    assert_array_equal(again.coefs_[0], dropped.coefs_[0])
+    assert dropped.score(X, y) > 0.9
+
+
+def test_weights_stay_short_in_hidden_layers(digits):
+    clf = GreedyPretrainedMLPClassifier(
+        (30, 20), pretrainer=None, max_norm=0.5, max_iter=20, random_state=0
+    ).fit(*digits)
+    for coef in clf.coefs_[:-1]:
+        norms = np.linalg.norm(coef, axis=0)
+        assert norms.max() <= 0.5 * (1 + 1e-5)
+        assert (norms > 0.49).mean() > 0.5
+    assert np.linalg.norm(clf.coefs_[-1], axis=0).max() > 0.5
+
+
+@pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
+@pytest.mark.parametrize("n_frozen", [1, 2])
+def test_frozen_layers_stay(solver, n_frozen, mlp_class, iris):
+    mlp = mlp_class(
+        pretrainer=StackedAutoencoderTransformer((6, 4), max_iter=3),
+        solver=solver,
+        n_frozen_layers=n_frozen,
+        max_iter=10,
+        alpha=0.1,
+        random_state=0,
+    ).fit(*iris)
+    H = mlp.pretrainer_
+    for layer in range(2):
+        moved = np.abs(mlp.coefs_[layer] - H.coefs_[layer]).max()
+        assert (moved < 1e-5) == (layer < n_frozen)
+
+
+def test_lower_layers_move_less(iris):
+    X, y = iris
+    moved = {}
+    for decay in (1.0, 0.1):
+        mlp = GreedyPretrainedMLPClassifier(
+            pretrainer=StackedAutoencoderTransformer((6, 5), max_iter=3),
+            layer_decay=decay,
+            batch_size=150,
+            max_iter=1,
+            learning_rate_init=0.01,
+            random_state=0,
+        ).fit(X, y)
+        start = mlp.pretrainer_
+        scale = start.visible_scale_[:, None]
+        first = (mlp.coefs_[0] - start.coefs_[0]) * scale
+        moved[decay] = [
+            np.abs(first).max(),
+            np.abs(mlp.coefs_[1] - start.coefs_[1]).max(),
+        ]
+    # Adam's first step is the learning rate, whatever the gradient.
+    assert_allclose(moved[1.0], 0.01, rtol=0.02)
+    assert_allclose(moved[0.1], [0.01 * 0.01, 0.01 * 0.1], rtol=0.02)
+
+
+def test_more_frozen_layers_than_there_are(iris):
+    with pytest.raises(ValueError, match="n_frozen_layers=3, but there are only 1"):
+        GreedyPretrainedMLPClassifier((4,), n_frozen_layers=3).fit(*iris)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"dropout": 0.2},
+        {"input_dropout": 0.2},
+        {"max_norm": 1.0},
+        {"layer_decay": 0.5},
+        {"head_max_iter": 3},
+        {"early_stopping": True},
+    ],
+)
+def test_full_batches_cannot(params, iris):
+    (name,) = params
+    with pytest.raises(ValueError, match=f"{name}=.* needs mini-batches"):
+        GreedyPretrainedMLPClassifier((4,), solver="lbfgs", **params).fit(*iris)
+
+
+# --- rows of one's own to watch -------------------------------------------------------
+
+
+def test_validation_rows_are_followed(mlp_class, iris):
+    """The same rows held out by hand and by the network: the same scores."""
+    X, y = iris
+    rng = np.random.default_rng(0)
+    order = rng.permutation(150)
+    train, held = order[:100], order[100:]
+    mlp = mlp_class(
+        (6,), max_iter=15, tol=0, n_iter_no_change=20, random_state=0, pretrainer=None
+    )
+    watched = mlp.fit(X[train], y[train], X_val=X[held], y_val=y[held])
+    assert len(watched.validation_scores_) == watched.n_iter_ == 15
+    assert len(watched.validation_loss_curve_) == 15
+    last = watched.score(X[held], y[held])
+    assert watched.validation_scores_[-1] == pytest.approx(last, abs=1e-6)
+    plain = mlp_class(**mlp.get_params()).fit(X[train], y[train])
+    assert_array_equal(plain.coefs_[0], watched.coefs_[0])  # only watched
+    assert plain.validation_scores_ is plain.validation_loss_curve_ is None
+    best = mlp.set_params(early_stopping=True)
+    best.fit(X[train], y[train], X_val=X[held], y_val=y[held])
+    score = best.score(X[held], y[held])
+    assert best.best_validation_score_ == pytest.approx(score, abs=1e-6)
+    assert best.best_validation_score_ == max(best.validation_scores_)
+    assert best.t_ == best.n_iter_ * 100
+
+
+def test_validation_loss_is_that_of_the_predictions(iris):
+    X, y = iris
+    clf = GreedyPretrainedMLPClassifier(
+        (6,), max_iter=5, label_smoothing=0.2, dropout=0.3, alpha=1.0, random_state=0
+    ).fit(X, y, X_val=X[::3], y_val=y[::3])
+    loss = log_loss(y[::3], clf.predict_proba(X[::3]))
+    assert clf.validation_loss_curve_[-1] == pytest.approx(loss, rel=1e-4)
+
+
+def test_validation_loss_of_a_regressor_is_half_the_squared_error(iris):
+    X, y = iris[0][:, :3], iris[0][:, 3]
+    reg = GreedyPretrainedMLPRegressor((6,), pretrainer=None, max_iter=5)
+    reg.fit(X, y, X_val=X[::3], y_val=y[::3])
+    half = np.mean((reg.predict(X[::3]) - y[::3]) ** 2) / 2
+    assert reg.validation_loss_curve_[-1] == pytest.approx(half, rel=1e-4)
+
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_validation_rows_do_not_train(solver, iris):
+    X, y = iris
+    clf = GreedyPretrainedMLPClassifier((4,), max_iter=5, solver=solver, random_state=0)
+    scored = clf.fit(X, y, X_val=X[:9], y_val=y[:9])
+    assert len(scored.validation_scores_) == scored.n_iter_
+    plain = GreedyPretrainedMLPClassifier(**clf.get_params()).fit(X, y)
+    assert_array_equal(scored.coefs_[0], plain.coefs_[0])
+
+
+def test_marked_validation_rows_are_not_scored(iris):
+    X, y = iris
+    marked = y.copy()
+    marked[::2] = -1
+    clf = GreedyPretrainedMLPClassifier((4,), unlabeled=-1, max_iter=3, random_state=0)
+    some = clf.fit(X, y, X_val=X, y_val=marked).validation_scores_
+    all_known = clf.fit(X, y, X_val=X[1::2], y_val=y[1::2]).validation_scores_
+    assert_allclose(some, all_known)
+
+
+def test_half_a_validation_set_raises(iris):
+    X, y = iris
+    with pytest.raises(ValueError, match="X_val was given without y_val"):
+        GreedyPretrainedMLPClassifier().fit(X, y, X_val=X)
+    with pytest.raises(ValueError, match="y_val was given without X_val"):
+        GreedyPretrainedMLPClassifier().fit(X, y, y_val=y)
+    with pytest.raises(ValueError, match="not among the known"):
+        GreedyPretrainedMLPClassifier().fit(X, y, X_val=X, y_val=y + 7)
+    with pytest.raises(ValueError, match="features"):
+        GreedyPretrainedMLPClassifier().fit(X, y, X_val=X[:, :2], y_val=y)
+
+
+# --- poisson --------------------------------------------------------------------------
+
+
+def test_poisson_network_without_hidden_layers_is_the_linear_model(rng):
+    X = rng.normal(size=(400, 3))
+    y = rng.poisson(np.exp(X @ [0.5, -0.3, 0.2] + 1))
+    reg = GreedyPretrainedMLPRegressor(
+        (), pretrainer=None, loss="poisson", solver="lbfgs", alpha=0, tol=1e-8
+    ).fit(X, y)
+    peer = PoissonRegressor(alpha=0, tol=1e-8).fit(X, y)
+    assert_allclose(reg.coefs_[0].ravel(), peer.coef_, rtol=1e-4)
+    assert_allclose(reg.predict(X), peer.predict(X), rtol=1e-4)
+    assert reg.out_activation_ == "exp"
+
+
+@pytest.mark.parametrize("pretrainer", [None, "autoencoder", "rbm", "supervised"])
+def test_poisson_network_learns_counts(pretrainer, rng):
+    X = rng.normal(size=(1000, 3))
+    y = rng.poisson(np.exp(np.sin(2 * X[:, 0]) + 0.5 * X[:, 1] ** 2))
+    reg = GreedyPretrainedMLPRegressor(
+        (32,), pretrainer=pretrainer, loss="poisson", max_iter=150, random_state=0
+    )
+    reg.set_params(learning_rate_init=0.01)
+    linear = PoissonRegressor().fit(X, y).score(X, y)
+    assert reg.fit(X, y).score(X, y) > linear + 0.2
+    assert reg.predict(X).min() > 0
+    assert_allclose(reg.to_mlp().predict(X), reg.predict(X), rtol=1e-6)
+
+
+def test_negative_counts_raise(rng):
+    reg = GreedyPretrainedMLPRegressor((3,), loss="poisson")
+    with pytest.raises(ValueError, match="needs targets that are not negative"):
+        reg.fit(rng.normal(size=(9, 2)), np.arange(9) - 1.0)
