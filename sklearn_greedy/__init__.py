@@ -4,6 +4,7 @@ from importlib.metadata import version
 
 from sklearn_greedy._autoencoder import StackedAutoencoderTransformer
 from sklearn_greedy._compare import compare_pretraining
+from sklearn_greedy._display import PretrainingComparisonDisplay
 from sklearn_greedy._mlp import (
     GreedyPretrainedMLPClassifier,
     GreedyPretrainedMLPRegressor,
@@ -14,6 +15,7 @@ from sklearn_greedy._rbm_classifier import StackedRBMClassifier
 __all__ = [
     "GreedyPretrainedMLPClassifier",
     "GreedyPretrainedMLPRegressor",
+    "PretrainingComparisonDisplay",
     "StackedAutoencoderTransformer",
     "StackedRBMClassifier",
     "StackedRBMTransformer",

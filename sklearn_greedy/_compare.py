@@ -58,6 +58,10 @@ def compare_pretraining(
     ValueError
         If the estimator has no pretrainer, or there are fewer than two folds.
 
+    See Also
+    --------
+    PretrainingComparisonDisplay : The scores as a picture.
+
     Notes
     -----
     Folds share training rows, so that their differences are not independent. The

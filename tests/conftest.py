@@ -4,6 +4,7 @@ import os
 
 # Before scipy is imported: scikit-learn's array API checks skip without it.
 os.environ["SCIPY_ARRAY_API"] = "1"
+os.environ["MPLBACKEND"] = "Agg"
 
 import sys
 from pathlib import Path

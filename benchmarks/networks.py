@@ -1,0 +1,255 @@
+"""Networks on MNIST: few labels, all labels, and depth, with and without pre-training.
+
+    python benchmarks/networks.py [--data DIR] [--run NAME ...] [--seeds N] [--write]
+
+A NAME is a row of the table or the beginning of several ("few", "dbn", "depth");
+DIR holds the four gzipped idx files of MNIST. Every row is the error on the 10,000
+test images, in percent.
+
+few_N : an RBM stack 784-500-500-2000 learns from all 60,000 images without labels; a
+network on it is fine-tuned on N labels, as many of each digit, drawn anew 10 times per
+stack. dbn, dbn_dropout : the same stack, fine-tuned on all labels. depth_D_with,
+depth_D_without : D layers of 400 logistic units, on the first D layers of an RBM stack
+or from scratch; both train on 50,000 images for as many epochs, and keep the epoch with
+the least error on the other 10,000.
+
+Rates, dropout and epochs were chosen by the error on training images whose labels were
+not used (the last 10,000); test images are only reported.
+"""
+
+import functools
+import time
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from common import (
+    chosen,
+    keep,
+    mean_and_spread,
+    mnist_images,
+    mnist_labels,
+    options_of,
+    table_rows,
+    versions,
+)
+from sklearn.frozen import FrozenEstimator
+
+from sklearn_greedy import GreedyPretrainedMLPClassifier, StackedRBMTransformer
+
+STUDY = "networks"
+
+N_DRAWS = 10
+N_TRAIN = 50_000  # of the depth study; the other training images choose the epoch
+DEPTHS = range(1, 5)
+WIDTH = 400
+
+STACK = {
+    "learning_rate": 0.1,
+    "alpha": 2e-4,
+    "batch_size": 100,
+}
+SGD = {
+    "solver": "sgd",
+    "learning_rate_init": 0.1,
+    "batch_size": 100,
+    "n_iter_no_change": np.inf,
+}
+DROPOUT = {"dropout": 0.5, "input_dropout": 0.2}
+FEW = {**SGD, **DROPOUT, "max_iter": 150, "label_smoothing": 0.1}
+DEPTH = {**SGD, "early_stopping": True, "max_iter": 40}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A row of the table: how a network is fine-tuned, on how many labels (None: all),
+    and the figure to compare with; layers, pretrained : of the depth study.
+    """
+
+    params: dict
+    published: str
+    n_labels: int | None = None
+    layers: int = 0
+    pretrained: bool = True
+    note: str = ""
+
+
+def few_labels(n_labels, published):
+    note = f"{n_labels} labels, {N_DRAWS} draws"
+    return {f"few_{n_labels}": Run(FEW, published, n_labels, note=note)}
+
+
+def depths():
+    runs = {}
+    for pretrained in (True, False):
+        for n in DEPTHS:
+            name = f"depth_{n}_{'with' if pretrained else 'without'}"
+            layers = f"{n} x {WIDTH} logistic units"
+            start = "pre-trained" if pretrained else "from scratch"
+            runs[name] = Run(
+                DEPTH,
+                "-",
+                layers=n,
+                pretrained=pretrained,
+                note=f"{layers}, {start}",
+            )
+    return runs
+
+
+RUNS = {
+    **few_labels(100, "13.5"),
+    **few_labels(1000, "4.8"),
+    **few_labels(3000, "3.2"),
+    "dbn": Run({**SGD, "max_iter": 40}, "1.2", note="all labels"),
+    "dbn_dropout": Run(
+        {**SGD, **DROPOUT, "max_iter": 100}, "0.92", note="all labels, dropout"
+    ),
+    **depths(),
+}
+
+
+@functools.cache
+def images(folder):
+    """(training images, their labels, test images, their labels)"""
+    (X, X_test), (y, y_test) = mnist_images(folder), mnist_labels(folder)
+    return X, y, X_test, y_test
+
+
+@functools.cache
+def deep_belief_stack(folder, seed):
+    """784-500-500-2000 on all images, for every row of few labels and of all labels."""
+    stack = StackedRBMTransformer(
+        (500, 500, 2000), max_iter=(25, 15, 15), random_state=seed, **STACK
+    )
+    return timed(stack.fit, images(folder)[0])
+
+
+@functools.cache
+def depth_stack(folder, seed):
+    """The deepest stack, whose first layers are the shallower ones."""
+    stack = StackedRBMTransformer(
+        (WIDTH,) * max(DEPTHS), max_iter=15, random_state=seed, **STACK
+    )
+    return timed(stack.fit, images(folder)[0][:N_TRAIN])
+
+
+def timed(call, *args, **options):
+    """(what a call returns, its seconds)"""
+    start = time.perf_counter()
+    found = call(*args, **options)
+    return found, time.perf_counter() - start
+
+
+def drawn_rows(y, n_labels, rng):
+    """Numbers of as many rows of each digit."""
+    each = n_labels // 10
+    return np.concatenate(
+        [rng.choice(np.flatnonzero(y == c), each, replace=False) for c in range(10)]
+    )
+
+
+def error(network, X, y):
+    """In percent."""
+    return 100 * (1 - network.score(X, y))
+
+
+def of_labels(run, folder, seed):
+    """Test error on each draw of the labels, or the one on all of them."""
+    X, y, X_test, y_test = images(folder)
+    stack, seconds = deep_belief_stack(folder, seed)
+    network = GreedyPretrainedMLPClassifier(
+        pretrainer=FrozenEstimator(stack), random_state=seed, **run.params
+    )
+    rng = np.random.default_rng(seed)
+    draws = [slice(None)]
+    if run.n_labels is not None:
+        draws = [drawn_rows(y, run.n_labels, rng) for _ in range(N_DRAWS)]
+    errors = []
+    for rows in draws:
+        _, spent = timed(network.fit, X[rows], y[rows])
+        seconds += spent
+        errors.append(error(network, X_test, y_test))
+    return [{"test": value} for value in errors], seconds
+
+
+def of_depth(run, folder, seed):
+    """Test error of one network of the depth study."""
+    X, y, X_test, y_test = images(folder)
+    seconds, start = 0.0, {"pretrainer": None, "activation": "logistic"}
+    if run.pretrained:
+        stack, seconds = depth_stack(folder, seed)
+        layers = stack.coefs_[: run.layers], stack.intercepts_[: run.layers]
+        start = {"pretrainer": layers, "activation": "logistic"}
+    network = GreedyPretrainedMLPClassifier(
+        (WIDTH,) * run.layers, random_state=seed, **start, **run.params
+    )
+    held = {"X_val": X[N_TRAIN:], "y_val": y[N_TRAIN:]}
+    _, spent = timed(network.fit, X[:N_TRAIN], y[:N_TRAIN], **held)
+    best = 100 * (1 - network.best_validation_score_)
+    found = {"test": error(network, X_test, y_test), "valid": best}
+    return [found], seconds + spent
+
+
+def row_of(name, folder, seeds):
+    """The record of one run over the seeds."""
+    run = RUNS[name]
+    figures, seconds = [], []
+    for seed in seeds:
+        found, spent = (of_depth if run.layers else of_labels)(run, folder, seed)
+        figures += found
+        seconds.append(spent)
+        shown = mean_and_spread(found, "test")
+        print(f"{name}, seed {seed}: {shown} %; {spent:.0f} s", flush=True)
+    return {**versions(), "seeds": list(seeds), "seconds": seconds, "figures": figures}
+
+
+def cells(name, run, row):
+    """What a line of the table says of a run."""
+    figures = row["figures"]
+    return [
+        name,
+        run.note,
+        run.published,
+        mean_and_spread(figures, "test"),
+        mean_and_spread(figures, "valid"),
+    ]
+
+
+def table(rows):
+    """Markdown lines of all rows, in the order of RUNS."""
+    heading = [
+        "Test error in percent, mean and deviation over seeds and draws of labels,",
+        "from `python benchmarks/networks.py --write`; float32. Seconds of a seed, its",
+        "pre-training included. The stack of few_N, dbn and dbn_dropout is",
+        f"784-500-500-2000 ({recipe(STACK)}; 25, 15 and 15 epochs), that of depth",
+        f"{WIDTH} units a layer (15 epochs). Fine-tuning: few_N",
+        f"{recipe(FEW)}; dbn {recipe(RUNS['dbn'].params)};",
+        f"dbn_dropout {recipe(RUNS['dbn_dropout'].params)}; depth {recipe(DEPTH)}.",
+        "",
+        "| run | network | published | test | valid | seeds | seconds "
+        "| date and versions |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    return [*heading, *table_rows(RUNS, rows, cells)]
+
+
+def recipe(params):
+    """Parameters as text."""
+    return ", ".join(f"{key}={value!r}" for key, value in params.items())
+
+
+def main():
+    options = options_of(
+        __doc__,
+        ("--run", {"nargs": "+", "default": list(RUNS), "metavar": "NAME"}),
+        ("--seeds", {"type": int, "default": 1, "help": "seeds 0 to SEEDS - 1"}),
+    )
+    warnings.simplefilter("ignore")
+    for name in chosen(options.run, RUNS):
+        row = row_of(name, options.data, range(options.seeds))
+        if options.write:
+            keep(STUDY, name, row, table)
+
+
+if __name__ == "__main__":
+    main()
