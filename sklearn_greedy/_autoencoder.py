@@ -16,7 +16,7 @@ from sklearn_greedy._backpropagation import (
     Corruption,
     Optimizer,
 )
-from sklearn_greedy._compat import Interval, StrOptions
+from sklearn_greedy._compat import HasMethods, Interval, StrOptions
 from sklearn_greedy._network import (
     ACTIVATIONS,
     Network,
@@ -178,6 +178,14 @@ class StackedAutoencoderTransformer(GreedyStack):
         ``max_iter`` and ``batch_size`` for all layers, without ``tol`` and
         ``early_stopping``.
 
+    memory : str, object with the joblib.Memory interface or None, default=None
+        Folder in which every trained layer is kept, as in
+        `~sklearn.pipeline.Pipeline`. A later fit of the same layers on the same data
+        takes them from there, so that a search trains each prefix of a stack once per
+        fold (user guide, "Searching with memory"). It needs a ``random_state``, does
+        not serve warm starts and ``schedule="simultaneous"``, and warns only when a
+        layer is trained.
+
     warm_start : bool, default=False
         Whether ``fit`` goes on from the present parameters. Tied weights that were
         trained apart by ``unrolled_max_iter`` stay apart.
@@ -327,6 +335,7 @@ class StackedAutoencoderTransformer(GreedyStack):
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "shuffle": ["boolean"],
         "schedule": [StrOptions({"layerwise", "simultaneous"})],
+        "memory": [None, str, HasMethods(["cache"])],
         "warm_start": ["boolean"],
         "unrolled_max_iter": [Interval(Integral, 0, None, closed="left")],
         "random_state": ["random_state"],
@@ -364,6 +373,7 @@ class StackedAutoencoderTransformer(GreedyStack):
         validation_fraction=0.1,
         shuffle=True,
         schedule="layerwise",
+        memory=None,
         warm_start=False,
         unrolled_max_iter=0,
         random_state=None,
@@ -397,6 +407,7 @@ class StackedAutoencoderTransformer(GreedyStack):
         self.validation_fraction = validation_fraction
         self.shuffle = shuffle
         self.schedule = schedule
+        self.memory = memory
         self.warm_start = warm_start
         self.unrolled_max_iter = unrolled_max_iter
         self.random_state = random_state

@@ -9,7 +9,7 @@ from sklearn.utils import gen_batches
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_greedy._backpropagation import Optimizer
-from sklearn_greedy._compat import Interval, StrOptions
+from sklearn_greedy._compat import HasMethods, Interval, StrOptions
 from sklearn_greedy._contrastive import ContrastiveDivergence
 from sklearn_greedy._energy import (
     HIDDEN_ACTIVATIONS,
@@ -190,6 +190,14 @@ class StackedRBMTransformer(GreedyStack):
         ``max_iter`` and ``batch_size`` for all layers, without ``tol`` and
         ``early_stopping``.
 
+    memory : str, object with the joblib.Memory interface or None, default=None
+        Folder in which every trained layer is kept, as in
+        `~sklearn.pipeline.Pipeline`. A later fit of the same layers on the same data
+        takes them from there, so that a search trains each prefix of a stack once per
+        fold (user guide, "Searching with memory"). It needs a ``random_state``, does
+        not serve warm starts and ``schedule="simultaneous"``, and warns only when a
+        layer is trained.
+
     warm_start : bool, default=False
         Whether ``fit`` goes on from the present parameters.
 
@@ -356,6 +364,7 @@ class StackedRBMTransformer(GreedyStack):
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "shuffle": ["boolean"],
         "schedule": [StrOptions({"layerwise", "simultaneous"})],
+        "memory": [None, str, HasMethods(["cache"])],
         "warm_start": ["boolean"],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
@@ -391,6 +400,7 @@ class StackedRBMTransformer(GreedyStack):
         validation_fraction=0.1,
         shuffle=True,
         schedule="layerwise",
+        memory=None,
         warm_start=False,
         random_state=None,
         verbose=False,
@@ -422,6 +432,7 @@ class StackedRBMTransformer(GreedyStack):
         self.validation_fraction = validation_fraction
         self.shuffle = shuffle
         self.schedule = schedule
+        self.memory = memory
         self.warm_start = warm_start
         self.random_state = random_state
         self.verbose = verbose

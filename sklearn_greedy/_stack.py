@@ -26,6 +26,7 @@ from sklearn_greedy._compat import (
     validate_data,
     validate_parameter_constraints,
 )
+from sklearn_greedy._memory import LayerCache
 from sklearn_greedy._network import activate, dense_layer, forward, keep_largest
 from sklearn_greedy._supervision import (
     BATCHES_TOGETHER,
@@ -256,16 +257,34 @@ class GreedyStack(
 
     def _train_layerwise(self, X, sizes, seed, visible, warm, extras):
         """Each layer to its end, on the clean output of the finished ones below."""
-        layers, data = [], X
+        cache = None
+        if self.memory is not None and self.random_state is not None and not warm:
+            cache = LayerCache(self, X, seed, visible, extras)
+        layers: list[TrainedLayer] = []
+        data, n_passed = X, 0
         for layer, width in enumerate(sizes):
-            task = self._task(layer, data, width, seed, visible, warm, **extras)
-            model = self._build(task)
-            history = self._train(task, model)
-            layers.append(self._trained(task, model, history, X.dtype))
-            self._warn_of(task, layers[-1].report)
-            last = layer == len(sizes) - 1
-            data = None if last else _layer_output(layers[-1].fitted, data)
+
+            def train(layer=layer, width=width):
+                nonlocal data, n_passed
+                # Not before it is needed: the next layers may come from the cache.
+                for below in layers[n_passed:]:
+                    data = _layer_output(below.fitted, data)
+                n_passed = len(layers)
+                task = self._task(layer, data, width, seed, visible, warm, **extras)
+                return self._train_layer(task, X.dtype)
+
+            if cache is None:
+                layers.append(train())
+            else:
+                layers.append(cache.layer(width, self._settings(layer), train))
         return layers
+
+    def _train_layer(self, task: LayerTask, dtype) -> TrainedLayer:
+        """One layer to its end, with a warning where it did not learn."""
+        model = self._build(task)
+        trained = self._trained(task, model, self._train(task, model), dtype)
+        self._warn_of(task, trained.report)
+        return trained
 
     def _train_together(self, X, sizes, seed, visible, warm, extras):
         """All layers in one pass per epoch: some mini-batches go through the layers one

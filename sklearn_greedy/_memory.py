@@ -1,0 +1,67 @@
+"""Trained layers kept from fit to fit: a cache under all that a layer depends on."""
+
+import hashlib
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Any
+
+import joblib
+import numpy as np
+from scipy import sparse
+from sklearn.utils import gen_batches
+from sklearn.utils.validation import check_memory
+
+# Rows are hashed a few MB at a time: they need not lie in one piece.
+_CHUNK_FLOATS = 1 << 20
+
+# Parameters of a stack that cannot matter to a layer, or that its key has in another
+# form: widths layer by layer, the seed as drawn, columns by number.
+_ELSEWHERE = {
+    "hidden_layer_sizes",
+    "memory",
+    "random_state",
+    "unrolled_max_iter",
+    "verbose",
+    "visible",
+    "warm_start",
+}
+
+
+def data_digest(X) -> str:
+    """Digest of the shape, dtype and values of a dense or CSR matrix."""
+    digest = hashlib.sha256(repr((X.shape, X.dtype.str)).encode())
+    if sparse.issparse(X):
+        for part in (X.indptr, X.indices, X.data):
+            digest.update(np.ascontiguousarray(part).data)
+        return digest.hexdigest()
+    for rows in gen_batches(X.shape[0], max(1, _CHUNK_FLOATS // X.shape[1])):
+        digest.update(np.ascontiguousarray(X[rows]).data)
+    return digest.hexdigest()
+
+
+class LayerCache:
+    """Layers of a stack in a `joblib.Memory`.
+
+    The key of a layer is made of that of the layer below, its own width and its own
+    parameters; that of the lowest begins with the data, the parameters of the whole
+    stack, the seed and the package's version. Stacks that share layers from below
+    therefore share their training.
+    """
+
+    def __init__(self, stack, X, seed, visible, extras: dict):
+        params = stack.get_params(deep=False)
+        own = _ELSEWHERE | set(stack._per_layer)
+        common = {name: params[name] for name in params if name not in own}
+        stem = type(stack).__name__, version("sklearn_greedy"), data_digest(X)
+        self._key = joblib.hash((stem, common, seed, visible, extras))
+        self._load = check_memory(stack.memory).cache(_trained, ignore=["train"])
+
+    def layer(self, width: int, settings, train: Callable[[], Any]):
+        """The next layer up: from the cache, or trained now and put there."""
+        self._key = joblib.hash((self._key, width, vars(settings)))
+        return self._load(self._key, train)
+
+
+def _trained(key: str, train: Callable[[], Any]):
+    """What the cache wraps; it looks at the key alone."""
+    return train()
