@@ -167,7 +167,8 @@ RUNS = {
         },
         -86.34,
         kind="growing",
-        note="CD-1 to CD-25, centered, on train and valid as published",
+        note="CD-1 to CD-25 (2 epochs each up to 15 steps, 10 each up to 24, 48 at 25),"
+        " centered, on train and valid as published",
     ),
     "pcd_centered_500": Run(
         ("mnist", "half"),
