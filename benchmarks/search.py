@@ -3,8 +3,8 @@
     python benchmarks/search.py [--data DIR] [--write]
 
 A grid of 24 points, 4 depths that share prefixes times 6 settings of the fine-tuning,
-on 3 folds of 5,000 MNIST rows: without ``memory``, with an empty cache, and once more with
-the full one, in one process. DIR holds the four gzipped idx files of MNIST.
+on 3 folds of 5,000 MNIST rows: without ``memory``, with an empty cache, and once more
+with the full one, in one process. DIR holds the four gzipped idx files of MNIST.
 """
 
 import tempfile

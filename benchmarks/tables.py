@@ -1,0 +1,340 @@
+"""Does pre-training help on tables? Thirteen of them, with all labels and with few.
+
+    python benchmarks/tables.py [--data DIR] [--run NAME ...] [--write]
+
+A NAME is "<table>/all" or "<table>/few", or the beginning of several. Of each table at
+most 20,000 rows train, a fifth of the others (at most 5,000) choose, and another fifth
+(at most 10,000) test. Numbers become normal quantiles, categories 0/1 columns, and
+targets of regressions have unit variance. "few" leaves the labels of 500 training rows
+and of 125 rows to choose by; the other rows stay as rows without a label.
+
+The network has two layers of 256 relu units, trained by Adam for at most 150 epochs
+with early stopping. A random search draws SETTINGS of the fine-tuning, the same for
+both sides, and takes the best on the rows to choose by, for the pre-trained side
+together with one of SCHEMES. What was chosen is then trained anew on five other splits, whose
+test errors are the table: misclassified rows in percent, or root mean squared error
+times 100. Gradient boosting with early stopping stands beside it.
+"""
+
+import tempfile
+import time
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from common import chosen, keep, options_of, table_rows, versions
+from sklearn.base import clone
+from sklearn.ensemble import (
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+)
+from sklearn.model_selection import ParameterSampler
+from sklearn.preprocessing import OneHotEncoder, QuantileTransformer
+
+from sklearn_greedy import (
+    GreedyPretrainedMLPClassifier,
+    GreedyPretrainedMLPRegressor,
+    StackedAutoencoderTransformer,
+)
+
+STUDY = "tables"
+
+REGRESSIONS = ("cal_housing", "house_16H", "abalone", "elevators")
+TABLES = (
+    *REGRESSIONS,
+    "adult",
+    "bank_full",
+    "churn",
+    "credit_g",
+    "higgs7k",
+    "letter",
+    "satimage",
+    "magic",
+    "elec2",
+)
+N_TRAIN, N_CHOOSE, N_TEST = 20_000, 5_000, 10_000
+N_FEW, N_FEW_CHOOSE = 500, 125
+SEARCH_SEED, SEEDS = 100, range(5)
+# A small table has few rows to choose by, so it is split more than once.
+SMALL, N_SMALL_SEARCHES = 5_000, 3
+# Columns that are called categories, but count or measure something.
+ORDERED = ("letter", "satimage")
+# Columns with more categories are names, not categories.
+MOST_CATEGORIES = 60
+
+SIDES = "scratch", "pretrained", "boosting"
+
+WIDTHS = (256, 256)
+BATCH_SIZE = 128
+SETTINGS = {
+    "dropout": [0.0, 0.1, 0.3],
+    "learning_rate_init": [3e-4, 1e-3],
+    "alpha": [1e-4, 1.0],
+}
+N_SETTINGS = 4
+FINE_TUNING = {
+    "activation": "relu",
+    "batch_size": BATCH_SIZE,
+    "early_stopping": True,
+    "n_iter_no_change": 15,
+    "max_iter": 150,
+    "tol": 0.0,
+}
+
+
+def swapping(level, epochs):
+    return StackedAutoencoderTransformer(
+        WIDTHS,
+        corruption="swap",
+        corruption_level=level,
+        max_iter=epochs,
+        batch_size=BATCH_SIZE,
+        random_state=0,
+    )
+
+
+# How hidden layers are pre-trained: parameters of the network.
+SCHEMES = {
+    "swap": {"pretrainer": swapping(0.3, 40)},
+    "swap and targets": {"pretrainer": swapping(0.3, 40), "supervised_weight": 0.9},
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A row of the table."""
+
+    data: str
+    few: bool
+
+    @property
+    def regression(self) -> bool:
+        return self.data in REGRESSIONS
+
+
+RUNS = {
+    f"{data}/{'few' if few else 'all'}": Run(data, few)
+    for few in (False, True)
+    for data in TABLES
+}
+
+
+def load(folder, data):
+    """(numbers, codes of categories or None, targets)"""
+    kind = "reg" if data in REGRESSIONS else "tab"
+    with np.load(folder / f"{kind}_{data}.npz", allow_pickle=False) as file:
+        parts = dict(file)
+    if "X_train" in parts:
+        X = np.concatenate([parts["X_train"], parts["X_test"]])
+        return X.astype(float), None, np.append(parts["y_train"], parts["y_test"])
+    if "X_num" in parts:
+        kept = parts["num_names"] != "duration"  # of a call: known when it is over
+        return parts["X_num"][:, kept].astype(float), parts["X_cat"], parts["y"]
+    X, y = parts["X"].astype(float), parts["y"]
+    types = parts.get("feature_types", np.full(X.shape[1], "continuous"))
+    counts = np.array([len(np.unique(column)) for column in X.T])
+    named = np.char.startswith(types, "c") & (types != "continuous")
+    categories = named & (counts <= MOST_CATEGORIES) & (data not in ORDERED)
+    if not categories.any():
+        return X, None, y
+    return X[:, ~categories], X[:, categories], y
+
+
+@dataclass
+class Split:
+    """Rows of one split: with a label, without, to choose by and to test on."""
+
+    X: np.ndarray
+    y: np.ndarray
+    unlabeled: np.ndarray
+    X_choose: np.ndarray
+    y_choose: np.ndarray
+    X_test: np.ndarray
+    y_test: np.ndarray
+
+
+def split(run, table, seed):
+    """Rows of a table by seed, with columns scaled by what training rows say."""
+    numbers, codes, y = table
+    order = np.random.default_rng(seed).permutation(len(y))
+    n_test = min(len(y) // 5, N_TEST)
+    n_choose = min((len(y) - n_test) // 5, N_CHOOSE)
+    test, choose, train = np.split(order, [n_test, n_test + n_choose])
+    train = train[:N_TRAIN]
+    parts = []
+    if numbers.shape[1]:
+        scaler = QuantileTransformer(
+            n_quantiles=min(1000, len(train)),
+            output_distribution="normal",
+            random_state=0,
+        ).fit(numbers[train])
+        parts.append(scaler.transform(numbers))
+    if codes is not None:
+        encoder = OneHotEncoder(sparse_output=False, handle_unknown="ignore")
+        parts.append(encoder.fit(codes[train]).transform(codes))
+    X = np.hstack(parts).astype(np.float32)
+    if run.regression:
+        y = (y - y[train].mean()) / y[train].std()
+    known, by = train, choose
+    if run.few:
+        known, by = train[:N_FEW], choose[:N_FEW_CHOOSE]
+    others = np.setdiff1d(np.append(train, choose), known)
+    return Split(X[known], y[known], X[others], X[by], y[by], X[test], y[test])
+
+
+def error(model, X, y, regression):
+    predicted = model.predict(X)
+    if regression:
+        return 100 * float(np.sqrt(np.mean((predicted - y) ** 2)))
+    return 100 * float(np.mean(predicted != y))
+
+
+def fitted(run, rows, seed, params):
+    """A network with these parameters."""
+    cls = (
+        GreedyPretrainedMLPRegressor
+        if run.regression
+        else GreedyPretrainedMLPClassifier
+    )
+    own = {**FINE_TUNING, "hidden_layer_sizes": WIDTHS, "random_state": seed}
+    network = cls(**{**own, "pretrainer": None, **params})
+    unlabeled = None if params.get("pretrainer") is None else rows.unlabeled
+    return network.fit(
+        rows.X,
+        rows.y,
+        X_unlabeled=unlabeled,
+        X_val=rows.X_choose,
+        y_val=rows.y_choose,
+    )
+
+
+def best_of(run, searches, schemes, memory):
+    """What has the least error to choose by: a name and parameters."""
+    settings = list(ParameterSampler(SETTINGS, N_SETTINGS, random_state=0))
+    found = {}
+    for name, scheme in schemes.items():
+        if "pretrainer" in scheme:
+            stack = clone(scheme["pretrainer"]).set_params(memory=memory)
+            scheme = {**scheme, "pretrainer": stack}
+        for number, setting in enumerate(settings):
+            params = {**scheme, **setting}
+            errors = [
+                error(
+                    fitted(run, rows, seed, params),
+                    rows.X_choose,
+                    rows.y_choose,
+                    run.regression,
+                )
+                for seed, rows in searches
+            ]
+            found[name, number] = np.mean(errors), params
+    best = min(found, key=lambda key: found[key][0])
+    return best, found[best][1]
+
+
+def boosting(run, rows, seed):
+    cls = (
+        HistGradientBoostingRegressor
+        if run.regression
+        else HistGradientBoostingClassifier
+    )
+    return cls(early_stopping=True, max_iter=500, random_state=seed).fit(rows.X, rows.y)
+
+
+def row_of(name, folder, memory):
+    """The record of one run: test errors of both sides and of boosting, by seed."""
+    start, run = time.perf_counter(), RUNS[name]
+    table = load(folder, run.data)
+    n_searches = N_SMALL_SEARCHES if run.few or len(table[2]) <= SMALL else 1
+    searches = [
+        (seed, split(run, table, seed))
+        for seed in range(SEARCH_SEED, SEARCH_SEED + n_searches)
+    ]
+    sides = {
+        "scratch": best_of(run, searches, {"scratch": {}}, memory),
+        "pretrained": best_of(run, searches, SCHEMES, memory),
+    }
+    figures = []
+    for seed in SEEDS:
+        rows = split(run, table, seed)
+        models = {
+            side: fitted(run, rows, seed, params) for side, (_, params) in sides.items()
+        }
+        models["boosting"] = boosting(run, rows, seed)
+        figures.append(
+            {
+                side: error(model, rows.X_test, rows.y_test, run.regression)
+                for side, model in models.items()
+            }
+        )
+    chosen_ones = {side: list(best) for side, (best, _) in sides.items()}
+    seconds = time.perf_counter() - start
+    return {
+        **versions(),
+        "seeds": list(SEEDS),
+        "seconds": [seconds],
+        "figures": figures,
+        "chosen": chosen_ones,
+    }
+
+
+def cut(row):
+    """What pre-training takes off the mean error, in percent of it."""
+    means = [np.mean([f[side] for f in row["figures"]]) for side in SIDES[:2]]
+    return 100 * (1 - means[1] / means[0])
+
+
+def cells(name, run, row):
+    """What a line of the table says of a run."""
+    errors = []
+    for side in SIDES:
+        values = [found[side] for found in row["figures"]]
+        errors.append(f"{np.mean(values):.2f} ± {np.std(values, ddof=1):.2f}")
+    return [name, *errors, f"{cut(row):+.1f} %", row["chosen"]["pretrained"][0]]
+
+
+def summary(rows, ending):
+    """Wins and mean cut of the error, over the tables there are."""
+    cuts = [cut(rows[name]) for name in RUNS if name in rows and name.endswith(ending)]
+    if not cuts:
+        return f"{ending}: not run."
+    return (
+        f"{ending}: pre-training wins on {sum(c > 0 for c in cuts)} of {len(cuts)} "
+        f"tables, mean cut of the error {np.mean(cuts):+.1f} %."
+    )
+
+
+def table(rows):
+    """Markdown lines of all rows, in the order of RUNS."""
+    return [
+        "Test error (misclassified in percent, or 100 times the root mean",
+        "squared error of a target of unit variance), mean and deviation over five",
+        "splits, from",
+        "`python benchmarks/tables.py --write`; float32. The cut is that of the mean",
+        "error by pre-training, the scheme what the rows to choose by preferred.",
+        "",
+        *(f"- {summary(rows, ending)}" for ending in ("all", "few")),
+        "",
+        "| run | from scratch | pre-trained | gradient boosting | cut | scheme | seeds "
+        "| seconds | date and versions |",
+        "|---|---|---|---|---|---|---|---|---|",
+        *table_rows(RUNS, rows, cells),
+    ]
+
+
+def main():
+    options = options_of(
+        __doc__,
+        ("--run", {"nargs": "+", "default": list(RUNS), "metavar": "NAME"}),
+    )
+    warnings.simplefilter("ignore")
+    for name in chosen(options.run, RUNS):
+        with tempfile.TemporaryDirectory() as memory:
+            row = row_of(name, options.data, memory)
+        print(" | ".join(cells(name, RUNS[name], row)), row["seconds"], flush=True)
+        if options.write:
+            keep(STUDY, name, row, table)
+
+
+if __name__ == "__main__":
+    main()
