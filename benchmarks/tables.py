@@ -11,8 +11,8 @@ and of 125 rows to choose by; the other rows stay as rows without a label.
 The network has two layers of 256 relu units, trained by Adam for at most 150 epochs
 with early stopping. A random search draws SETTINGS of the fine-tuning, the same for
 both sides, and takes the best on the rows to choose by, for the pre-trained side
-together with one of SCHEMES. What was chosen is then trained anew on five other splits, whose
-test errors are the table: misclassified rows in percent, or root mean squared error
+together with one of SCHEMES. What was chosen is then trained anew on five other splits,
+whose test errors are the table: misclassified rows in percent, or root mean squared error
 times 100. Gradient boosting with early stopping stands beside it.
 """
 

@@ -1,6 +1,5 @@
 """scikit-learn's own tests of its networks, run on ours without a pretrainer."""
 
-import re
 from pathlib import Path
 
 import pytest
@@ -59,17 +58,10 @@ def load() -> dict:
     return names
 
 
-def uses_another_loss(name) -> bool:
-    """Poisson regression is not ours."""
-    body = re.search(rf"def {name}\(.*?(?=\ndef |\n@|\Z)", SOURCE, flags=re.DOTALL)
-    return "poisson" in body[0]
-
-
-SOURCE = Path(native.__file__).read_text(encoding="utf-8")
 TESTS = {
     name: test
     for name, test in load().items()
-    if name.startswith("test_") and name not in EXCLUDED and not uses_another_loss(name)
+    if name.startswith("test_") and name not in EXCLUDED
 }
 globals().update(TESTS)
 
