@@ -57,7 +57,7 @@ SGD = {
 }
 DROPOUT = {"dropout": 0.5, "input_dropout": 0.2}
 FEW = {**SGD, **DROPOUT, "max_iter": 150, "label_smoothing": 0.1}
-DEPTH = {**SGD, "early_stopping": True, "max_iter": 40}
+DEPTH = {**SGD, "early_stopping": True, "max_iter": 30}
 
 
 @dataclass(frozen=True)

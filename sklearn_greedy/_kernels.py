@@ -91,6 +91,11 @@ PERSISTENT_LOSS_SHARE = 8
 FEW_ROWS = 16
 LONG_ROW = 32
 
+# With at most this share of numbers that are not 0, sums over these alone are sooner
+# than BLAS, in matrices of some width (measured by benchmarks/sparse.py).
+SPARSE_SHARE = 0.12
+WIDE_ROW = 100
+
 # Zero as a phase or a counter. A literal 0 would be a type of its own and compile the
 # callee a second time.
 _FIRST = np.int64(0)
@@ -557,12 +562,67 @@ def few_rows_product_transposed(a, w, out):
 
 
 @_jit()
+def is_sparse(a, n):
+    """Whether a product of a : (m, k) with n columns goes over its elements that are
+    not 0 alone. The count ends when there are too many.
+    """
+    if a.shape[1] < WIDE_ROW or n < WIDE_ROW:
+        return False
+    most = np.int64(SPARSE_SHARE * a.size)
+    n_found = 0
+    for r in range(a.shape[0]):
+        for i in range(a.shape[1]):
+            n_found += a[r, i] != _ZERO
+        if n_found > most:
+            return False
+    return True
+
+
+@_jit(fastmath=_FUSE)
+def sparse_product(a, w, out):
+    """out <- a w, over the elements of a that are not 0; a : (m, k), w : (k, n)."""
+    for r in range(a.shape[0]):
+        for j in range(w.shape[1]):
+            out[r, j] = _ZERO
+        for i in range(a.shape[1]):
+            x = a[r, i]
+            if x != _ZERO:
+                for j in range(w.shape[1]):
+                    out[r, j] += x * w[i, j]
+
+
+@_jit(fastmath=_FUSE)
+def sparse_outer_product(a, d, out):
+    """out <- a' d, over the elements of a that are not 0; a : (m, k), d : (m, n)."""
+    for i in range(out.shape[0]):
+        for j in range(out.shape[1]):
+            out[i, j] = _ZERO
+    for r in range(a.shape[0]):
+        for i in range(a.shape[1]):
+            x = a[r, i]
+            if x != _ZERO:
+                for j in range(d.shape[1]):
+                    out[i, j] += x * d[r, j]
+
+
+@_jit()
 def product(a, w, out):
     """out <- a w; a : (m, k), w : (k, n), out : (m, n)."""
-    if a.shape[0] <= FEW_ROWS and w.shape[1] >= LONG_ROW:
+    if is_sparse(a, w.shape[1]):
+        sparse_product(a, w, out)
+    elif a.shape[0] <= FEW_ROWS and w.shape[1] >= LONG_ROW:
         few_rows_product(a, w, out)
     else:
         np.dot(a, w, out)
+
+
+@_jit()
+def outer_product(a, d, out):
+    """out <- a' d; a : (m, k), d : (m, n), out : (k, n)."""
+    if is_sparse(a, d.shape[1]):
+        sparse_outer_product(a, d, out)
+    else:
+        np.dot(a.T, d, out)
 
 
 @_jit()
@@ -895,7 +955,7 @@ def cd_gradient(v, h, m, centered, mu, lam, grad):
         subtract_row(v, mu)
         subtract_row(h, lam)
     weigh_phases(h, m)
-    np.dot(v.T, h, gw)
+    outer_product(v, h, gw)
     if not centered:
         return
     for i in range(n_visible):
@@ -1287,7 +1347,9 @@ def forward(rows, theta, layers, traits, code, seed, step, work):
         n_in, n_out = layers[i, N_IN], layers[i, N_OUT]
         z = work[at : at + m * n_out].reshape(m, n_out)
         weights = theta[layers[i, WEIGHT] : layers[i, WEIGHT] + n_in * n_out]
-        if layers[i, TRANSPOSED] == 0:
+        if i == 0:
+            product(a, weights.reshape(n_in, n_out), z)
+        elif layers[i, TRANSPOSED] == 0:
             np.dot(a, weights.reshape(n_in, n_out), z)
         else:
             np.dot(a, weights.reshape(n_out, n_in).T, z)
@@ -1311,7 +1373,7 @@ def weight_gradient(a, delta, transposed, shared, grad, scratch):
     n_in, n_out = a.shape[1], delta.shape[1]
     out = scratch[: n_in * n_out] if shared else grad
     if transposed == 0:
-        np.dot(a.T, delta, out.reshape(n_in, n_out))
+        outer_product(a, delta, out.reshape(n_in, n_out))
     else:
         np.dot(delta.T, a, out.reshape(n_out, n_in))
     if shared:

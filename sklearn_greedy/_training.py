@@ -106,6 +106,9 @@ class Rows:
             return
         part = self.X[index]
         if sparse.issparse(part):
+            if self._scaling is None:
+                part.astype(out.dtype, copy=False).toarray(out=out)
+                return
             part = part.toarray()
         if self._scaling is not None:
             offset, scale = self._scaling

@@ -53,6 +53,7 @@ from sklearn_greedy._kernels import (
     SAMPLED,
     SOFTMAX,
     SOFTPLUS,
+    SPARSE_SHARE,
     SPARSITY,
     START,
     STOP,
@@ -60,6 +61,7 @@ from sklearn_greedy._kernels import (
     TARGET,
     TRANSPOSED,
     WEIGHT,
+    WIDE_ROW,
 )
 
 F32 = np.float32
@@ -399,6 +401,9 @@ def product(a, w, out):
     out[...] = a @ w
 
 
+sparse_product = product
+
+
 def product_transposed(a, w, out):
     out[...] = a @ w.T
 
@@ -501,6 +506,20 @@ def weigh_phases(h, m):
     """Rows weighted so that their sum is the difference of the phases' means."""
     h[:m] /= m
     h[m:] /= -(len(h) - m)
+
+
+def is_sparse(a, n):
+    """Whether few numbers of wide rows are not 0."""
+    few = np.count_nonzero(a) <= int(SPARSE_SHARE * a.size)
+    return bool(min(a.shape[1], n) >= WIDE_ROW and few)
+
+
+def outer_product(a, d, out):
+    """Product of a transposed matrix and another."""
+    out[...] = a.T @ d
+
+
+sparse_outer_product = outer_product
 
 
 def weighted_column_sums(v, m, out):

@@ -509,6 +509,33 @@ def test_products_equal_their_twins(dtype, m, k, n, rng):
     for name in ("product_transposed", "few_rows_product_transposed"):
         check_twin(name, a, turned, unwritten((m, n), dtype))
     check_twin("copy", a.ravel(), unwritten(m * k + 2, dtype))
+    d = rng.normal(size=(m, n)).astype(dtype)
+    check_twin("outer_product", a, d, unwritten((k, n), dtype))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.5])
+@pytest.mark.parametrize("k", [kernels.WIDE_ROW - 1, 130])
+def test_products_of_sparse_rows_equal_their_twins(dtype, share, k, rng):
+    a = np.where(rng.random((20, k)) < share, rng.normal(size=(20, k)), 0).astype(dtype)
+    for n in (7, 110):
+        w = rng.normal(size=(k, n)).astype(dtype)
+        d = rng.normal(size=(20, n)).astype(dtype)
+        found, _ = check_twin("is_sparse", a, n)
+        assert found == (share < 0.1 and min(n, k) >= kernels.WIDE_ROW)
+        for name in ("product", "sparse_product"):
+            check_twin(name, a, w, unwritten((20, n), dtype))
+        for name in ("outer_product", "sparse_outer_product"):
+            check_twin(name, a, d, unwritten((k, n), dtype))
+
+
+def test_a_row_that_is_not_finite_is_seen_in_a_sparse_product():
+    a, w = np.zeros((4, 200)), np.ones((200, 150))
+    a[2, 7] = np.nan
+    out = np.empty((4, 150))
+    assert kernels.is_sparse(a, 150)
+    kernels.product(a, w, out)
+    assert_array_equal(np.isnan(out).all(axis=1), [False, False, True, False])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

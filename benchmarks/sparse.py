@@ -1,0 +1,138 @@
+"""Sums over non-zeros beside dense products: the break-even, and whole fits.
+
+    python benchmarks/sparse.py [--repeats 7] [--data DIR] [--write]
+
+The first table is the time of a dense product (forward and gradient, in the BLAS that
+the kernels use) over that of sums over the non-zeros alone, by their share: the kernels
+take the sums up to SPARSE_SHARE. The second is whole RBM fits of CSR rows, warm and
+interleaved in one process, beside the same kernels compiled without the sums and beside
+BernoulliRBM. DIR holds ``text_pcmac.npz`` and ``bin_adult.npz``.
+"""
+
+import importlib.util
+import os
+import warnings
+
+import numpy as np
+from common import RESULTS, binary_set, options_of, stamp, versions
+from scipy import sparse
+from sklearn.neural_network import BernoulliRBM
+from speed import interleaved, speed_up
+from threadpoolctl import threadpool_limits
+
+from sklearn_greedy import StackedRBMTransformer, _contrastive, _kernels
+
+# rows, columns, columns of the weights
+SHAPES = [(100, 3289, 256), (100, 784, 500), (100, 123, 256), (32, 123, 64)]
+SHARES = (0.01, 0.03, 0.05, 0.08, 0.12, 0.2)
+# rows of data, hidden units, batch size, epochs
+N_HIDDEN, BATCH_SIZE = 256, 100
+EPOCHS = {"pcmac": 5, "adult": 5}
+
+
+def kernels_without_sums():
+    """The same kernels, compiled to take dense products always."""
+    path, cache = _kernels.__file__, "SKLEARN_GREEDY_NUMBA_CACHE"
+    before = os.environ.get(cache)
+    os.environ[cache] = "0"  # or the cache of the others would be taken
+    try:
+        spec = importlib.util.spec_from_file_location("dense_kernels", path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    finally:
+        os.environ.pop(cache)
+        if before is not None:
+            os.environ[cache] = before
+    module.SPARSE_SHARE = -1.0
+    return module
+
+
+def break_even(repeats):
+    """Lines of the first table."""
+    rng = np.random.default_rng(0)
+    lines = [
+        "| product | " + " | ".join(f"{share:.0%}" for share in SHARES) + " |",
+        "|---" * (len(SHARES) + 1) + "|",
+    ]
+    for m, k, n in SHAPES:
+        w, d = rng.normal(size=(k, n)), rng.normal(size=(m, n))
+        w, d = w.astype(np.float32), d.astype(np.float32)
+        out, grad = np.empty((m, n), np.float32), np.empty((k, n), np.float32)
+        cells = []
+        for share in SHARES:
+            a = (rng.random((m, k)) < share).astype(np.float32)
+            seconds = interleaved(
+                {
+                    "ours": lambda a=a, w=w, d=d, out=out, grad=grad: (
+                        _kernels.sparse_product(a, w, out),
+                        _kernels.sparse_outer_product(a, d, grad),
+                    ),
+                    "dense": lambda a=a, w=w, d=d, out=out, grad=grad: (
+                        np.dot(a, w, out),
+                        np.dot(a.T, d, grad),
+                    ),
+                },
+                10 * repeats,
+            )
+            cells.append(f"{np.median(seconds['dense'] / seconds['ours']):.2f}x")
+        lines.append(f"| {m} x {k} by {n} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def sparse_rows(folder, name):
+    """CSR rows of zeros and ones."""
+    if name == "adult":
+        return sparse.csr_matrix(binary_set(folder, "adult")["train"])
+    with np.load(folder / "text_pcmac.npz", allow_pickle=False) as z:
+        ones = np.ones(len(z["data"]), np.float32)
+        parts = ones, z["indices"].astype(np.int32), z["indptr"]
+        return sparse.csr_matrix(parts, shape=tuple(z["shape"]))
+
+
+def fits(X, epochs, dense):
+    """Whole fits of one layer."""
+    common = {"batch_size": BATCH_SIZE, "random_state": 0}
+
+    def ours(kernels):
+        original = _contrastive.kernels
+        _contrastive.kernels = lambda: kernels
+        try:
+            StackedRBMTransformer((N_HIDDEN,), max_iter=epochs, **common).fit(X)
+        finally:
+            _contrastive.kernels = original
+
+    return {
+        "ours": lambda: ours(_kernels),
+        "dense": lambda: ours(dense),
+        "sklearn": lambda: BernoulliRBM(N_HIDDEN, n_iter=epochs, **common).fit(X),
+    }
+
+
+def main():
+    options = options_of(__doc__, ("--repeats", {"type": int, "default": 7}))
+    warnings.simplefilter("ignore")
+    lines = [f"{stamp(versions())}; float32, one BLAS thread; from", ""]
+    lines[0] = f"{lines[0]} `python benchmarks/sparse.py --write`."
+    dense = kernels_without_sums()
+    with threadpool_limits(1):
+        lines += [*break_even(options.repeats), ""]
+        lines += [
+            "| RBM fit | share of ones | beside dense products | beside BernoulliRBM |",
+            "|---|---|---|---|",
+        ]
+        for name, epochs in EPOCHS.items():
+            X = sparse_rows(options.data, name)
+            seconds = interleaved(fits(X, epochs, dense), options.repeats)
+            lines.append(
+                f"| {name}, {X.shape[1]}-{N_HIDDEN}, batch {BATCH_SIZE} "
+                f"| {X.nnz / np.prod(X.shape):.1%} | {speed_up(seconds, 'dense')} "
+                f"| {speed_up(seconds, 'sklearn')} |"
+            )
+    text = "\n".join(lines) + "\n"
+    print(text)
+    if options.write:
+        (RESULTS / "sparse.md").write_text(text)
+
+
+if __name__ == "__main__":
+    main()
