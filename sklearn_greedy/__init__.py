@@ -4,7 +4,14 @@ from importlib.metadata import version
 
 from sklearn_greedy._autoencoder import StackedAutoencoderTransformer
 from sklearn_greedy._compare import compare_pretraining
-from sklearn_greedy._display import PretrainingComparisonDisplay
+from sklearn_greedy._display import (
+    HiddenUnitsDisplay,
+    LearnedFiltersDisplay,
+    PretrainingComparisonDisplay,
+    ReconstructionDisplay,
+    SamplesDisplay,
+    TrainingCurvesDisplay,
+)
 from sklearn_greedy._mlp import (
     GreedyPretrainedMLPClassifier,
     GreedyPretrainedMLPRegressor,
@@ -15,10 +22,15 @@ from sklearn_greedy._rbm_classifier import StackedRBMClassifier
 __all__ = [
     "GreedyPretrainedMLPClassifier",
     "GreedyPretrainedMLPRegressor",
+    "HiddenUnitsDisplay",
+    "LearnedFiltersDisplay",
     "PretrainingComparisonDisplay",
+    "ReconstructionDisplay",
+    "SamplesDisplay",
     "StackedAutoencoderTransformer",
     "StackedRBMClassifier",
     "StackedRBMTransformer",
+    "TrainingCurvesDisplay",
     "compare_pretraining",
 ]
 __version__ = version("sklearn_greedy")

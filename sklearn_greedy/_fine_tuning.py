@@ -544,7 +544,7 @@ class GreedyPretrainedMLP(BaseEstimator, metaclass=ABCMeta):
         ------
         ValueError
             If the hidden layers have different activations, or one that scikit-learn
-            has not.
+            has not, or the loss is one that it has not.
         """
         check_is_fitted(self)
         used = set(self._activations) or {"identity"}
@@ -556,6 +556,11 @@ class GreedyPretrainedMLP(BaseEstimator, metaclass=ABCMeta):
             )
         native = MLPRegressor if is_regressor(self) else MLPClassifier
         known = native().get_params()
+        if self.out_activation_ == "exp" and "loss" not in known:
+            raise ValueError(
+                "loss='poisson' is new in the networks of scikit-learn 1.7. Update "
+                "scikit-learn, or use loss='squared_error'."
+            )
         own = {k: v for k, v in self.get_params(deep=False).items() if k in known}
         sizes = tuple(coef.shape[1] for coef in self.coefs_[:-1])
         mlp = native(**{**own, "hidden_layer_sizes": sizes, "activation": used.pop()})

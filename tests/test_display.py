@@ -7,10 +7,20 @@ import numpy as np
 import pytest
 from matplotlib import pyplot as plt
 from numpy.testing import assert_allclose
-from sklearn.datasets import load_iris
+from sklearn.datasets import load_digits, load_iris, load_wine
 from sklearn.utils import Bunch
 
-from sklearn_greedy import GreedyPretrainedMLPClassifier, PretrainingComparisonDisplay
+from sklearn_greedy import (
+    GreedyPretrainedMLPClassifier,
+    HiddenUnitsDisplay,
+    LearnedFiltersDisplay,
+    PretrainingComparisonDisplay,
+    ReconstructionDisplay,
+    SamplesDisplay,
+    StackedAutoencoderTransformer,
+    StackedRBMTransformer,
+    TrainingCurvesDisplay,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -59,6 +69,155 @@ def test_comparison_of_an_estimator():
     assert len(display.lines_) == 4
     scores = display.comparison.pretrained_scores
     assert_allclose([line.get_ydata()[1] for line in display.lines_], scores)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    X, y = load_digits(return_X_y=True)
+    return X[:300] / 16, y[:300]
+
+
+@pytest.fixture(scope="module")
+def stack(digits):
+    return StackedRBMTransformer((12, 6), max_iter=2, random_state=0).fit(digits[0])
+
+
+@pytest.fixture(scope="module")
+def network(digits):
+    clf = GreedyPretrainedMLPClassifier(
+        (12, 6), max_iter=4, head_max_iter=3, random_state=0
+    )
+    X, y = digits
+    return clf.fit(X, y, X_val=X[:50], y_val=y[:50])
+
+
+# --- filters -------------------------------------------------------------------
+
+
+def tiles(picture, n, shape, n_columns):
+    """The images of a mosaic."""
+    height, width = shape
+    return np.array(
+        [
+            picture[k // n_columns * (height + 1) :, k % n_columns * (width + 1) :][
+                :height, :width
+            ]
+            for k in range(n)
+        ]
+    )
+
+
+@pytest.mark.parametrize("layer", [0, 1])
+def test_filters_are_weights_from_the_input(layer, stack):
+    display = LearnedFiltersDisplay.from_estimator(
+        stack, layer=layer, n_units=5, image_shape=(8, 8)
+    )
+    weights = stack.coefs_[0] if layer == 0 else stack.coefs_[0] @ stack.coefs_[1]
+    longest = np.sort(np.argsort(-np.linalg.norm(weights, axis=0))[:5])
+    assert list(display.units) == list(longest)
+    assert_allclose(display.filters, weights.T[longest])
+    drawn = tiles(np.asarray(display.image_.get_array()), 5, (8, 8), 3)
+    expected = display.filters.reshape(5, 8, 8)
+    expected = expected / np.abs(expected).max(axis=(1, 2), keepdims=True)
+    assert_allclose(drawn, expected)
+
+
+def test_filters_of_a_network_leave_its_output_out(network):
+    display = LearnedFiltersDisplay.from_estimator(network, image_shape=(8, 8))
+    assert display.filters.shape == (12, 64)
+    with pytest.raises(ValueError, match="no layer 2: 2 are hidden"):
+        LearnedFiltersDisplay.from_estimator(network, layer=2, image_shape=(8, 8))
+
+
+def test_filters_of_a_table_are_named_and_by_deviation():
+    wine = load_wine(as_frame=True).data
+    stack = StackedAutoencoderTransformer((5,), max_iter=3, random_state=0).fit(wine)
+    display = LearnedFiltersDisplay.from_estimator(stack, n_features=4)
+    names = [text.get_text() for text in display.ax_.get_yticklabels()]
+    assert len(names) == 4
+    assert set(names) <= set(wine.columns)
+    columns = [list(wine.columns).index(name) for name in names]
+    scaled = (stack.coefs_[0] * stack.visible_scale_[:, None])[columns]
+    assert_allclose(display.image_.get_array(), scaled)
+    left = np.delete(stack.coefs_[0] * stack.visible_scale_[:, None], columns, axis=0)
+    assert np.abs(scaled).max(axis=1).min() >= np.abs(left).max(axis=1).max()
+
+
+@pytest.mark.parametrize("cls", [LearnedFiltersDisplay, SamplesDisplay])
+def test_images_of_another_size_raise(cls, stack):
+    with pytest.raises(ValueError, match=r"\(8, 9\) has 72 pixels, but .* 64 columns"):
+        cls.from_estimator(stack, image_shape=(8, 9))
+
+
+# --- curves --------------------------------------------------------------------
+
+
+def test_curves_of_all_phases_follow_each_other(network):
+    display = TrainingCurvesDisplay.from_estimator(network)
+    names = ["layer 1", "layer 2", "head", "fine-tuning", "validation"]
+    assert list(display.lines_) == names
+    assert list(display.lines_["layer 1"].get_xdata()) == list(range(1, 21))
+    assert list(display.lines_["head"].get_xdata()) == [41, 42, 43]
+    epochs = [44, 45, 46, 47]
+    for name in ("fine-tuning", "validation"):
+        assert list(display.lines_[name].get_xdata()) == epochs
+    first = network.loss_curve_[0]
+    losses = np.divide(network.loss_curve_, first)
+    assert_allclose(display.lines_["fine-tuning"].get_ydata(), losses)
+    held = np.divide(network.validation_loss_curve_, first)
+    assert_allclose(display.lines_["validation"].get_ydata(), held)
+
+
+def test_curves_of_a_stack_end_with_the_unrolled_network(digits):
+    stack = StackedAutoencoderTransformer((6,), max_iter=2, unrolled_max_iter=3)
+    display = TrainingCurvesDisplay.from_estimator(stack.fit(digits[0]))
+    assert list(display.lines_) == ["layer 1", "unrolled"]
+    assert list(display.lines_["unrolled"].get_xdata()) == [3, 4, 5]
+
+
+# --- units, reconstructions, samples -------------------------------------------------
+
+
+def test_histograms_count_the_units_of_each_layer(stack, network, digits):
+    X = digits[0]
+    display = HiddenUnitsDisplay.from_estimator(stack, X)
+    assert_allclose(display.mean_activations[1], stack.transform(X).mean(axis=0))
+    assert [len(means) for means in display.mean_activations] == [12, 6]
+    display = HiddenUnitsDisplay.from_estimator(network, X)
+    for layer in (0, 1):
+        means = network.hidden_activations(X, layer).mean(axis=0)
+        assert_allclose(display.mean_activations[layer], means)
+    labels = [text.get_text() for text in display.ax_.get_legend().get_texts()]
+    assert labels == ["layer 1: 12 units", "layer 2: 6 units"]
+
+
+def test_histogram_of_a_k_sparse_code(digits):
+    X = digits[0]
+    stack = StackedAutoencoderTransformer((12,), n_active=3, max_iter=2).fit(X)
+    display = HiddenUnitsDisplay.from_estimator(stack, X)
+    assert_allclose(display.mean_activations[0], stack.transform(X).mean(axis=0))
+
+
+def test_rows_stand_above_what_is_rebuilt(stack, digits):
+    X = digits[0][:4]
+    display = ReconstructionDisplay.from_estimator(stack, X, image_shape=(8, 8))
+    drawn = tiles(np.asarray(display.image_.get_array()), 8, (8, 8), 4)
+    rebuilt = stack.inverse_transform(stack.transform(X))
+    assert_allclose(drawn.reshape(8, 64), np.vstack([X, rebuilt]))
+
+
+def test_samples_are_those_of_the_stack(stack):
+    options = {"n_gibbs_steps": 3, "random_state": 1}
+    display = SamplesDisplay.from_estimator(
+        stack, image_shape=(8, 8), n_samples=7, **options
+    )
+    assert_allclose(display.samples, stack.sample(7, **options))
+    drawn = tiles(np.asarray(display.image_.get_array()), 7, (8, 8), 3)
+    assert_allclose(drawn.reshape(7, 64), display.samples)
+    assert display.figure_ is display.ax_.figure
+
+
+# --- matplotlib ----------------------------------------------------------------------
 
 
 def test_import_does_not_need_matplotlib():

@@ -503,6 +503,17 @@ def test_poisson_network_learns_counts(pretrainer, rng):
     assert_allclose(reg.to_mlp().predict(X), reg.predict(X), rtol=1e-6)
 
 
+def test_older_networks_of_scikit_learn_know_no_counts(rng, monkeypatch):
+    X, y = rng.normal(size=(30, 2)), rng.poisson(2.0, 30)
+    reg = GreedyPretrainedMLPRegressor((3,), loss="poisson", max_iter=1).fit(X, y)
+    monkeypatch.setattr(
+        "sklearn_greedy._fine_tuning.MLPRegressor",
+        type("Older", (), {"get_params": lambda self: {"alpha": 0.1}}),
+    )
+    with pytest.raises(ValueError, match=r"new in the networks of scikit-learn 1\.7"):
+        reg.to_mlp()
+
+
 def test_negative_counts_raise(rng):
     reg = GreedyPretrainedMLPRegressor((3,), loss="poisson")
     with pytest.raises(ValueError, match="needs targets that are not negative"):
