@@ -328,7 +328,9 @@ def report_epoch(plan: Plan, epoch: int, loss: float, score, start: float) -> No
     line = f"[{plan.place}] epoch {epoch:{width}d}/{plan.max_iter}, loss = {loss:.6f}"
     if score is not None:
         line += f", validation score = {score:.6f}"
-    plan.report(f"{line}, time = {time.perf_counter() - start:.2f}s")
+    seconds = time.perf_counter() - start
+    left = seconds * (plan.max_iter - epoch)  # or less, where training stops before
+    plan.report(f"{line}, time = {seconds:.2f}s, left = {left:.0f}s")
 
 
 def held_out_rows(n_rows: int, fraction: float, rng, owner: str) -> Array:

@@ -677,6 +677,7 @@ def test_verbose_prints_a_line_per_epoch_and_changes_nothing(
     assert "layer 2" in lines[-1]
     assert "epoch 3/3" in lines[-1]
     assert f"{loud.loss_curves_[1][-1]:.6f}" in lines[-1]
+    assert lines[-1].endswith("left = 0s")
     assert_same(quiet, loud)
 
 
