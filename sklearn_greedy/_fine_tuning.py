@@ -7,7 +7,7 @@ from numbers import Integral, Real
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.base import BaseEstimator, is_regressor
+from sklearn.base import is_regressor
 from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.utils import check_X_y
@@ -39,6 +39,7 @@ from sklearn_greedy._network import (
     unfold_output,
     unit_log_likelihood,
 )
+from sklearn_greedy._persistence import VersionedEstimator
 from sklearn_greedy._stack import (
     GreedyStack,
     draw_seed,
@@ -114,7 +115,7 @@ def has_epochs(mlp) -> bool:
     return True
 
 
-class GreedyPretrainedMLP(BaseEstimator, metaclass=ABCMeta):
+class GreedyPretrainedMLP(VersionedEstimator, metaclass=ABCMeta):
     """Base of the networks; a subclass says what its targets are."""
 
     _parameter_constraints: dict = {

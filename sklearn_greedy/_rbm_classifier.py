@@ -4,19 +4,20 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 from scipy.special import softmax
-from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.base import ClassifierMixin, clone
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_greedy._compat import column_numbers, fit_context, validate_data
 from sklearn_greedy._energy import hidden_log_sums
+from sklearn_greedy._persistence import VersionedEstimator
 from sklearn_greedy._rbm import StackedRBMTransformer
 from sklearn_greedy._stack import draw_seed, layer_sizes, unchanged_on_failure
 
 Array = npt.NDArray
 
 
-class StackedRBMClassifier(ClassifierMixin, BaseEstimator):
+class StackedRBMClassifier(ClassifierMixin, VersionedEstimator):
     """Stack of RBMs whose top RBM models its input and the label together.
 
     The layers below the top learn from X alone. The top RBM sees their features beside

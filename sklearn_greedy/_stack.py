@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from sklearn.base import (
-    BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
 )
@@ -28,6 +27,7 @@ from sklearn_greedy._compat import (
 )
 from sklearn_greedy._memory import LayerCache
 from sklearn_greedy._network import activate, dense_layer, forward, keep_largest
+from sklearn_greedy._persistence import VersionedEstimator
 from sklearn_greedy._supervision import (
     BATCHES_TOGETHER,
     SupervisedLayer,
@@ -157,7 +157,7 @@ class TrainedLayer:
 class GreedyStack(
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
-    BaseEstimator,
+    VersionedEstimator,
     metaclass=ABCMeta,
 ):
     """Base of the transformers: layers trained one after the other.
