@@ -10,8 +10,8 @@ few_N : an RBM stack 784-500-500-2000 learns from all 60,000 images without labe
 network on it is fine-tuned on N labels, as many of each digit, drawn anew 10 times per
 stack. dbn, dbn_dropout : the same stack, fine-tuned on all labels. depth_D_with,
 depth_D_without : D layers of 400 logistic units, on the first D layers of an RBM stack
-or from scratch; both train on 50,000 images for as many epochs, and keep the epoch with
-the least error on the other 10,000.
+or from scratch; both train on 50,000 images with the same settings, and keep the epoch
+with the least error on the other 10,000.
 
 Rates, dropout and epochs were chosen by the error on training images whose labels were
 not used (the last 10,000); test images are only reported.
@@ -57,7 +57,14 @@ SGD = {
 }
 DROPOUT = {"dropout": 0.5, "input_dropout": 0.2}
 FEW = {**SGD, **DROPOUT, "max_iter": 150, "label_smoothing": 0.1}
-DEPTH = {**SGD, "early_stopping": True, "max_iter": 30}
+DEPTH = {
+    **SGD,
+    "early_stopping": True,
+    "n_iter_no_change": 8,
+    "tol": 0.0,
+    "max_iter": 30,
+}
+DEPTH_EPOCHS = 10  # of pre-training, a layer
 
 
 @dataclass(frozen=True)
@@ -133,7 +140,7 @@ def deep_belief_stack(folder, seed):
 def depth_stack(folder, seed):
     """The deepest stack, whose first layers are the shallower ones."""
     stack = StackedRBMTransformer(
-        (WIDTH,) * max(DEPTHS), max_iter=15, random_state=seed, **STACK
+        (WIDTH,) * max(DEPTHS), max_iter=DEPTH_EPOCHS, random_state=seed, **STACK
     )
     return timed(stack.fit, images(folder)[0][:N_TRAIN])
 
@@ -238,7 +245,7 @@ def table(rows):
         "from `python benchmarks/networks.py --write`; float32. Seconds of a seed, its",
         "pre-training included. The stack of few_N, dbn and dbn_dropout is",
         f"784-500-500-2000 ({recipe(STACK)}; 25, 15 and 15 epochs), that of depth",
-        f"{WIDTH} units a layer (15 epochs). Fine-tuning: few_N",
+        f"{WIDTH} units a layer ({DEPTH_EPOCHS} epochs). Fine-tuning: few_N",
         f"{recipe(FEW)}; dbn {recipe(SGD)}, (epochs, rate) {RUNS['dbn'].stages};",
         f"dbn_dropout also {recipe(DROPOUT)}, {RUNS['dbn_dropout'].stages}; depth",
         f"{recipe(DEPTH)}.",
