@@ -16,6 +16,7 @@ from sklearn_greedy._backpropagation import (
     Corruption,
     Optimizer,
 )
+from sklearn_greedy._callbacks import EpochTasks
 from sklearn_greedy._compat import HasMethods, Interval, StrOptions
 from sklearn_greedy._network import (
     ACTIVATIONS,
@@ -643,7 +644,10 @@ class StackedAutoencoderTransformer(GreedyStack):
         super()._adopt(layers, curves)
         self.unrolled_loss_curve_: list[float] = []
 
-    def _finish(self, X, seed: Array) -> None:
+    def _n_last_tasks(self) -> int:
+        return int(self.unrolled_max_iter > 0)
+
+    def _finish(self, X, seed: Array, root) -> None:
         """Train the whole network of encoders and decoders, which start as they are."""
         if self.unrolled_max_iter == 0:
             return
@@ -665,11 +669,25 @@ class StackedAutoencoderTransformer(GreedyStack):
         theta = network.pack(coefs, intercepts)
         blocks = task.units.blocks()
         model = self._backpropagation(network, theta, task, blocks, None)
-        self.unrolled_loss_curve_ = self._train(task, model).losses
-        self._adopt_unrolled(network, model.theta.astype(np.float64), scaling)
 
-    def _adopt_unrolled(self, network: Network, theta: Array, scaling) -> None:
-        """Set the layers to the two halves of the trained network."""
+        def attributes():
+            theta = model.theta.astype(np.float64)
+            return self._halves(network, theta, scaling)
+
+        context = root.subcontext(
+            task_name="unrolled", max_subtasks=self.unrolled_max_iter
+        )
+        context.call_on_fit_task_begin(estimator=self, X=X)
+        tasks = EpochTasks.of(context, self, X, attributes=attributes)
+        self.unrolled_loss_curve_ = self._train(task, model, tasks).losses
+        for name, value in attributes().items():
+            setattr(self, name, value)
+        context.call_on_fit_task_end(
+            estimator=self, X=X, reconstruction_attributes=attributes
+        )
+
+    def _halves(self, network: Network, theta: Array, scaling) -> dict:
+        """Fitted attributes from the two halves of the unrolled network."""
         n_layers = len(self.coefs_)
         dtype = self.coefs_[0].dtype
         coefs, intercepts = network.views(theta)
@@ -677,10 +695,13 @@ class StackedAutoencoderTransformer(GreedyStack):
         coefs[-1], intercepts[-1] = fold_output(coefs[-1], intercepts[-1], *scaling)
         coefs = [np.array(coef, dtype) for coef in coefs]
         intercepts = [np.array(intercept, dtype) for intercept in intercepts]
-        self.coefs_, self.intercepts_ = coefs[:n_layers], intercepts[:n_layers]
-        self.decoder_coefs_ = coefs[: n_layers - 1 : -1]
-        self.decoder_intercepts_ = intercepts[: n_layers - 1 : -1]
-        self.decoder_activations_ = ["identity", *self.activations_[:-1]]
+        return {
+            "coefs_": coefs[:n_layers],
+            "intercepts_": intercepts[:n_layers],
+            "decoder_coefs_": coefs[: n_layers - 1 : -1],
+            "decoder_intercepts_": intercepts[: n_layers - 1 : -1],
+            "decoder_activations_": ["identity", *self.activations_[:-1]],
+        }
 
     def _monitor(self, task: LayerTask, model: Backpropagation, held: Array):
         ones = np.ones(model.n_columns, np.float32)

@@ -1,5 +1,7 @@
 """Every import from scikit-learn that is private or depends on its version."""
 
+from contextlib import nullcontext
+
 import numpy as np
 from sklearn.base import _fit_context
 from sklearn.frozen import FrozenEstimator
@@ -15,6 +17,7 @@ from sklearn.utils.multiclass import _check_partial_fit_first_call
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 __all__ = [
+    "CallbackSupport",
     "FrozenEstimator",
     "HasMethods",
     "Interval",
@@ -28,6 +31,41 @@ __all__ = [
     "validate_data",
     "validate_parameter_constraints",
 ]
+
+
+class NoCallbackContext:
+    """What stands for a callback context and all below it before scikit-learn 1.9."""
+
+    def subcontext(self, **options):
+        return self
+
+    def call_on_fit_task_begin(self, **options):
+        return self
+
+    def call_on_fit_task_end(self, **options):
+        return False
+
+    def propagate_callback_context(self, sub_estimator):
+        return nullcontext()
+
+
+class NoCallbackSupport:
+    """The methods of scikit-learn's mixin before it was there."""
+
+    def set_callbacks(self, *callbacks):
+        """Callbacks need scikit-learn 1.9 or newer."""
+        if callbacks:
+            raise NotImplementedError("Callbacks need scikit-learn 1.9 or newer.")
+        return self
+
+    def _init_callback_context(self, **options):
+        return NoCallbackContext()
+
+
+try:
+    from sklearn.callback import CallbackSupportMixin as CallbackSupport
+except ImportError:
+    CallbackSupport = NoCallbackSupport
 
 
 def column_numbers(X, columns, names, n_columns: int) -> np.ndarray:

@@ -3,6 +3,7 @@
 import copy
 import time
 from abc import ABCMeta, abstractmethod
+from contextlib import contextmanager
 from numbers import Integral, Real
 
 import numpy as np
@@ -14,7 +15,10 @@ from sklearn.utils import check_X_y
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_greedy._backpropagation import Backpropagation, Optimizer, alike
+from sklearn_greedy._callbacks import EpochTasks
 from sklearn_greedy._compat import (
+    CallbackSupport,
+    FrozenEstimator,
     HasMethods,
     Interval,
     Options,
@@ -115,7 +119,7 @@ def has_epochs(mlp) -> bool:
     return True
 
 
-class GreedyPretrainedMLP(VersionedEstimator, metaclass=ABCMeta):
+class GreedyPretrainedMLP(CallbackSupport, VersionedEstimator, metaclass=ABCMeta):
     """Base of the networks; a subclass says what its targets are."""
 
     _parameter_constraints: dict = {
@@ -266,6 +270,10 @@ class GreedyPretrainedMLP(VersionedEstimator, metaclass=ABCMeta):
     def _target_scaling(self):
         return np.zeros(self.n_outputs_), np.ones(self.n_outputs_)
 
+    @abstractmethod
+    def _given_targets(self, y: Array) -> Array:
+        """What the user gave for validated targets."""
+
     def _class_weights(self, y: Array) -> Array | None:
         """Weights that the rows have by their classes, or None."""
         return None
@@ -324,6 +332,7 @@ class GreedyPretrainedMLP(VersionedEstimator, metaclass=ABCMeta):
         seed = draw_seed(self.random_state)
         rng, kernel_seed = layer_streams(seed, 0)
         index, held = self._split(rows.y, rng, validation)
+        self._begin_tasks(rows, warm)
         clock = [time.perf_counter()]
         if warm:
             model = self._build(rows, index, kernel_seed, self._unfolded())
@@ -336,8 +345,17 @@ class GreedyPretrainedMLP(VersionedEstimator, metaclass=ABCMeta):
                 head = self._train_head(start, head, rows, index, rng, kernel_seed)
             model = self._build(rows, index, kernel_seed, start.with_head(*head))
         monitor = self._monitor(model, rows, held, validation)
-        history = self._run(model, index, self._plan(monitor), rng)
+        with self._task("fine-tuning", rows, self.max_iter) as context:
+            tasks = EpochTasks.of(
+                context,
+                self,
+                attributes=lambda: self._attributes(model, rows.X.dtype),
+                **self._told(rows),
+            )
+            plan = self._plan(monitor, tasks=tasks)
+            history = self._run(model, index, plan, rng)
         self._adopt(model, rows.X.dtype)
+        self._end_tasks(rows)
         clock = [clock[0], clock[-1], time.perf_counter()]
         self.phase_seconds_ = dict(
             zip(("pretraining", "fine_tuning"), np.diff(clock).tolist(), strict=True)
@@ -346,6 +364,49 @@ class GreedyPretrainedMLP(VersionedEstimator, metaclass=ABCMeta):
         if hasattr(self, "_resume"):
             del self._resume
         return self
+
+    # Tasks of callbacks.
+
+    def _begin_tasks(self, rows: FitRows, warm: bool) -> None:
+        """Tell callbacks that a fit begins."""
+        n_tasks = 1
+        if not warm and self.pretrainer is not None:
+            n_tasks += self._n_pretraining_tasks() + (self.head_max_iter > 0)
+        root = self._init_callback_context(max_subtasks=n_tasks)
+        self._callback_root = root
+        root.call_on_fit_task_begin(estimator=self, **self._told(rows))
+
+    def _n_pretraining_tasks(self) -> int:
+        if isinstance(self.pretrainer, list | tuple | FrozenEstimator):
+            return 0
+        if isinstance(self.pretrainer, str) and self.pretrainer == "supervised":
+            return len(self._own_sizes((100,)))
+        return 1
+
+    def _end_tasks(self, rows: FitRows) -> None:
+        """Tell callbacks that the fit is done."""
+        self._callback_root.call_on_fit_task_end(
+            estimator=self, reconstruction_attributes={}, **self._told(rows)
+        )
+        del self._callback_root
+
+    def _told(self, rows: FitRows) -> dict:
+        """The data as callbacks are given them."""
+        weights = rows.weights
+        metadata = None if weights is None else {"sample_weight": weights}
+        return {
+            "X": rows.X,
+            "y": lambda: self._given_targets(rows.y),
+            "metadata": metadata,
+        }
+
+    @contextmanager
+    def _task(self, name: str, rows: FitRows, n_epochs: int):
+        """A part of the fit, as the context of its task."""
+        context = self._callback_root.subcontext(task_name=name, max_subtasks=n_epochs)
+        context.call_on_fit_task_begin(estimator=self, **self._told(rows))
+        yield context
+        context.call_on_fit_task_end(estimator=self, **self._told(rows))
 
     def _run(self, model: Backpropagation, index: Array, plan: Plan, rng) -> History:
         """Train a network with the solver."""
@@ -379,6 +440,7 @@ class GreedyPretrainedMLP(VersionedEstimator, metaclass=ABCMeta):
         seed = draw_seed(self.random_state) if resume is None else resume["seed"]
         rng, kernel_seed = layer_streams(seed, 0)
         index = np.arange(len(rows.y))
+        self._begin_tasks(rows, warm=not first)
         if first:
             self._set_target_scaling(rows.y, rows.weights)
             start = self._pretrain(rows, index, seed, rng)
@@ -398,6 +460,7 @@ class GreedyPretrainedMLP(VersionedEstimator, metaclass=ABCMeta):
             self.best_loss_ = min(self.best_loss_, self.loss_)
         self.n_iter_ += 1
         self.t_ += len(rows.y)
+        self._end_tasks(rows)
         self._resume = {"seed": seed, "state": model.state()}
         return self
 
@@ -614,7 +677,14 @@ class GreedyPretrainedMLP(VersionedEstimator, metaclass=ABCMeta):
             verbose=self.verbose,
         )
         supervision = self._supervision(rows, index)
-        start = fitted_start(self.pretrainer_, rows, supervision)
+        if isinstance(self.pretrainer_, FrozenEstimator):
+            start = fitted_start(self.pretrainer_, rows, supervision)
+        else:
+            with (
+                self._task("pre-training", rows, 0) as context,
+                context.propagate_callback_context(self.pretrainer_),
+            ):
+                start = fitted_start(self.pretrainer_, rows, supervision)
         curves = getattr(self.pretrainer_, "loss_curves_", [])
         self.pretraining_loss_curves_ = [list(curve) for curve in curves]
         return start
@@ -652,8 +722,11 @@ class GreedyPretrainedMLP(VersionedEstimator, metaclass=ABCMeta):
             model = self._model(
                 network, theta, source, rows, index, kernel_seed, traits
             )
-            plan = self._plan(place=f"layer {layer + 1}")
-            history = self._run(model, index, plan, rng)
+            name = f"layer {layer + 1}"
+            with self._task(name, rows, self.max_iter) as context:
+                tasks = EpochTasks.of(context, self, **self._told(rows))
+                plan = self._plan(place=name, tasks=tasks)
+                history = self._run(model, index, plan, rng)
             self.pretraining_loss_curves_.append(history.losses)
             (coef, top), (intercept, bias) = network.views(model.theta)
             pairs.append((coef, intercept))
@@ -713,8 +786,11 @@ class GreedyPretrainedMLP(VersionedEstimator, metaclass=ABCMeta):
         traits[0, 0] = self.dropout
         theta = network.pack(*([part] for part in head))
         model = self._model(network, theta, Rows(H), rows, index, seed, traits)
-        plan = self._plan(place="head", max_iter=self.head_max_iter, tol=None)
-        self.head_loss_curve_ = run_epochs(model, index, plan, rng).losses
+        with self._task("head", rows, self.head_max_iter) as context:
+            tasks = EpochTasks.of(context, self, **self._told(rows))
+            n_epochs = self.head_max_iter
+            plan = self._plan(place="head", max_iter=n_epochs, tol=None, tasks=tasks)
+            self.head_loss_curve_ = run_epochs(model, index, plan, rng).losses
         (coef,), (intercept,) = network.views(model.theta)
         return coef, intercept
 
@@ -789,7 +865,12 @@ class GreedyPretrainedMLP(VersionedEstimator, metaclass=ABCMeta):
         return coefs, intercepts
 
     def _adopt(self, model: Backpropagation, dtype) -> None:
-        """Set the fitted parameters, for raw input and targets."""
+        """Set the fitted parameters."""
+        for name, value in self._attributes(model, dtype).items():
+            setattr(self, name, value)
+
+    def _attributes(self, model: Backpropagation, dtype) -> dict:
+        """The fitted parameters, for raw input and targets."""
         coefs, intercepts = model.network.views(model.theta.astype(np.float64))
         coefs[0], intercepts[0] = fold_input(
             coefs[0], intercepts[0], self._input_offset, self._input_scale
@@ -797,9 +878,11 @@ class GreedyPretrainedMLP(VersionedEstimator, metaclass=ABCMeta):
         coefs[-1], intercepts[-1] = fold_output(
             coefs[-1], intercepts[-1], *self._target_scaling()
         )
-        self.coefs_ = [coef.astype(dtype) for coef in coefs]
-        self.intercepts_ = [intercept.astype(dtype) for intercept in intercepts]
-        self.n_layers_ = len(coefs) + 1
+        return {
+            "coefs_": [coef.astype(dtype) for coef in coefs],
+            "intercepts_": [intercept.astype(dtype) for intercept in intercepts],
+            "n_layers_": len(coefs) + 1,
+        }
 
     def _plan(self, monitor=None, place: str | None = None, **changes) -> Plan:
         """Plan of the fine-tuning, or of a part of the network with changes."""

@@ -76,13 +76,17 @@ def run_lbfgs(
 
     def record(intermediate_result):
         nonlocal start
+        if plan.tasks is not None:
+            plan.tasks.begin()
+        model.theta = intermediate_result.x
         history.add(float(intermediate_result.fun), None, 0.0)
         score = None
         if plan.monitor is not None:
-            model.theta = intermediate_result.x
             score = plan.monitor()
             history.scores.append(score)
         report_epoch(plan, len(history.losses), history.losses[-1], score, start)
+        if plan.tasks is not None and plan.tasks.end():
+            raise StopIteration
         start = time.perf_counter()
 
     found = minimize(

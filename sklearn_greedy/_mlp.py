@@ -492,6 +492,9 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, GreedyPretrainedMLP):
             )
         return y if multilabel else np.searchsorted(self.classes_, y)
 
+    def _given_targets(self, y: Array) -> Array:
+        return y if self._multilabel else self.classes_[y]
+
     def _class_weights(self, y: Array) -> Array | None:
         if self.class_weight is None:
             return None
@@ -948,6 +951,9 @@ class GreedyPretrainedMLPRegressor(RegressorMixin, GreedyPretrainedMLP):
 
     def _target_rows(self, y: Array, training: bool = True) -> Rows:
         return Rows(y, Units.all_gaussian(self._target_offset, self._target_scale))
+
+    def _given_targets(self, y: Array) -> Array:
+        return y.ravel() if self._flat else y
 
     def _held_out_score(self, y: Array, means: Array, weights) -> float:
         scaled = (y - self._target_offset) / self._target_scale

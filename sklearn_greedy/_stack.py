@@ -19,7 +19,9 @@ from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_greedy._backpropagation import CodePenalty, Corruption, Optimizer
+from sklearn_greedy._callbacks import EpochTasks
 from sklearn_greedy._compat import (
+    CallbackSupport,
     column_numbers,
     fit_context,
     validate_data,
@@ -54,6 +56,8 @@ from sklearn_greedy._units import (
 Array = npt.NDArray
 
 _OUTPUT_ROWS = 8192
+# Attributes that scikit-learn takes away when callbacks were told of the end of a fit.
+_OF_CALLBACKS = {"_callback_fit_ctx", "_skl_callbacks_to_teardown"}
 # What a reconstruction error may exceed that of the column means by, as a share and in
 # absolute terms: on rows without structure the two are equal but for noise.
 _WORSE = 0.1, 0.01
@@ -91,8 +95,11 @@ def unchanged_on_failure(estimator):
     try:
         yield
     except BaseException:
-        vars(estimator).clear()
-        vars(estimator).update(before)
+        present = vars(estimator)
+        # Callbacks are still to be told that it is over.
+        before |= {name: present[name] for name in _OF_CALLBACKS & present.keys()}
+        present.clear()
+        present.update(before)
         raise
 
 
@@ -155,6 +162,7 @@ class TrainedLayer:
 
 
 class GreedyStack(
+    CallbackSupport,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
     VersionedEstimator,
@@ -244,7 +252,10 @@ class GreedyStack(
         together = self.schedule == "simultaneous"
         train = self._train_together if together else self._train_layerwise
         extras = {"weights": weights, "supervision": supervision}
-        layers = train(X, sizes, seed, visible, warm, extras)
+        n_tasks = (1 if together else len(sizes)) + self._n_last_tasks()
+        root = self._init_callback_context(max_subtasks=n_tasks)
+        root.call_on_fit_task_begin(estimator=self, X=X)
+        layers = train(X, sizes, seed, visible, warm, extras, root)
         self._adopt(layers, [layer.history.losses for layer in layers])
         self.n_iter_ = sum(len(layer.history.losses) for layer in layers)
         self.validation_scores_ = None
@@ -252,10 +263,15 @@ class GreedyStack(
             self.validation_scores_ = [layer.history.scores for layer in layers]
         if hasattr(self, "_resume"):
             del self._resume
-        self._finish(X, seed)
+        self._finish(X, seed, root)
+        root.call_on_fit_task_end(estimator=self, X=X, reconstruction_attributes={})
         return self
 
-    def _train_layerwise(self, X, sizes, seed, visible, warm, extras):
+    def _n_last_tasks(self) -> int:
+        """Number of tasks of ``_finish``."""
+        return 0
+
+    def _train_layerwise(self, X, sizes, seed, visible, warm, extras, root):
         """Each layer to its end, on the clean output of the finished ones below."""
         cache = None
         if self.memory is not None and self.random_state is not None and not warm:
@@ -263,30 +279,47 @@ class GreedyStack(
         layers: list[TrainedLayer] = []
         data, n_passed = X, 0
         for layer, width in enumerate(sizes):
+            settings = self._settings(layer)
+            context = root.subcontext(
+                task_name=f"layer {layer + 1}", max_subtasks=settings.max_iter
+            )
+            context.call_on_fit_task_begin(estimator=self, X=X)
 
-            def train(layer=layer, width=width):
+            def train(layer=layer, width=width, context=context):
                 nonlocal data, n_passed
                 # Not before it is needed: the next layers may come from the cache.
                 for below in layers[n_passed:]:
                     data = _layer_output(below.fitted, data)
                 n_passed = len(layers)
                 task = self._task(layer, data, width, seed, visible, warm, **extras)
-                return self._train_layer(task, X.dtype)
+                return self._train_layer(task, X, layers, context)
 
             if cache is None:
                 layers.append(train())
             else:
-                layers.append(cache.layer(width, self._settings(layer), train))
+                layers.append(cache.layer(width, settings, train))
+            context.call_on_fit_task_end(
+                estimator=self,
+                X=X,
+                reconstruction_attributes=lambda: self._attributes(layers),
+            )
         return layers
 
-    def _train_layer(self, task: LayerTask, dtype) -> TrainedLayer:
+    def _train_layer(self, task: LayerTask, X, below, context) -> TrainedLayer:
         """One layer to its end, with a warning where it did not learn."""
         model = self._build(task)
-        trained = self._trained(task, model, self._train(task, model), dtype)
+
+        def attributes():
+            unfinished = self._trained(task, model, History(), X.dtype)
+            return self._attributes([*below, unfinished])
+
+        tasks = EpochTasks.of(context, self, X, attributes=attributes)
+        history = self._train(task, model, tasks)
+        trained = self._trained(task, model, history, X.dtype)
         self._warn_of(task, trained.report)
         return trained
 
-    def _train_together(self, X, sizes, seed, visible, warm, extras):
+    def _train_together(self, X, sizes, seed, visible, warm, extras, root):
         """All layers in one pass per epoch: some mini-batches go through the layers one
         after the other, each on the present clean output of those below.
         """
@@ -301,8 +334,20 @@ class GreedyStack(
             data = None if last else self._output(tasks[-1], models[-1], X, data)
         rng, _ = layer_streams(seed, len(sizes))
         n_rows, settings = X.shape[0], self._settings(0)
+
+        def trained():
+            steps = zip(tasks, models, histories, strict=True)
+            return [self._trained(*step, X.dtype) for step in steps]
+
+        context = root.subcontext(task_name="layers", max_subtasks=settings.max_iter)
+        context.call_on_fit_task_begin(estimator=self, X=X)
+        hooks = EpochTasks.of(
+            context, self, X, attributes=lambda: self._attributes(trained())
+        )
         for epoch in range(1, settings.max_iter + 1):
             start = time.perf_counter()
+            if hooks is not None:
+                hooks.begin()
             order = self._plan(tasks[0]).visited(np.arange(n_rows), rng)
             totals = np.zeros(len(sizes))
             for part in gen_batches(n_rows, BATCHES_TOGETHER * settings.batch_size):
@@ -313,10 +358,16 @@ class GreedyStack(
             for task, history, total in zip(tasks, histories, totals, strict=True):
                 history.losses.append(float(total / n_rows))
                 report_epoch(self._plan(task), epoch, history.losses[-1], None, start)
-        layers = []
-        for task, model, history in zip(tasks, models, histories, strict=True):
-            layers.append(self._trained(task, model, history, X.dtype))
-            self._warn_of(task, layers[-1].report)
+            if hooks is not None and hooks.end():
+                break
+        layers = trained()
+        for task, layer in zip(tasks, layers, strict=True):
+            self._warn_of(task, layer.report)
+        context.call_on_fit_task_end(
+            estimator=self,
+            X=X,
+            reconstruction_attributes=lambda: self._attributes(layers),
+        )
         return layers
 
     def _train_part(self, steps, index, epoch, X) -> list[float]:
@@ -357,7 +408,7 @@ class GreedyStack(
                     f"{value!r}."
                 )
 
-    def _finish(self, X, seed: Array) -> None:
+    def _finish(self, X, seed: Array, root) -> None:
         """What a subclass does with the fitted stack at the end of ``fit``."""
 
     @fit_context(prefer_skip_nested_validation=True)
@@ -611,7 +662,7 @@ class GreedyStack(
             supervision=supervision,
         )
 
-    def _plan(self, task: LayerTask, monitor=None) -> Plan:
+    def _plan(self, task: LayerTask, monitor=None, tasks=None) -> Plan:
         return Plan(
             max_iter=task.settings.max_iter,
             tol=self.tol,
@@ -622,6 +673,7 @@ class GreedyStack(
             monitor=monitor,
             report=print if self.verbose else None,
             weights=task.weights,
+            tasks=tasks,
         )
 
     def _trainer(self, task: LayerTask, model: Model) -> Model:
@@ -643,14 +695,14 @@ class GreedyStack(
             seed=rng.integers(2**32, size=2, dtype=np.uint32),
         )
 
-    def _train(self, task: LayerTask, model: Model) -> History:
+    def _train(self, task: LayerTask, model: Model, tasks) -> History:
         monitor = None
         if self.early_stopping:
             task.held = held_out_rows(
                 task.data.shape[0], self.validation_fraction, task.rng, task.place
             )
             monitor = self._monitor(task, model, task.held)
-        plan = self._plan(task, monitor)
+        plan = self._plan(task, monitor, tasks)
         return run_epochs(self._trainer(task, model), task.trained, plan, task.rng)
 
     def _report(self, task: LayerTask, model: Any, fitted: dict) -> dict:
@@ -699,15 +751,24 @@ class GreedyStack(
         """Set the fitted attributes, all at the end: an interrupted fit changes
         nothing.
         """
-        for name in layers[0].fitted:
-            setattr(self, name, [layer.fitted[name] for layer in layers])
+        for name, value in self._attributes(layers).items():
+            setattr(self, name, value)
         self.loss_curves_ = curves
         self.layer_report_ = [layer.report for layer in layers]
-        self._units = [dict(vars(layer.units)) for layer in layers]
+
+    def _attributes(self, layers: list[TrainedLayer]) -> dict:
+        """What the methods of a fitted stack read."""
         first = layers[0].units
-        self.visible_kinds_ = first.names()
-        self.visible_offset_ = first.offset
-        self.visible_scale_ = first.scale
+        return {
+            **{
+                name: [layer.fitted[name] for layer in layers]
+                for name in layers[0].fitted
+            },
+            "_units": [dict(vars(layer.units)) for layer in layers],
+            "visible_kinds_": first.names(),
+            "visible_offset_": first.offset,
+            "visible_scale_": first.scale,
+        }
 
 
 def _is_sequence(value) -> bool:

@@ -14,6 +14,7 @@ from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import ThreadpoolController
 
+from sklearn_greedy._callbacks import EpochTasks
 from sklearn_greedy._units import Units, row_block, spread_rows
 
 Array = npt.NDArray
@@ -176,7 +177,8 @@ class Plan:
     name and value of the parameter to lower on divergence; report : called with a line
     per epoch, or None; place : what is trained, for messages; follows_monitor : whether
     the score stops the training and chooses the parameters, or is only kept; weights :
-    of all rows, in proportion to which they are drawn anew in each epoch, or None.
+    of all rows, in proportion to which they are drawn anew in each epoch, or None;
+    tasks : what callbacks are told of the epochs, or None.
     """
 
     max_iter: int
@@ -189,6 +191,7 @@ class Plan:
     report: Callable[[str], None] | None = None
     follows_monitor: bool = True
     weights: Array | None = None
+    tasks: EpochTasks | None = None
 
     def visited(self, index: Array, rng) -> Array:
         """Rows of an epoch, in the order of the mini-batches."""
@@ -245,6 +248,8 @@ def run_epochs(model: Model, index: Array, plan: Plan, rng) -> History:
     stalls = plan.tol is not None or follows
     for epoch in range(1, plan.max_iter + 1):
         start = time.perf_counter()
+        if plan.tasks is not None:
+            plan.tasks.begin()
         order = plan.visited(index, rng)
         loss = train_epoch(model, order, plan, epoch)
         if epoch > 1 and loss > _EXPLODED * max(history.losses[0], 1.0):
@@ -257,6 +262,8 @@ def run_epochs(model: Model, index: Array, plan: Plan, rng) -> History:
         if history.add(loss, score if follows else None, tol):
             best_theta = model.theta.copy()
         report_epoch(plan, epoch, loss, score, start)
+        if plan.tasks is not None and plan.tasks.end():
+            break
         if stalls and history.stale > plan.n_iter_no_change:
             if not model.slow_down():
                 break

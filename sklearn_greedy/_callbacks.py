@@ -1,0 +1,48 @@
+"""Epochs as tasks of scikit-learn's callbacks."""
+
+from collections.abc import Callable
+
+
+class EpochTasks:
+    """The epochs of a layer or of a network, each a task of a callback context.
+
+    context : of the layer; estimator, X, y, metadata : what callbacks are given, the
+    last two also as functions that are called when one asks; attributes : function of
+    the fitted attributes at the present parameters, or None where nothing can predict.
+    """
+
+    def __init__(
+        self,
+        context,
+        estimator,
+        X,
+        y=None,
+        *,
+        metadata=None,
+        attributes: Callable[[], dict] | None = None,
+    ):
+        self._context, self._estimator = context, estimator
+        self._data = {"X": X, "y": y, "metadata": metadata}
+        self._attributes = attributes
+
+    @classmethod
+    def of(cls, context, estimator, X, y=None, **options) -> "EpochTasks | None":
+        """Tasks where the estimator has callbacks, else None: an epoch of few rows
+        takes no longer than a hundred calls.
+        """
+        if not getattr(estimator, "_skl_callbacks", None):
+            return None
+        return cls(context, estimator, X, y, **options)
+
+    def begin(self) -> None:
+        """An epoch begins."""
+        self._epoch = self._context.subcontext(task_name="epoch")
+        self._epoch.call_on_fit_task_begin(estimator=self._estimator, **self._data)
+
+    def end(self) -> bool:
+        """An epoch has ended; whether a callback asks to stop."""
+        return self._epoch.call_on_fit_task_end(
+            estimator=self._estimator,
+            reconstruction_attributes=self._attributes,
+            **self._data,
+        )
