@@ -1,12 +1,13 @@
-"""Extra memory of a one-layer fit on a memory-mapped file.
+"""Extra memory of fits on a memory-mapped file.
 
     python benchmarks/memory.py [--gib 1.0]
 
 Writes a float32 file of that size to a temporary folder, maps it read-only and fits one
-layer of each kind on it. What is measured is the anonymous memory of the process
-(RssAnon of Linux, sampled every 5 ms), less what it had before the fit: pages of the
-file itself belong to the page cache and do not count. The first, small fit loads the
-compiled kernels.
+and two layers of each kind on it, the latter with a ``working_memory`` of 16 MiB, into
+which the output of the first layer does not fit. What is measured is the anonymous
+memory of the process (RssAnon of Linux, sampled every 5 ms), less what it had before the
+fit: pages of the file itself belong to the page cache and do not count. The first, small
+fit loads the compiled kernels.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import threading
 import time
 
 import numpy as np
+from sklearn import config_context
 
 from sklearn_greedy import StackedAutoencoderTransformer, StackedRBMTransformer
 
@@ -66,22 +68,21 @@ def main():
     parser.add_argument("--gib", type=float, default=1.0)
     n_rows = int(parser.parse_args().gib * 2**30 / 4 / N_COLUMNS)
     stacks = [
-        StackedRBMTransformer((64,), batch_size=100, max_iter=1, random_state=0),
-        StackedAutoencoderTransformer(
-            (64,), batch_size=100, max_iter=1, random_state=0
-        ),
+        cls(sizes, batch_size=100, max_iter=1, random_state=0)
+        for cls in (StackedRBMTransformer, StackedAutoencoderTransformer)
+        for sizes in ((64,), (64, 32))
     ]
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder, "rows.f32")
         write_file(path, n_rows)
         X = np.memmap(path, np.float32, mode="r", shape=(n_rows, N_COLUMNS))
-        print("| one-layer fit, memory map of 1024 columns | extra MiB | at most |")
+        print("| fit of a memory map of 1024 columns | extra MiB | at most |")
         print("|---|---|---|")
         for stack in stacks:
             stack.fit(X[:200])
-            with PeakMemory() as memory:
+            with PeakMemory() as memory, config_context(working_memory=16):
                 stack.fit(X)
-            name = type(stack).__name__
+            name = f"{type(stack).__name__}, {len(stack.coefs_)} layers"
             print(f"| {name}, {n_rows} rows | {memory.extra:.0f} | 150 |", flush=True)
 
 

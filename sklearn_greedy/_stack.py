@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from sklearn import get_config
 from sklearn.base import (
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
@@ -218,7 +219,9 @@ class GreedyStack(
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Training data. Memory maps and CSR matrices are read batch by batch and
-            never copied or made dense as a whole.
+            never copied or made dense as a whole. The output of a layer is kept for
+            the next one where it fits into scikit-learn's ``working_memory``, else
+            computed anew for each batch.
         y : None
             Ignored, present for API consistency.
 
@@ -289,7 +292,7 @@ class GreedyStack(
                 nonlocal data, n_passed
                 # Not before it is needed: the next layers may come from the cache.
                 for below in layers[n_passed:]:
-                    data = _layer_output(below.fitted, data)
+                    data = _next_data(below.fitted, data)
                 n_passed = len(layers)
                 task = self._task(layer, data, width, seed, visible, warm, **extras)
                 return self._train_layer(task, X, layers, context)
@@ -781,6 +784,31 @@ def _in_dtype(fitted: dict, dtype) -> dict:
         name: value.astype(dtype) if isinstance(value, np.ndarray) else value
         for name, value in fitted.items()
     }
+
+
+class LayerOutput:
+    """Output of a layer that is computed for the rows that are asked for.
+
+    X : input of the layer, which may be such an output itself.
+    """
+
+    def __init__(self, fitted: dict, X):
+        self._fitted, self._X = fitted, X
+        coef = fitted["coefs_"]
+        self.shape = X.shape[0], coef.shape[1]
+        self.dtype = np.result_type(X.dtype, coef.dtype)
+
+    def __getitem__(self, rows) -> Array:
+        return _layer_output(self._fitted, self._X[rows])
+
+
+def _next_data(fitted: dict, X):
+    """Output of a layer, in memory where scikit-learn's ``working_memory`` has room."""
+    output = LayerOutput(fitted, X)
+    n_bytes = output.shape[0] * output.shape[1] * output.dtype.itemsize
+    if n_bytes > get_config()["working_memory"] * 2**20:
+        return output
+    return _layer_output(fitted, X)
 
 
 def _layer_output(fitted: dict, X) -> Array:

@@ -89,7 +89,7 @@ class Rows:
             self._scaling = units.offset, units.scale
         self._plain = (
             self._scaling is None
-            and not sparse.issparse(X)
+            and isinstance(X, np.ndarray)
             and X.dtype == np.float32
             and X.flags.c_contiguous
         )

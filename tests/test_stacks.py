@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+import sklearn
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.base import clone
@@ -685,6 +686,35 @@ def test_shuffle_visits_all_rows_in_another_order(stack_class, binary):
     plain = build(stack_class, (4,), shuffle=False)
     assert_same(clone(plain).fit(binary), clone(plain).fit(binary))
     assert differ(plain.fit(binary), build(stack_class, (4,)).fit(binary))
+
+
+@pytest.mark.parametrize("container", [np.asarray, sparse.csr_array])
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_outputs_that_do_not_fit_into_memory_are_computed_again(
+    stack_class, container, early_stopping, binary
+):
+    X = container(binary)
+    options = {"early_stopping": early_stopping, "max_iter": 3}
+    kept = build(stack_class, (5, 4, 3), **options).fit(X)
+    with sklearn.config_context(working_memory=1e-6):
+        again = build(stack_class, (5, 4, 3), **options).fit(X)
+    for ours, theirs in zip(again.coefs_, kept.coefs_, strict=True):
+        assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_outputs_that_do_not_fit_are_not_in_memory(stack_class, rng):
+    X = rng.random((100_000, 4), dtype=np.float32)
+    stack = build(stack_class, (200, 3), max_iter=1, batch_size=200).fit(X[:400])
+    peaks = {}
+    for working_memory in (1024, 1):
+        with sklearn.config_context(working_memory=working_memory):
+            tracemalloc.start()
+            stack.fit(X)
+            peaks[working_memory] = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+    output = 100_000 * 200 * 4
+    assert peaks[1024] > output
+    assert peaks[1] < output / 2
 
 
 # --- determinism ---------------------------------------------------------------
