@@ -5,9 +5,9 @@
 Writes a float32 file of that size to a temporary folder, maps it read-only and fits one
 and two layers of each kind on it, the latter with a ``working_memory`` of 16 MiB, into
 which the output of the first layer does not fit. What is measured is the anonymous
-memory of the process (RssAnon of Linux, sampled every 5 ms), less what it had before the
-fit: pages of the file itself belong to the page cache and do not count. The first, small
-fit loads the compiled kernels.
+memory of the process (RssAnon of Linux, sampled every 5 ms), less what it had before
+the fit: pages of the file itself belong to the page cache and do not count. The first,
+small fit loads the compiled kernels.
 """
 
 import argparse
