@@ -191,14 +191,14 @@ class StackedAutoencoderTransformer(GreedyStack):
         Whether ``fit`` goes on from the present parameters. Tied weights that were
         trained apart by ``unrolled_max_iter`` stay apart.
 
-    random_state : int, RandomState instance or None, default=None
-        Seed of initialisation, shuffling and corruption. An int gives the same result
-        in every call.
-
     unrolled_max_iter : int, default=0
         Epochs of training the whole network of encoders and decoders at the end of
         ``fit`` [5]_, on the corrupted input of the first layer and with the optimiser
         settings of the first layer. Weights are no longer tied then.
+
+    random_state : int, RandomState instance or None, default=None
+        Seed of initialisation, shuffling and corruption. An int gives the same result
+        in every call.
 
     verbose : bool or int, default=False
         Whether to print a line per epoch.
