@@ -57,6 +57,9 @@ N_FEW, N_FEW_CHOOSE = 500, 125
 SEARCH_SEED, SEEDS = 100, range(5)
 # A small table has few rows to choose by, so it is split more than once.
 SMALL, N_SMALL_SEARCHES = 5_000, 2
+# Deviation of normal quantiles below which a column is as good as constant: one other
+# row would be many deviations away.
+LEAST_DEVIATION = 0.3
 # Columns that are called categories, but count or measure something.
 ORDERED = ("letter", "satimage")
 # Columns with more categories are names, not categories.
@@ -167,7 +170,8 @@ def split(run, table, seed):
             output_distribution="normal",
             random_state=0,
         ).fit(numbers[train])
-        parts.append(scaler.transform(numbers))
+        scaled = scaler.transform(numbers)
+        parts.append(scaled[:, scaled[train].std(axis=0) > LEAST_DEVIATION])
     if codes is not None:
         encoder = OneHotEncoder(sparse_output=False, handle_unknown="ignore")
         parts.append(encoder.fit(codes[train]).transform(codes))
