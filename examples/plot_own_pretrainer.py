@@ -79,8 +79,8 @@ for name, pretrainer in starts.items():
 
 # %%
 # Mean and deviation over five draws of the labels. On so small images, with no more
-# unlabelled rows than these, the start hardly matters; with all of MNIST it does (see the
-# measurements).
+# unlabelled rows than these, the start hardly matters; with all of MNIST it does (see
+# the measurements).
 
 fig, ax = plt.subplots(figsize=(6, 4))
 for name, found in scores.items():
