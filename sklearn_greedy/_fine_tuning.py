@@ -392,7 +392,7 @@ class GreedyPretrainedMLP(CallbackSupport, VersionedEstimator, metaclass=ABCMeta
 
     def _told(self, rows: FitRows) -> dict:
         """The data as callbacks are given them."""
-        weights = rows.weights
+        weights = rows.sample_weight
         metadata = None if weights is None else {"sample_weight": weights}
         return {
             "X": rows.X,
@@ -517,6 +517,7 @@ class GreedyPretrainedMLP(CallbackSupport, VersionedEstimator, metaclass=ABCMeta
     def _check_rows(self, rows: FitRows, reset: bool, classes=None) -> None:
         """Turn the targets into codes or numbers, and weigh the rows by class."""
         rows.y = self._check_targets(rows.y, reset, classes)
+        rows.sample_weight = rows.weights
         of_classes = self._class_weights(rows.y)
         if of_classes is not None:
             rows.weigh(of_classes)

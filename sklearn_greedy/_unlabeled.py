@@ -76,7 +76,8 @@ class FitRows:
     """Rows of a fit: those with a target, and all there are.
 
     X, y : rows with a target; all_X : these and the others, of which ``places`` are the
-    numbers of the former; all_weights : of all rows, or None where they weigh the same.
+    numbers of the former; all_weights : of all rows, or None where they weigh the same;
+    sample_weight : what the user gave for the rows with a target, or None.
     """
 
     X: Any
@@ -84,6 +85,7 @@ class FitRows:
     all_X: Any
     places: Array
     all_weights: Array | None
+    sample_weight: Array | None = None
 
     def __len__(self) -> int:
         return self.all_X.shape[0]
@@ -101,9 +103,11 @@ class FitRows:
 
     def weigh(self, factors: Array) -> None:
         """Multiply the weights of the rows with a target."""
-        if self.all_weights is None:
-            self.all_weights = np.ones(len(self))
-        self.all_weights[self.places] *= factors
+        weights = self.all_weights
+        # A copy: the weights may be the user's own array.
+        weights = np.ones(len(self)) if weights is None else weights.copy()
+        weights[self.places] *= factors
+        self.all_weights = weights
 
     def add(self, more) -> None:
         """More rows without a target, of weight 1, in the dtype of the others."""

@@ -180,6 +180,21 @@ def test_scoring_monitor_sees_scores_of_the_users_own_targets(kind, iris):
     assert scores[-1] == pytest.approx(mlp.score(X, y))
 
 
+def test_callbacks_are_given_the_users_weights(iris):
+    class Weights(Recorder):
+        def on_fit_task_end(self, estimator, context, *, metadata):
+            self.seen.append(metadata)
+
+    weight = np.linspace(0.5, 1.5, 150)
+    recorder = Weights()
+    clf = network(class_weight={0: 3.0}).set_callbacks(recorder)
+    clf.fit(*iris, sample_weight=weight)
+    assert_array_equal(recorder.seen[-1]["sample_weight"], weight)
+    recorder.seen.clear()
+    clf.fit(*iris)
+    assert recorder.seen[-1] is None
+
+
 def test_frozen_pretrainers_get_no_callbacks(iris):
     stack = StackedAutoencoderTransformer((4,), max_iter=1).fit(iris[0])
     recorder = Propagated()

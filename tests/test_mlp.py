@@ -1012,6 +1012,15 @@ def test_equal_weights_are_none(mlp_class, iris):
     assert_allclose(equal.coefs_[0], plain.coefs_[0], rtol=1e-3, atol=1e-5)
 
 
+def test_weights_of_the_user_are_left_alone(iris):
+    weight = np.linspace(0.5, 1.5, 150)
+    before = weight.copy()
+    clf = GreedyPretrainedMLPClassifier((4,), class_weight={0: 3.0}, max_iter=1)
+    clf.fit(*iris, sample_weight=weight)
+    clf.partial_fit(*iris, sample_weight=weight)
+    assert_array_equal(weight, before)
+
+
 def test_targets_are_scaled_by_weight(iris):
     X = iris[0]
     y, weight = X[:, 0].copy(), np.ones(150)
