@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
-from sklearn.callback import ScoringMonitor
 from sklearn.datasets import load_iris
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV
@@ -17,7 +16,8 @@ from sklearn_greedy import (
     StackedAutoencoderTransformer,
     StackedRBMTransformer,
 )
-from sklearn_greedy._compat import NoCallbackSupport
+
+callback = pytest.importorskip("sklearn.callback", reason="new in scikit-learn 1.9")
 
 STACKS = {
     "rbm": StackedRBMTransformer((4, 3), max_iter=[2, 3], random_state=0),
@@ -171,7 +171,7 @@ def test_scoring_monitor_sees_scores_of_the_users_own_targets(kind, iris):
     X, y = iris[0], iris[1] if kind is GreedyPretrainedMLPRegressor else None
     y = np.array(["a", "b", "c"])[iris[1]] if y is None else y
     scoring = "r2" if kind is GreedyPretrainedMLPRegressor else "accuracy"
-    monitor = ScoringMonitor(scoring=scoring)
+    monitor = callback.ScoringMonitor(scoring=scoring)
     mlp = network(kind, max_iter=5).set_callbacks(monitor).fit(X, y)
     log = monitor.get_logs()
     rows = (log[-1] if isinstance(log, list) else log).data
@@ -219,20 +219,3 @@ def test_in_a_pipeline_and_a_search(iris):
     search = GridSearchCV(network(), {"alpha": [0.1, 1.0]}, cv=2, refit=False)
     search.set_callbacks(recorder).fit(*iris)
     assert recorder.epochs == {"layer 1": 2 * 4, "fine-tuning": 3 * 4}
-
-
-# --- before scikit-learn 1.9 --------------------------------------------------------
-
-
-def test_without_callbacks_in_scikit_learn():
-    class Older(NoCallbackSupport):
-        pass
-
-    older = Older()
-    assert older.set_callbacks() is older
-    with pytest.raises(NotImplementedError, match=r"need scikit-learn 1\.9"):
-        older.set_callbacks(Recorder())
-    context = older._init_callback_context(max_subtasks=3).subcontext(task_name="x")
-    context.call_on_fit_task_begin(estimator=older)
-    with context.propagate_callback_context(older):
-        assert context.call_on_fit_task_end(estimator=older) is False
