@@ -5,7 +5,7 @@
 Every line is whole fits at equal epochs on the same float32 rows, in one process, warm
 and interleaved (A B C A B C ...), so that ratios hold on a noisy machine. "GEMM floor"
 is the time of the bare BLAS products of the same shapes, in the BLAS that the kernels
-use. torch is timed where it is installed (`pip install torch==2.13.0`). Start-up is
+use. torch is timed where it is installed (`pip install torch`). Start-up is
 measured in new processes with an empty and with a filled cache. Time to quality is
 that of the shortest of our fits whose exact log-likelihood on adult (``bin_adult.npz``
 in DIR) passes that of BernoulliRBM.
