@@ -31,7 +31,7 @@ def search(X, y, memory):
     """A finished search, its seconds, and those of pre-training in its fits."""
     stack = StackedRBMTransformer(max_iter=20, batch_size=100, memory=memory)
     clf = GreedyPretrainedMLPClassifier(
-        pretrainer=stack, solver="sgd", batch_size=100, max_iter=5, random_state=0
+        pretrainer=stack, solver="sgd", batch_size=100, max_iter=10, random_state=0
     )
     seconds = []
 
@@ -58,7 +58,7 @@ def main():
     same = all(np.array_equal(scores[0], other) for other in scores)
     lines = [
         f"{stamp(versions())}; {N_ROWS:,} MNIST rows, RBM stacks {WIDTHS}, 20 epochs a",
-        "layer, 5 epochs of fine-tuning, 24 points, 3 folds; from",
+        "layer, 10 epochs of fine-tuning, 24 points, 3 folds; from",
         "`python benchmarks/search.py --write`. The scores of all three searches are "
         f"{'the same to the bit' if same else 'DIFFERENT'}.",
         "",
