@@ -240,15 +240,22 @@ def cells(name, run, row):
 
 def table(rows):
     """Markdown lines of all rows, in the order of RUNS."""
+    plain_stages, dropout_stages = (
+        RUNS[name].stages for name in ("dbn", "dbn_dropout")
+    )
     heading = [
         "Test error in percent, mean and deviation over seeds and draws of labels,",
-        "from `python benchmarks/networks.py --write`; float32. Seconds of a seed, its",
-        "pre-training included. The stack of few_N, dbn and dbn_dropout is",
-        f"784-500-500-2000 ({recipe(STACK)}; 25, 15 and 15 epochs), that of depth",
-        f"{WIDTH} units a layer ({DEPTH_EPOCHS} epochs). Fine-tuning: few_N",
-        f"{recipe(FEW)}; dbn {recipe(SGD)}, (epochs, rate) {RUNS['dbn'].stages};",
-        f"dbn_dropout also {recipe(DROPOUT)}, {RUNS['dbn_dropout'].stages}; depth",
-        f"{recipe(DEPTH)}.",
+        "from `python benchmarks/networks.py --write`; float32. Seconds of a seed, with",
+        "its pre-training. RBMs:",
+        f"{recipe(STACK)}.",
+        "",
+        "- few_N: 784-500-500-2000, 25, 15 and 15 epochs; then",
+        f"  {recipe(FEW)}",
+        "- dbn: the same stack; then",
+        f"  {recipe(SGD)}, (epochs, rate) {plain_stages}",
+        f"- dbn_dropout: with {recipe(DROPOUT)}, {dropout_stages}",
+        f"- depth: {WIDTH} units a layer, {DEPTH_EPOCHS} epochs; then",
+        f"  {recipe(DEPTH)}",
         "",
         "| run | network | published | test | valid | seeds | seconds "
         "| date and versions |",
