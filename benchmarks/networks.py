@@ -240,9 +240,8 @@ def cells(name, run, row):
 
 def table(rows):
     """Markdown lines of all rows, in the order of RUNS."""
-    plain_stages, dropout_stages = (
-        RUNS[name].stages for name in ("dbn", "dbn_dropout")
-    )
+    plain_stages = RUNS["dbn"].stages
+    dropout_stages = RUNS["dbn_dropout"].stages
     heading = [
         "Test error in percent, mean and deviation over seeds and draws of labels,",
         "from `python benchmarks/networks.py --write`; float32. Seconds of a seed, with",
