@@ -244,7 +244,7 @@ def table(rows):
     dropout_stages = RUNS["dbn_dropout"].stages
     heading = [
         "Test error in percent, mean and deviation over seeds and draws of labels,",
-        "from `python benchmarks/networks.py --write`; float32. Seconds of a seed, with",
+        "from `python benchmarks/networks.py --write`; float32. Seconds of a seed with",
         "its pre-training. RBMs:",
         f"{recipe(STACK)}.",
         "",
