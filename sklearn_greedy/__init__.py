@@ -1,7 +1,5 @@
 """Greedy layer-wise pre-training for scikit-learn."""
 
-from importlib.metadata import version
-
 from sklearn_greedy._autoencoder import StackedAutoencoderTransformer
 from sklearn_greedy._compare import compare_pretraining
 from sklearn_greedy._display import (
@@ -18,6 +16,7 @@ from sklearn_greedy._mlp import (
 )
 from sklearn_greedy._rbm import StackedRBMTransformer
 from sklearn_greedy._rbm_classifier import StackedRBMClassifier
+from sklearn_greedy._version import VERSION
 
 __all__ = [
     "GreedyPretrainedMLPClassifier",
@@ -33,4 +32,4 @@ __all__ = [
     "TrainingCurvesDisplay",
     "compare_pretraining",
 ]
-__version__ = version("sklearn_greedy")
+__version__ = VERSION

@@ -31,12 +31,7 @@ from sklearn_greedy._network import (
     unfold_output,
     unit_log_likelihood,
 )
-from sklearn_greedy._stack import (
-    GreedyStack,
-    HeadSettings,
-    LayerTask,
-    layer_streams,
-)
+from sklearn_greedy._stack import GreedyStack, LayerTask, layer_streams
 from sklearn_greedy._training import Rows
 from sklearn_greedy._units import (
     ColumnStatistics,
@@ -634,11 +629,16 @@ class StackedAutoencoderTransformer(GreedyStack):
             max_gradient_norm=self.max_gradient_norm,
         )
 
-    def _head_settings(self, task: LayerTask, model: Backpropagation) -> HeadSettings:
+    def _head_options(self, task: LayerTask, model: Backpropagation) -> dict:
         optimizer = self._optimizer(task.settings, 1 - task.own_share)
         # The head sees the units that a row keeps; their penalties count once.
         code = replace(model.code, contraction=0.0, l1=0.0, sparsity_target=None)
-        return HeadSettings(task.settings.activation, optimizer, model.noise, code)
+        return {
+            "activation": task.settings.activation,
+            "optimizer": optimizer,
+            "corruption": model.noise,
+            "code": code,
+        }
 
     def _adopt(self, layers, curves) -> None:
         super()._adopt(layers, curves)

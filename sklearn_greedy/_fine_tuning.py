@@ -473,6 +473,12 @@ class GreedyPretrainedMLP(CallbackSupport, VersionedEstimator, metaclass=ABCMeta
 
     def _check_together(self) -> None:
         """Raise where parameters do not go together."""
+        if isinstance(self.pretrainer, str) and self._own_sizes(None) == ():
+            raise ValueError(
+                f"pretrainer={self.pretrainer!r} needs a hidden layer, but "
+                "hidden_layer_sizes is empty. Use pretrainer=None for a network "
+                "without hidden layers."
+            )
         named = isinstance(self.pretrainer, str) and self.pretrainer != "supervised"
         trains = named or isinstance(self.pretrainer, GreedyStack)
         if self.supervised_weight > 0 and not trains:

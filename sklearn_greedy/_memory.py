@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Callable
-from importlib.metadata import version
 from typing import Any
 
 import joblib
@@ -10,6 +9,8 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils import gen_batches
 from sklearn.utils.validation import check_memory
+
+from sklearn_greedy._version import VERSION
 
 # Rows are hashed a few MB at a time: they need not lie in one piece.
 _CHUNK_FLOATS = 1 << 20
@@ -52,16 +53,34 @@ class LayerCache:
         params = stack.get_params(deep=False)
         own = _ELSEWHERE | set(stack._per_layer)
         common = {name: params[name] for name in params if name not in own}
-        stem = type(stack).__name__, version("sklearn_greedy"), data_digest(X)
+        stem = type(stack).__name__, VERSION, data_digest(X)
         self._key = joblib.hash((stem, common, seed, visible, extras))
         self._load = check_memory(stack.memory).cache(_trained, ignore=["train"])
 
     def layer(self, width: int, settings, train: Callable[[], Any]):
-        """The next layer up: from the cache, or trained now and put there."""
+        """The next layer up: from the cache, or trained now and put there unless a
+        callback ended the training, of which the key does not tell.
+        """
         self._key = joblib.hash((self._key, width, vars(settings)))
-        return self._load(self._key, train)
+        try:
+            return self._load(self._key, train)
+        except _Stopped as stopped:
+            # Nor may layers on top of it be found by a stack that was not stopped.
+            self._key = joblib.hash((self._key, "stopped", stopped.layer.fitted))
+            return stopped.layer
+
+
+class _Stopped(Exception):
+    """Carries a layer past the cache, which keeps what is returned."""
+
+    def __init__(self, layer):
+        super().__init__("a callback ended the training")
+        self.layer = layer
 
 
 def _trained(key: str, train: Callable[[], Any]):
     """What the cache wraps; it looks at the key alone."""
-    return train()
+    layer = train()
+    if layer.history.stopped:
+        raise _Stopped(layer)
+    return layer

@@ -1,9 +1,10 @@
 """What a saved estimator says when it is loaded."""
 
 import warnings
-from importlib.metadata import version
 
 from sklearn.base import BaseEstimator
+
+from sklearn_greedy._version import VERSION
 
 
 class VersionedEstimator(BaseEstimator):
@@ -11,15 +12,15 @@ class VersionedEstimator(BaseEstimator):
 
     def __getstate__(self):
         state = super().__getstate__()
-        return {**state, "_package_version": version("sklearn_greedy")}
+        return {**state, "_package_version": VERSION}
 
     def __setstate__(self, state):
         state = dict(state)
-        saved, now = state.pop("_package_version", None), version("sklearn_greedy")
-        if saved != now:
+        saved = state.pop("_package_version", None)
+        if saved != VERSION:
             warnings.warn(
                 f"{type(self).__name__} was saved by sklearn_greedy "
-                f"{saved or 'of an unknown version'} and is loaded by {now}. Its "
+                f"{saved or 'of an unknown version'} and is loaded by {VERSION}. Its "
                 "predictions may differ, or fail. Fit it anew, or load it with the "
                 "version that saved it.",
                 UserWarning,

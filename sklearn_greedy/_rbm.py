@@ -26,7 +26,7 @@ from sklearn_greedy._likelihood import (
     pseudo_log_likelihood,
 )
 from sklearn_greedy._network import fold_input, forward, unfold_input
-from sklearn_greedy._stack import GreedyStack, HeadSettings, LayerTask, draw_seed
+from sklearn_greedy._stack import GreedyStack, LayerTask, draw_seed
 from sklearn_greedy._units import (
     BERNOULLI,
     GREY_LIMIT,
@@ -804,12 +804,15 @@ class StackedRBMTransformer(GreedyStack):
             )
         return ContrastiveDivergence(task, self.centered, self._sampled_kinds(task))
 
-    def _head_settings(self, task: LayerTask, model) -> HeadSettings:
+    def _head_options(self, task: LayerTask, model) -> dict:
         settings = task.settings
         rate = settings.learning_rate * (1 - task.own_share)
         momentum = settings.momentum
         optimizer = Optimizer("sgd", rate, momentum, nesterovs_momentum=False)
-        return HeadSettings(HIDDEN_ACTIVATIONS[settings.hidden], optimizer)
+        return {
+            "activation": HIDDEN_ACTIVATIONS[settings.hidden],
+            "optimizer": optimizer,
+        }
 
     def _sampled_kinds(self, task: LayerTask) -> list[int]:
         """Kinds of units whose reconstructions are sampled."""

@@ -19,7 +19,6 @@ from sklearn.base import (
 from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_greedy._backpropagation import CodePenalty, Corruption, Optimizer
 from sklearn_greedy._callbacks import EpochTasks
 from sklearn_greedy._compat import (
     CallbackSupport,
@@ -141,18 +140,6 @@ class LayerTask:
 
 
 @dataclass
-class HeadSettings:
-    """Activation of the hidden units below a temporary head, its optimiser, the noise
-    on its input and what the hidden units are held to, or None.
-    """
-
-    activation: str
-    optimizer: Optimizer
-    noise: Corruption | None = None
-    code: CodePenalty | None = None
-
-
-@dataclass
 class TrainedLayer:
     """What is left of a layer after training; fitted : its fitted attributes."""
 
@@ -194,8 +181,10 @@ class GreedyStack(
         """The model that the training loop trains."""
 
     @abstractmethod
-    def _head_settings(self, task: LayerTask, model: Any) -> "HeadSettings":
-        """How a temporary head is trained on the hidden units."""
+    def _head_options(self, task: LayerTask, model: Any) -> dict:
+        """Activation below a temporary head, its optimiser, and what else a
+        ``SupervisedLayer`` takes.
+        """
 
     @abstractmethod
     def _monitor(self, task: LayerTask, model: Any, held: Array):
@@ -683,19 +672,15 @@ class GreedyStack(
         """What the training loop trains: the layer's model, with its head if any."""
         if task.supervision is None:
             return model
-        settings = self._head_settings(task, model)
         (rng,) = task.rng.spawn(1)
         return SupervisedLayer(
             model,
             task.supervision,
             task.supervision.without(task.held),
             width=task.width,
-            activation=settings.activation,
-            optimizer=settings.optimizer,
-            corruption=settings.noise,
-            code=settings.code,
             rng=rng,
             seed=rng.integers(2**32, size=2, dtype=np.uint32),
+            **self._head_options(task, model),
         )
 
     def _train(self, task: LayerTask, model: Model, tasks) -> History:

@@ -117,11 +117,6 @@ def new_pretrainer(pretrainer, *, sizes, activation: str, seed: int, verbose):
             check_agreement(planned, used, sizes, activation)
         return new
     chosen = _DEFAULT_SIZES if sizes is None else sizes
-    if not chosen:
-        raise ValueError(
-            f"pretrainer={pretrainer!r} needs a hidden layer, but hidden_layer_sizes "
-            "is empty. Use pretrainer=None for a network without hidden layers."
-        )
     common = {"random_state": seed, "verbose": verbose}
     if pretrainer == "rbm":
         check_agreement(chosen, ["logistic"], sizes, activation)

@@ -212,13 +212,16 @@ def drawn_rows(index: Array, weights: Array, rng) -> Array:
 
 @dataclass
 class History:
-    """Losses (and monitor scores) per epoch, and the best of each."""
+    """Losses (and monitor scores) per epoch, and the best of each; stopped : whether a
+    callback ended the training.
+    """
 
     losses: list[float] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
     best_loss: float = np.inf
     best_score: float = -np.inf
     stale: int = 0
+    stopped: bool = False
 
     def add(self, loss: float, score: float | None, tol: float) -> bool:
         """Record an epoch; True when it is the best by the score that is followed."""
@@ -263,6 +266,7 @@ def run_epochs(model: Model, index: Array, plan: Plan, rng) -> History:
             best_theta = model.theta.copy()
         report_epoch(plan, epoch, loss, score, start)
         if plan.tasks is not None and plan.tasks.end():
+            history.stopped = True
             break
         if stalls and history.stale > plan.n_iter_no_change:
             if not model.slow_down():

@@ -132,6 +132,21 @@ def test_cached_layers_have_no_epochs(iris, tmp_path):
     assert recorder.began == ["fit", "layer 1", "layer 2"]
 
 
+def test_layers_that_a_callback_stopped_are_not_kept(iris, tmp_path):
+    """Nor those on top of them; what was not stopped is found with callbacks too."""
+    memory = {"memory": str(tmp_path)}
+    stopped = clone(STACKS["rbm"]).set_params(**memory)
+    stopped.set_callbacks(Recorder(stop_at=1)).fit(iris[0])
+    plain = clone(STACKS["rbm"]).fit(iris[0])
+    recorder = Recorder()
+    after = clone(STACKS["rbm"]).set_params(**memory).set_callbacks(recorder)
+    after.fit(iris[0])
+    assert recorder.epochs == TASKS["rbm"]
+    for ours, theirs in zip(after.coefs_, plain.coefs_, strict=True):
+        assert_array_equal(ours, theirs)
+    assert after.loss_curves_ == plain.loss_curves_
+
+
 # --- networks --------------------------------------------------------------------
 
 

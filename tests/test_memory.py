@@ -129,7 +129,6 @@ OTHER = {
     "hidden": "relu",
     "corruption": "swap",
     "solver": "sgd",
-    "learning_rate": {"StackedRBMTransformer": 0.01}.get,
     "schedule": None,  # the other one has no cache
     "memory": None,
     "verbose": None,
@@ -237,7 +236,7 @@ def test_weights_and_targets_miss(stack_class, digits, tmp_path, trained):
 def test_another_version_misses(stack_class, digits, tmp_path, trained, monkeypatch):
     stack = stack_class((8,), memory=str(tmp_path), **SMALL)
     stack.fit(digits[0])
-    monkeypatch.setattr(_memory, "version", lambda name: "0.0.0")
+    monkeypatch.setattr(_memory, "VERSION", "0.0.0")
     stack.fit(digits[0])
     assert len(trained) == 2
 

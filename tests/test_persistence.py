@@ -52,7 +52,7 @@ def test_copies_are_the_same_and_warn_of_nothing(fitted, tmp_path):
 
 def test_another_version_warns(fitted, monkeypatch):
     saved = pickle.dumps(fitted)
-    monkeypatch.setattr(_persistence, "version", lambda name: "99.0")
+    monkeypatch.setattr(_persistence, "VERSION", "99.0")
     with pytest.warns(UserWarning, match=r"was saved by sklearn_greedy \d.* by 99\.0"):
         pickle.loads(saved)
 

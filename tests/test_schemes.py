@@ -153,8 +153,16 @@ def test_targets_of_weight_zero_change_nothing(name, mlp_class, iris):
     assert_array_equal(stack.coefs_[0], alone.coefs_[0])
 
 
-def test_heads_see_no_row_without_a_target_and_none_held_out(digits):
-    """Other labels there, the same features."""
+def test_heads_see_no_row_without_a_target_and_none_held_out(digits, monkeypatch):
+    seen = []
+    fit = StackedAutoencoderTransformer._fit_for_network
+    monkeypatch.setattr(
+        StackedAutoencoderTransformer,
+        "_fit_for_network",
+        lambda stack, X, weights, supervision: (
+            seen.append(supervision.index) or fit(stack, X, weights, supervision)
+        ),
+    )
     X, y = digits[0][:300], digits[1][:300].copy()
     y[200:] = -1
     mlp = GreedyPretrainedMLPClassifier(
@@ -168,7 +176,9 @@ def test_heads_see_no_row_without_a_target_and_none_held_out(digits):
     )
     first = mlp.fit(X, y).pretrainer_.coefs_[0].copy()
     assert np.isfinite(first).all()
-    # The split is by class, so it stays as it is where the labels are permuted.
+    assert len(set(seen[0])) == len(seen[0]) == 140  # of 200 labels, 60 are held out
+    assert seen[0].max() < 200
+    assert mlp.t_ == mlp.n_iter_ * 140
     swapped = np.where(y == 3, 5, np.where(y == 5, 3, y))
     assert not np.array_equal(mlp.fit(X, swapped).pretrainer_.coefs_[0], first)
     X2 = X.copy()
@@ -200,6 +210,12 @@ def test_targets_need_a_stack_to_train(pretrainer, iris):
     mlp = GreedyPretrainedMLPClassifier(pretrainer=pretrainer, supervised_weight=0.5)
     with pytest.raises(ValueError, match=r"supervised_weight=0\.5 adds the targets"):
         mlp.fit(*iris)
+
+
+@pytest.mark.parametrize("pretrainer", ["autoencoder", "rbm", "supervised"])
+def test_a_named_pretrainer_needs_a_hidden_layer(pretrainer, mlp_class, iris):
+    with pytest.raises(ValueError, match=f"'{pretrainer}' needs a hidden layer"):
+        mlp_class((), pretrainer=pretrainer).fit(*iris)
 
 
 # --- arrays as a start --------------------------------------------------------------

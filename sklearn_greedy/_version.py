@@ -1,0 +1,5 @@
+"""The package's version, read once."""
+
+from importlib.metadata import version
+
+VERSION = version("sklearn_greedy")
