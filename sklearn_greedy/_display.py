@@ -1,5 +1,6 @@
 """Pictures. Matplotlib is imported when one is drawn."""
 
+from abc import ABC, abstractmethod
 from functools import reduce
 
 import numpy as np
@@ -21,7 +22,32 @@ def _axes(ax):
     return plt.subplots()[1] if ax is None else ax
 
 
-class PretrainingComparisonDisplay:
+class _Display(ABC):
+    """What is drawn on one axes."""
+
+    @abstractmethod
+    def _draw(self, ax):
+        """Draw on the axes, or on those of a new figure for None; returns them."""
+
+    def plot(self, ax=None):
+        """Draw the display.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Axes to draw on; None makes a new figure.
+
+        Returns
+        -------
+        self : object
+            The display itself.
+        """
+        ax = self._draw(ax)
+        self.ax_, self.figure_ = ax, ax.figure
+        return self
+
+
+class PretrainingComparisonDisplay(_Display):
     """Scores with and without pre-training, one line per fold.
 
     Use ``from_estimator`` or ``from_comparison`` to make one.
@@ -134,19 +160,7 @@ class PretrainingComparisonDisplay:
         """
         return cls(comparison).plot(ax=ax)
 
-    def plot(self, ax=None):
-        """Draw the scores.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes, default=None
-            Axes to draw on; None makes a new figure.
-
-        Returns
-        -------
-        display : PretrainingComparisonDisplay
-            The display itself.
-        """
+    def _draw(self, ax):
         ax = _axes(ax)
         found = self.comparison
         pairs = np.column_stack([found.scratch_scores, found.pretrained_scores])
@@ -167,8 +181,7 @@ class PretrainingComparisonDisplay:
         )
         ax.set_xticks([0, 1], ["from scratch", "pre-trained"])
         ax.legend()
-        self.ax_, self.figure_ = ax, ax.figure
-        return self
+        return ax
 
 
 def _mosaic(images, n_columns: int):
@@ -205,7 +218,7 @@ def _row_of(n: int) -> int:
     return int(np.ceil(np.sqrt(n)))
 
 
-class LearnedFiltersDisplay:
+class LearnedFiltersDisplay(_Display):
     """Weights from the input into hidden units: images, or bars with feature names.
 
     Use ``from_estimator`` to make one. Gaussian columns count by their standard
@@ -319,19 +332,7 @@ class LearnedFiltersDisplay:
         display = cls(filters, units, image_shape=image_shape, feature_names=names)
         return display.plot(ax=ax)
 
-    def plot(self, ax=None):
-        """Draw the filters.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes, default=None
-            Axes to draw on; None makes a new figure.
-
-        Returns
-        -------
-        display : LearnedFiltersDisplay
-            The display itself.
-        """
+    def _draw(self, ax):
         ax = _axes(ax)
         most = np.abs(self.filters).max() or 1.0
         if self.image_shape is not None:
@@ -348,8 +349,7 @@ class LearnedFiltersDisplay:
             ax.set(xlabel="hidden unit", title="weights")
             ax.set_xticks(range(len(self.units)), self.units, rotation=90)
             ax.figure.colorbar(self.image_, ax=ax)
-        self.ax_, self.figure_ = ax, ax.figure
-        return self
+        return ax
 
 
 def _input_scale(estimator):
@@ -364,7 +364,7 @@ def _hidden_coefs(estimator):
     return coefs[:-1] if hasattr(estimator, "out_activation_") else coefs
 
 
-class TrainingCurvesDisplay:
+class TrainingCurvesDisplay(_Display):
     """Losses of all phases of a training on one axis of epochs.
 
     Use ``from_estimator`` to make one. The losses of different layers have different
@@ -437,19 +437,7 @@ class TrainingCurvesDisplay:
         validation = getattr(estimator, "validation_loss_curve_", None)
         return cls(curves, validation_curve=validation).plot(ax=ax)
 
-    def plot(self, ax=None):
-        """Draw the losses.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes, default=None
-            Axes to draw on; None makes a new figure.
-
-        Returns
-        -------
-        display : TrainingCurvesDisplay
-            The display itself.
-        """
+    def _draw(self, ax):
         ax = _axes(ax)
         self.lines_, start, first, epochs = {}, 0, 1.0, np.arange(0)
         for name, losses in self.curves.items():
@@ -472,11 +460,10 @@ class TrainingCurvesDisplay:
             )
         ax.set(xlabel="epoch", ylabel="loss, by that of the phase's first epoch")
         ax.legend()
-        self.ax_, self.figure_ = ax, ax.figure
-        return self
+        return ax
 
 
-class HiddenUnitsDisplay:
+class HiddenUnitsDisplay(_Display):
     """Histogram of the mean activation of the hidden units, by layer.
 
     Use ``from_estimator`` to make one. Units at the lower end of their range on all
@@ -549,19 +536,7 @@ class HiddenUnitsDisplay:
             means.append(H.mean(axis=0))
         return cls(means).plot(ax=ax)
 
-    def plot(self, ax=None):
-        """Draw the histograms.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes, default=None
-            Axes to draw on; None makes a new figure.
-
-        Returns
-        -------
-        display : HiddenUnitsDisplay
-            The display itself.
-        """
+    def _draw(self, ax):
         ax = _axes(ax)
         low = min(means.min() for means in self.mean_activations)
         high = max(means.max() for means in self.mean_activations)
@@ -573,11 +548,10 @@ class HiddenUnitsDisplay:
             self.patches_.append(patch)
         ax.set(xlabel="mean activation of a unit", ylabel="units")
         ax.legend()
-        self.ax_, self.figure_ = ax, ax.figure
-        return self
+        return ax
 
 
-class ReconstructionDisplay:
+class ReconstructionDisplay(_Display):
     """Rows as images, above what a stack rebuilds of them.
 
     Use ``from_estimator`` to make one.
@@ -657,29 +631,16 @@ class ReconstructionDisplay:
         rebuilt = estimator.inverse_transform(estimator.transform(X))
         return cls(np.asarray(X), rebuilt, image_shape=image_shape).plot(ax=ax)
 
-    def plot(self, ax=None):
-        """Draw the images.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes, default=None
-            Axes to draw on; None makes a new figure.
-
-        Returns
-        -------
-        display : ReconstructionDisplay
-            The display itself.
-        """
+    def _draw(self, ax):
         images = _as_images(np.vstack([self.X, self.rebuilt]), self.image_shape)
         ax = _axes(ax)
         colours = {"cmap": "gray", "vmin": self.X.min(), "vmax": self.X.max()}
         self.image_ = _draw_mosaic(ax, images, len(self.X), **colours)
         ax.set_title("rows, and below what is rebuilt of them")
-        self.ax_, self.figure_ = ax, ax.figure
-        return self
+        return ax
 
 
-class SamplesDisplay:
+class SamplesDisplay(_Display):
     """Rows drawn from an RBM stack, as images.
 
     Use ``from_estimator`` to make one.
@@ -772,22 +733,9 @@ class SamplesDisplay:
         )
         return cls(samples, image_shape=image_shape).plot(ax=ax)
 
-    def plot(self, ax=None):
-        """Draw the images.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes, default=None
-            Axes to draw on; None makes a new figure.
-
-        Returns
-        -------
-        display : SamplesDisplay
-            The display itself.
-        """
+    def _draw(self, ax):
         images = _as_images(self.samples, self.image_shape)
         ax = _axes(ax)
         self.image_ = _draw_mosaic(ax, images, _row_of(len(images)), cmap="gray")
         ax.set_title(f"{len(images)} samples")
-        self.ax_, self.figure_ = ax, ax.figure
-        return self
+        return ax
