@@ -27,19 +27,16 @@ anomaly
 
 import itertools
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from common import (
-    chosen,
-    keep,
     mean_and_spread,
     mnist_images,
     mnist_labels,
     one_hot,
-    options_of,
+    run_study,
     table_rows,
     table_set,
     versions,
@@ -246,6 +243,19 @@ RUNS = {
 }
 
 
+def row_of(name, options):
+    """The record of one run over its seeds."""
+    run = RUNS[name]
+    row = {**versions(), "seeds": list(range(run.n_seeds))}
+    row |= {"seconds": [], "figures": []}
+    for seed in row["seeds"]:
+        start = time.perf_counter()
+        row["figures"].append(run.measure(options.data, seed))
+        row["seconds"].append(time.perf_counter() - start)
+        print(f"{name}, seed {seed}: {row['figures'][-1]}", flush=True)
+    return row
+
+
 def cells(name, run, row):
     """What a line of the table says of a run."""
     keys = dict.fromkeys(key for found in row["figures"] for key in found)
@@ -265,24 +275,5 @@ def table(rows):
     ]
 
 
-def main():
-    options = options_of(
-        __doc__,
-        ("--run", {"nargs": "+", "default": list(RUNS), "metavar": "NAME"}),
-    )
-    warnings.simplefilter("ignore")
-    for name in chosen(options.run, RUNS):
-        run = RUNS[name]
-        row = {**versions(), "seeds": list(range(run.n_seeds))}
-        row |= {"seconds": [], "figures": []}
-        for seed in row["seeds"]:
-            start = time.perf_counter()
-            row["figures"].append(run.measure(options.data, seed))
-            row["seconds"].append(time.perf_counter() - start)
-            print(f"{name}, seed {seed}: {row['figures'][-1]}", flush=True)
-        if options.write:
-            keep(STUDY, name, row, table)
-
-
 if __name__ == "__main__":
-    main()
+    run_study(__doc__, STUDY, RUNS, row_of, table)

@@ -6,6 +6,7 @@ import gzip
 import json
 import pathlib
 import platform
+import warnings
 
 import numpy as np
 import sklearn
@@ -51,6 +52,32 @@ def keep(study, name, row, table):
     rows[name] = row
     path.write_text(json.dumps(rows, indent=1) + "\n")
     (RESULTS / f"{study}.md").write_text("\n".join(table(rows)) + "\n")
+
+
+def run_study(doc, study, runs, row_of, table, *arguments):
+    """What a study of several runs does: ``--run`` chooses some, row_of(name, options)
+    is the record of one, and ``--write`` keeps it.
+    """
+    names = {"nargs": "+", "default": list(runs), "metavar": "NAME"}
+    options = options_of(doc, ("--run", names), *arguments)
+    warnings.simplefilter("ignore")
+    for name in chosen(options.run, runs):
+        row = row_of(name, options)
+        if options.write:
+            keep(study, name, row, table)
+
+
+def seeds_option(default):
+    """Option of a study that takes the seeds 0 to N - 1."""
+    return "--seeds", {"type": int, "default": default, "help": "seeds 0 to SEEDS - 1"}
+
+
+def publish(study, lines, write):
+    """Print the lines of a study that is measured at once, and keep them if asked."""
+    text = "\n".join(lines) + "\n"
+    print(f"\n{text}")
+    if write:
+        (RESULTS / f"{study}.md").write_text(text)
 
 
 def table_rows(runs, rows, cells):

@@ -17,18 +17,16 @@ other runs.
 """
 
 import time
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
 from common import (
     binary_set,
-    chosen,
-    keep,
     mean_and_spread,
     mnist_images,
     mnist_labels,
-    options_of,
+    run_study,
+    seeds_option,
     table_rows,
     versions,
 )
@@ -306,17 +304,19 @@ def one_seed(run, folder, parts, seed):
     return likelihoods(stack, parts, seed), seconds
 
 
-def row_of(name, folder, seeds):
+def row_of(name, options):
     """The record of one run over the seeds."""
-    run = RUNS[name]
-    parts = load(folder, run.data)
+    run, seeds = RUNS[name], range(options.seeds)
+    parts = load(options.data, run.data)
     figures, seconds = [], []
     for seed in seeds:
-        found, spent = one_seed(run, folder, parts, seed)
+        found, spent = one_seed(run, options.data, parts, seed)
         figures.append(found)
         seconds.append(spent)
         shown = ", ".join(f"{key} {value:.3f}" for key, value in found.items())
         print(f"{name}, seed {seed}: {shown}; {spent:.0f} s", flush=True)
+    for key in ("test", "valid"):
+        print(f"{name}: {key} {mean_and_spread(figures, key)}", flush=True)
     return {
         **versions(),
         "seeds": list(seeds),
@@ -381,20 +381,5 @@ def table(rows):
     return [*heading(), *table_rows(RUNS, rows, cells)]
 
 
-def main():
-    options = options_of(
-        __doc__,
-        ("--run", {"nargs": "+", "default": list(RUNS), "metavar": "NAME"}),
-        ("--seeds", {"type": int, "default": 3, "help": "seeds 0 to SEEDS - 1"}),
-    )
-    warnings.simplefilter("ignore")
-    for name in chosen(options.run, RUNS):
-        row = row_of(name, options.data, range(options.seeds))
-        for key in ("test", "valid"):
-            print(f"{name}: {key} {mean_and_spread(row['figures'], key)}", flush=True)
-        if options.write:
-            keep(STUDY, name, row, table)
-
-
 if __name__ == "__main__":
-    main()
+    run_study(__doc__, STUDY, RUNS, row_of, table, seeds_option(3))

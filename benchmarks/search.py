@@ -12,7 +12,14 @@ import time
 import warnings
 
 import numpy as np
-from common import RESULTS, mnist_images, mnist_labels, options_of, stamp, versions
+from common import (
+    mnist_images,
+    mnist_labels,
+    options_of,
+    publish,
+    stamp,
+    versions,
+)
 from sklearn.model_selection import GridSearchCV
 
 from sklearn_greedy import GreedyPretrainedMLPClassifier, StackedRBMTransformer
@@ -68,10 +75,7 @@ def main():
     for kind, (_, seconds, pretraining) in zip(KINDS, runs, strict=True):
         sooner, share = runs[0][1] / seconds, pretraining / seconds
         lines.append(f"| {kind} | {seconds:.1f} | {sooner:.1f} | {share:.1%} |")
-    text = "\n".join(lines) + "\n"
-    print(text)
-    if options.write:
-        (RESULTS / "search.md").write_text(text)
+    publish("search", lines, options.write)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import os
 import warnings
 
 import numpy as np
-from common import RESULTS, binary_set, options_of, stamp, versions
+from common import binary_set, options_of, publish, stamp, versions
 from scipy import sparse
 from sklearn.neural_network import BernoulliRBM
 from speed import interleaved, speed_up
@@ -111,8 +111,11 @@ def fits(X, epochs, dense):
 def main():
     options = options_of(__doc__, ("--repeats", {"type": int, "default": 7}))
     warnings.simplefilter("ignore")
-    lines = [f"{stamp(versions())}; float32, one BLAS thread; from", ""]
-    lines[0] = f"{lines[0]} `python benchmarks/sparse.py --write`."
+    lines = [
+        f"{stamp(versions())}; float32, one BLAS thread; from "
+        "`python benchmarks/sparse.py --write`.",
+        "",
+    ]
     dense = kernels_without_sums()
     with threadpool_limits(1):
         lines += [*break_even(options.repeats), ""]
@@ -128,10 +131,7 @@ def main():
                 f"| {X.nnz / np.prod(X.shape):.1%} | {speed_up(seconds, 'dense')} "
                 f"| {speed_up(seconds, 'sklearn')} |"
             )
-    text = "\n".join(lines) + "\n"
-    print(text)
-    if options.write:
-        (RESULTS / "sparse.md").write_text(text)
+    publish("sparse", lines, options.write)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ import numba
 import numpy as np
 import scipy
 import sklearn
-from common import RESULTS, binary_set, options_of
+from common import binary_set, options_of, publish
 from sklearn.neural_network import BernoulliRBM, MLPClassifier
 from threadpoolctl import threadpool_limits
 
@@ -438,10 +438,7 @@ def main():
         if (options.data / "bin_adult.npz").exists():
             lines += ["", *quality_lines(options.data, options.repeats)]
     lines += ["", *startup_lines()]
-    text = "\n".join(lines) + "\n"
-    print(f"\n{text}")
-    if options.write:
-        (RESULTS / "speed.md").write_text(text)
+    publish("speed", lines, options.write)
 
 
 if __name__ == "__main__":

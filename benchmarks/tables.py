@@ -14,15 +14,16 @@ both sides, and takes the best on the rows to choose by, for the pre-trained sid
 together with one of SCHEMES. What was chosen is then trained anew on five other
 splits, whose test errors are the table: misclassified rows in percent, or root mean
 squared error times 100. Gradient boosting with early stopping stands beside it.
+SCHEMES and SETTINGS are what was left of trials on most of these tables, which looked
+at test errors too.
 """
 
 import tempfile
 import time
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
-from common import chosen, keep, options_of, table_rows, versions
+from common import run_study, table_rows, versions
 from sklearn.base import clone
 from sklearn.ensemble import (
     HistGradientBoostingClassifier,
@@ -249,19 +250,20 @@ def boosting(run, rows, seed):
     return cls(early_stopping=True, max_iter=500, random_state=seed).fit(rows.X, rows.y)
 
 
-def row_of(name, folder, memory):
+def row_of(name, options):
     """The record of one run: test errors of both sides and of boosting, by seed."""
     start, run = time.perf_counter(), RUNS[name]
-    table = load(folder, run.data)
+    table = load(options.data, run.data)
     n_searches = N_SMALL_SEARCHES if run.few or len(table[2]) <= SMALL else 1
     searches = [
         (seed, split(run, table, seed))
         for seed in range(SEARCH_SEED, SEARCH_SEED + n_searches)
     ]
-    sides = {
-        "scratch": best_of(run, searches, {"scratch": {}}, memory),
-        "pretrained": best_of(run, searches, SCHEMES, memory),
-    }
+    with tempfile.TemporaryDirectory() as memory:
+        sides = {
+            "scratch": best_of(run, searches, {"scratch": {}}, memory),
+            "pretrained": best_of(run, searches, SCHEMES, memory),
+        }
     figures = []
     for seed in SEEDS:
         rows = split(run, table, seed)
@@ -330,19 +332,5 @@ def table(rows):
     ]
 
 
-def main():
-    options = options_of(
-        __doc__,
-        ("--run", {"nargs": "+", "default": list(RUNS), "metavar": "NAME"}),
-    )
-    warnings.simplefilter("ignore")
-    for name in chosen(options.run, RUNS):
-        with tempfile.TemporaryDirectory() as memory:
-            row = row_of(name, options.data, memory)
-        print(" | ".join(cells(name, RUNS[name], row)), row["seconds"], flush=True)
-        if options.write:
-            keep(STUDY, name, row, table)
-
-
 if __name__ == "__main__":
-    main()
+    run_study(__doc__, STUDY, RUNS, row_of, table)
