@@ -279,13 +279,15 @@ def row_of(name, options):
         )
     chosen_ones = {side: list(best) for side, (best, _) in sides.items()}
     seconds = time.perf_counter() - start
-    return {
+    row = {
         **versions(),
         "seeds": list(SEEDS),
         "seconds": [seconds],
         "figures": figures,
         "chosen": chosen_ones,
     }
+    print(" | ".join(cells(name, run, row)), row["seconds"], flush=True)
+    return row
 
 
 def cut(row):
