@@ -334,7 +334,10 @@ RUNS = {
     ),
     "depth": Run(depth, "Test error in percent."),
     "labels": Run(labels, f"Test error in percent, three layers, {N_UPDATES:,} steps."),
-    "time": Run(time_to_error, "Seconds and epochs until the error is reached."),
+    "time": Run(
+        time_to_error,
+        "Seconds, on a busy machine, and epochs until the error is reached.",
+    ),
     "gap": Run(gap, f"Errors in percent, losses in nats; {N_UPDATES:,} steps."),
     "tuning": Run(tuning, "Test error in percent, three layers."),
     "schedule": Run(schedule, "Test error in percent, three layers."),
@@ -371,10 +374,11 @@ def compile_kernels(folder):
 def claim_lines(name, row):
     """Table of one claim, between two marks that a page can include it by."""
     seeds = ", ".join(map(str, row["seeds"]))
+    seconds = sum(row["seconds"])
+    spent = f"{seconds:.0f} seconds" if seconds > 1 else "networks of another claim"
     return [
         f"<!-- {name} -->",
-        f"{RUNS[name].shown} Seeds {seeds}; {sum(row['seconds']):.0f} seconds; "
-        f"{stamp(row)}; `--run {name}`.",
+        f"{RUNS[name].shown} Seeds {seeds}; {spent}; {stamp(row)}; `--run {name}`.",
         "",
         *lines_of(row["figures"]),
         f"<!-- end of {name} -->",

@@ -1,5 +1,6 @@
 """Sphinx configuration of the documentation."""
 
+import fnmatch
 import pathlib
 from importlib.metadata import version as package_version
 
@@ -112,8 +113,8 @@ def link_to_scikit_learn(app, env, node, contnode):
 
 class MeasuredRows(SphinxDirective):
     """Part of a table under benchmarks/results, for Markdown pages: its argument is the
-    file; ``rows`` begin with one of these names, ``columns`` are called so (both parted
-    by commas).
+    file; ``rows`` are patterns of first cells, ``columns`` names (both parted by
+    semicolons).
     """
 
     required_arguments = 1
@@ -122,8 +123,8 @@ class MeasuredRows(SphinxDirective):
     def run(self):
         path = RESULTS / self.arguments[0]
         self.env.note_dependency(str(path))
-        begins, shown = (
-            [name.strip() for name in self.options[option].split(",")]
+        patterns, shown = (
+            [name.strip() for name in self.options[option].split(";")]
             for option in ("rows", "columns")
         )
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -132,15 +133,18 @@ class MeasuredRows(SphinxDirective):
             for line in lines
             if line.startswith("|")
         ]
-        heading = next(row for row in table if set(shown) <= set(row))
+        heading = next((row for row in table if set(shown) <= set(row)), None)
+        if heading is None:
+            raise self.error(f"No table of {path.name} has the columns {shown}.")
         places = [heading.index(column) for column in shown]
         found = [
             row
             for row in table
-            if row[0].startswith(tuple(begins)) and len(row) == len(heading)
+            if len(row) == len(heading)
+            and any(fnmatch.fnmatchcase(row[0], pattern) for pattern in patterns)
         ]
         if not found:
-            raise self.error(f"No row of {path.name} begins with {begins}.")
+            raise self.error(f"No row of {path.name} is called like {patterns}.")
         part = [heading, ["---"] * len(heading), *found]
         text = [f"| {' | '.join(row[place] for place in places)} |" for row in part]
         container = nodes.container()
