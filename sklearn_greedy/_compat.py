@@ -23,6 +23,7 @@ __all__ = [
     "Interval",
     "Options",
     "StrOptions",
+    "VisualBlock",
     "check_partial_fit_first_call",
     "check_sample_weight",
     "column_numbers",
@@ -66,6 +67,11 @@ try:
     from sklearn.callback import CallbackSupportMixin as CallbackSupport
 except ImportError:
     CallbackSupport = NoCallbackSupport
+
+try:
+    from sklearn.utils._repr_html.estimator import _VisualBlock as VisualBlock
+except ImportError:
+    from sklearn.utils._estimator_html_repr import _VisualBlock as VisualBlock
 
 
 def column_numbers(X, columns, names, n_columns: int) -> np.ndarray:

@@ -28,6 +28,7 @@ from sklearn_greedy._compat import (
     validate_data,
 )
 from sklearn_greedy._full_batch import run_lbfgs
+from sklearn_greedy._html import network_block
 from sklearn_greedy._network import (
     ACTIVATIONS,
     Network,
@@ -463,6 +464,9 @@ class GreedyPretrainedMLP(CallbackSupport, VersionedEstimator, metaclass=ABCMeta
         self._end_tasks(rows)
         self._resume = {"seed": seed, "state": model.state()}
         return self
+
+    def _sk_visual_block_(self):
+        return network_block(self)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

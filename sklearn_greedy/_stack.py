@@ -27,6 +27,7 @@ from sklearn_greedy._compat import (
     validate_data,
     validate_parameter_constraints,
 )
+from sklearn_greedy._html import stack_block
 from sklearn_greedy._memory import LayerCache
 from sklearn_greedy._network import activate, dense_layer, forward, keep_largest
 from sklearn_greedy._persistence import VersionedEstimator
@@ -504,6 +505,9 @@ class GreedyStack(
     @property
     def _n_features_out(self):
         return self.coefs_[-1].shape[1]
+
+    def _sk_visual_block_(self):
+        return stack_block(self)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
