@@ -687,15 +687,16 @@ class GreedyPretrainedMLP(CallbackSupport, VersionedEstimator, metaclass=ABCMeta
             seed=int(seed[0] >> np.uint32(1)),
             verbose=self.verbose,
         )
-        supervision = self._supervision(rows, index)
+        names = getattr(self, "feature_names_in_", None)
+        training = rows, self._supervision(rows, index), names
         if isinstance(self.pretrainer_, FrozenEstimator):
-            start = fitted_start(self.pretrainer_, rows, supervision)
+            start = fitted_start(self.pretrainer_, *training)
         else:
             with (
                 self._task("pre-training", rows, 0) as context,
                 context.propagate_callback_context(self.pretrainer_),
             ):
-                start = fitted_start(self.pretrainer_, rows, supervision)
+                start = fitted_start(self.pretrainer_, *training)
         curves = getattr(self.pretrainer_, "loss_curves_", [])
         self.pretraining_loss_curves_ = [list(curve) for curve in curves]
         return start

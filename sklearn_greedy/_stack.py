@@ -230,14 +230,18 @@ class GreedyStack(
             return self._fit(X)
 
     @fit_context(prefer_skip_nested_validation=True)
-    def _fit_for_network(self, X, weights, supervision):
-        """``fit`` with weights of the rows and with targets, each of them or None."""
+    def _fit_for_network(self, X, weights, supervision, names):
+        """``fit`` with weights of the rows, with targets and with the names of the
+        columns, each of them or None.
+        """
         with unchanged_on_failure(self):
-            return self._fit(X, weights, supervision)
+            return self._fit(X, weights, supervision, names)
 
-    def _fit(self, X, weights=None, supervision=None):
+    def _fit(self, X, weights=None, supervision=None, names=None):
         warm = self.warm_start and hasattr(self, "coefs_")
         given, X = X, self._validate(X, reset=not warm)
+        if names is not None:
+            self.feature_names_in_ = names
         visible = None if warm else self._visible_units(given)
         sizes = self._checked_sizes(X, warm)
         self._check_schedule()

@@ -328,7 +328,9 @@ def test_dask_workers_load_what_the_machine_has_compiled(digits, tmp_path):
     stack.fit(digits[0])  # compiles
     stored = pickle.dumps((stack, digits[0]))
     assert b"numba" not in stored
-    script, sent, received = (tmp_path / name for name in ("run.py", "sent", "received"))
+    script, sent, received = (
+        tmp_path / name for name in ("run.py", "sent", "received")
+    )
     script.write_text(ON_A_CLUSTER)
     sent.write_bytes(stored)
     run(script, sent, received, **OF_BLAS)
