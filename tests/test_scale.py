@@ -138,7 +138,7 @@ def test_values_by_layer_reach_their_layers(stack_class, digits):
 
 
 def test_halving_counts_the_epochs_of_each_layer(stack_class, digits):
-    """The resource of a stack alone, whose every fit runs as many epochs as allotted."""
+    """The resource of a stack alone: each fit runs as many epochs as it is given."""
     stack = stack_class((8, 5), random_state=0)
     search = HalvingGridSearchCV(
         stack,
@@ -184,10 +184,7 @@ if __name__ == "__main__":
             search.fit(X)
 """
 # What would settle the number of threads beforehand.
-OF_BLAS = {
-    name: None
-    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
-}
+OF_BLAS = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"))
 
 
 def test_workers_compile_once_and_leave_each_other_their_cores(tmp_path):
