@@ -124,7 +124,7 @@ def link_to_scikit_learn(app, env, node, contnode):
 class MeasuredRows(SphinxDirective):
     """Part of a table under benchmarks/results, for Markdown pages: its argument is the
     file; ``rows`` begin with one of these names, ``columns`` are called so (both parted
-    by commas).
+    by semicolons).
     """
 
     required_arguments = 1
@@ -134,7 +134,7 @@ class MeasuredRows(SphinxDirective):
         path = RESULTS / self.arguments[0]
         self.env.note_dependency(str(path))
         begins, shown = (
-            [name.strip() for name in self.options[option].split(",")]
+            [name.strip() for name in self.options[option].split(";")]
             for option in ("rows", "columns")
         )
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -143,7 +143,9 @@ class MeasuredRows(SphinxDirective):
             for line in lines
             if line.startswith("|")
         ]
-        heading = next(row for row in table if set(shown) <= set(row))
+        heading = next((row for row in table if set(shown) <= set(row)), None)
+        if heading is None:
+            raise self.error(f"No table of {path.name} has the columns {shown}.")
         places = [heading.index(column) for column in shown]
         found = [
             row
