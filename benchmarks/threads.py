@@ -140,9 +140,9 @@ def main():
     lines = [
         f"{stamp(versions())}; float32, {n_threads} BLAS threads of {os.cpu_count()} "
         "cores; from",
-        "`python benchmarks/threads.py --write`. Time over that with one thread: median",
-        "and quartiles. Asked of the rule: at most 1.10, and below 1 where products are",
-        "large.",
+        "`python benchmarks/threads.py --write`. Time over that with one thread:",
+        "median and quartiles. Asked of the rule: at most 1.10, and below 1 where",
+        "products are large.",
         "",
         *lines_of("idle machine", options.repeats),
         "",
