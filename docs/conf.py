@@ -1,6 +1,7 @@
 """Sphinx configuration of the documentation."""
 
 import fnmatch
+import os
 import pathlib
 from importlib.metadata import version as package_version
 
@@ -10,6 +11,8 @@ from docutils.statemachine import StringList
 from sphinx.util.docutils import SphinxDirective
 
 matplotlib.use("Agg")
+# For the kernels of the notebooks: small fits on many threads wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 RESULTS = pathlib.Path(__file__).parents[1] / "benchmarks" / "results"
 SCIKIT_LEARN = "https://scikit-learn.org/stable"
@@ -24,12 +27,12 @@ extensions = [
     "sphinx.ext.autosummary",
     "sphinx.ext.mathjax",
     "numpydoc",
-    "myst_parser",
+    "myst_nb",
     "matplotlib.sphinxext.plot_directive",
     "sphinx_gallery.gen_gallery",
 ]
 templates_path = ["_templates"]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "auto_examples/*.ipynb", "notebooks/data"]
 default_role = "obj"
 smartquotes = False  # a quoted value can be copied into code
 toc_object_entries_show_parents = "hide"
@@ -51,6 +54,14 @@ autosummary_context = {
         "set_score_request",
     ]
 }
+
+# The notebooks hold no outputs: every build runs them, and what fails or warns there
+# fails or warns here.
+nb_execution_mode = "force"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 300
+nb_merge_streams = True
+nb_output_stderr = "warn"
 
 sphinx_gallery_conf = {
     "examples_dirs": ["../examples"],
