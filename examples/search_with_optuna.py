@@ -83,11 +83,15 @@ def main():
         pruner=optuna.pruners.MedianPruner(n_startup_trials=3),
     )
     with tempfile.TemporaryDirectory() as memory:
-        study.optimize(lambda trial: objective(trial, X_train, y_train, memory), n_trials)
+        study.optimize(
+            lambda trial: objective(trial, X_train, y_train, memory), n_trials
+        )
         best = suggested(optuna.trial.FixedTrial(study.best_params), memory)
         best.fit(X_train, y_train)
     states = [trial.state.name for trial in study.trials]
-    print(f"{states.count('COMPLETE')} trials finished, {states.count('PRUNED')} pruned")
+    print(
+        f"{states.count('COMPLETE')} trials finished, {states.count('PRUNED')} pruned"
+    )
     print(f"best in cross-validation {study.best_value:.3f}: {study.best_params}")
     print(f"accuracy on held-out rows {best.score(X_test, y_test):.3f}")
 

@@ -138,7 +138,7 @@ def test_values_by_layer_reach_their_layers(stack_class, digits):
 
 
 def test_halving_counts_the_epochs_of_each_layer(stack_class, digits):
-    """The resource of a stack alone, whose every fit runs as many epochs as allotted."""
+    """The resource of a stack alone, which trains for as many epochs as allotted."""
     stack = stack_class((8, 5), random_state=0)
     search = HalvingGridSearchCV(
         stack,
@@ -184,10 +184,7 @@ if __name__ == "__main__":
             search.fit(X)
 """
 # What would settle the number of threads beforehand.
-OF_BLAS = {
-    name: None
-    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
-}
+OF_BLAS = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"))
 
 
 def test_workers_compile_once_and_leave_each_other_their_cores(tmp_path):
@@ -202,10 +199,9 @@ def test_workers_compile_once_and_leave_each_other_their_cores(tmp_path):
     assert {compiled for *_, compiled in by_threads} == {1}
     assert {compiled for *_, compiled in by_processes} == {0}
     assert not any(parallel for _, _, parallel, _ in fits)
-    threads = {pid: n_threads for pid, n_threads, _, _ in by_processes}
     assert len(by_processes) == 12
-    assert len(threads) == 2
-    assert sum(threads.values()) <= max(joblib.cpu_count(), 2)
+    most = max(n_threads for _, n_threads, _, _ in by_processes)
+    assert 2 * most <= max(joblib.cpu_count(), 2)
 
 
 # --- streams -------------------------------------------------------------------
@@ -328,7 +324,9 @@ def test_dask_workers_load_what_the_machine_has_compiled(digits, tmp_path):
     stack.fit(digits[0])  # compiles
     stored = pickle.dumps((stack, digits[0]))
     assert b"numba" not in stored
-    script, sent, received = (tmp_path / name for name in ("run.py", "sent", "received"))
+    script, sent, received = (
+        tmp_path / name for name in ("run.py", "sent", "received")
+    )
     script.write_text(ON_A_CLUSTER)
     sent.write_bytes(stored)
     run(script, sent, received, **OF_BLAS)
