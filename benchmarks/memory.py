@@ -102,7 +102,7 @@ def extra_figures(options):
             stack = new_stack(kind, sizes).fit(X[:200])
             with PeakMemory() as memory, config_context(working_memory=16):
                 stack.fit(X)
-            extra[f"{kind}, {len(sizes)} layer(s)"] = memory.extra
+            extra[f"{kind}, {len(sizes)} layers"] = memory.extra
     return {"n_rows": n_rows, "extra": extra}
 
 

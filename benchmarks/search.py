@@ -165,7 +165,7 @@ def jobs_table(row):
         f"{stamp(row)}; {row['n_cores']} cores, one BLAS thread, "
         f"median of {ROUNDS} rounds; from",
         "`python benchmarks/search.py --run jobs --write`. Asked of the fits: 1.7",
-        "times sooner with n_jobs=2; the other rows are what two processes gain at all.",
+        "times sooner with n_jobs=2; the other rows are what two processes can gain.",
         "",
         "| work | seconds, n_jobs=1 | n_jobs=2 | times sooner (least and most) |",
         "|---|---|---|---|",
