@@ -290,10 +290,15 @@ def row_of(name, options):
     return row
 
 
+def means(row):
+    """Mean error of each side."""
+    return {side: np.mean([found[side] for found in row["figures"]]) for side in SIDES}
+
+
 def cut(row):
     """What pre-training takes off the mean error, in percent of it."""
-    means = [np.mean([f[side] for f in row["figures"]]) for side in SIDES[:2]]
-    return 100 * (1 - means[1] / means[0])
+    found = means(row)
+    return 100 * (1 - found["pretrained"] / found["scratch"])
 
 
 def cells(name, run, row):
@@ -306,14 +311,23 @@ def cells(name, run, row):
 
 
 def summary(rows, ending):
-    """Wins and mean cut of the error, over the tables there are."""
-    cuts = [cut(rows[name]) for name in RUNS if name in rows and name.endswith(ending)]
-    if not cuts:
-        return f"{ending}: not run."
-    return (
-        f"{ending}: pre-training wins on {sum(c > 0 for c in cuts)} of {len(cuts)} "
-        f"tables, mean cut of the error {np.mean(cuts):+.1f} %."
-    )
+    """A line of counts over the tables there are: where pre-training wins, what it cuts
+    off the error, and which of the three is the best.
+    """
+    there = [rows[name] for name in RUNS if name in rows and name.endswith(ending)]
+    if not there:
+        return f"| {ending} | not run |"
+    cuts = [cut(row) for row in there]
+    best = [min(SIDES, key=means(row).get) for row in there]
+    cells = [
+        ending,
+        str(len(there)),
+        str(sum(c > 0 for c in cuts)),
+        f"{np.mean(cuts):+.1f} %",
+        f"{min(cuts):+.1f} to {max(cuts):+.1f} %",
+        *(str(best.count(side)) for side in SIDES),
+    ]
+    return f"| {' | '.join(cells)} |"
 
 
 def table(rows):
@@ -325,7 +339,10 @@ def table(rows):
         "`python benchmarks/tables.py --write`; float32. The cut is that of the mean",
         "error by pre-training, the scheme what the rows to choose by preferred.",
         "",
-        *(f"- {summary(rows, ending)}" for ending in ("all", "few")),
+        "| labels | tables | pre-training wins | mean cut | cuts | best from scratch "
+        "| best pre-trained | best boosting |",
+        "|---|---|---|---|---|---|---|---|",
+        *(summary(rows, ending) for ending in ("all", "few")),
         "",
         "| run | from scratch | pre-trained | gradient boosting | cut | scheme | seeds "
         "| seconds | date and versions |",

@@ -14,6 +14,7 @@ from sklearn_greedy._mlp import (
     GreedyPretrainedMLPClassifier,
     GreedyPretrainedMLPRegressor,
 )
+from sklearn_greedy._onnx import register_onnx_converters
 from sklearn_greedy._rbm import StackedRBMTransformer
 from sklearn_greedy._rbm_classifier import StackedRBMClassifier
 from sklearn_greedy._version import VERSION
@@ -31,5 +32,6 @@ __all__ = [
     "StackedRBMTransformer",
     "TrainingCurvesDisplay",
     "compare_pretraining",
+    "register_onnx_converters",
 ]
 __version__ = VERSION

@@ -218,8 +218,11 @@ class StackedAutoencoderTransformer(GreedyStack):
     visible_kinds_ : ndarray of str, shape (n_features,)
         Kind of unit chosen for each column.
 
-    visible_offset_, visible_scale_ : ndarray of shape (n_features,)
-        Mean and standard deviation of the gaussian columns (0 and 1 elsewhere).
+    visible_offset_ : ndarray of shape (n_features,)
+        Mean of the gaussian columns (0 elsewhere).
+
+    visible_scale_ : ndarray of shape (n_features,)
+        Standard deviation of the gaussian columns (1 elsewhere).
 
     decoder_activations_ : list of str
         Activation in which the decoder of each layer ends; "identity" for the first,

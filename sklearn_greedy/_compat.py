@@ -3,6 +3,7 @@
 from contextlib import nullcontext
 
 import numpy as np
+import sklearn
 from sklearn.base import _fit_context
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils._indexing import _get_column_indices, _safe_indexing
@@ -23,6 +24,7 @@ __all__ = [
     "Interval",
     "Options",
     "StrOptions",
+    "VisualBlock",
     "check_partial_fit_first_call",
     "check_sample_weight",
     "column_numbers",
@@ -53,9 +55,28 @@ class NoCallbackSupport:
     """The methods of scikit-learn's mixin before it was there."""
 
     def set_callbacks(self, *callbacks):
-        """Callbacks need scikit-learn 1.9 or newer."""
+        """Callbacks need scikit-learn 1.9 or newer.
+
+        Parameters
+        ----------
+        *callbacks : callback instances
+            None can be set.
+
+        Returns
+        -------
+        self : estimator instance
+            The estimator itself.
+
+        Raises
+        ------
+        NotImplementedError
+            If there is a callback.
+        """
         if callbacks:
-            raise NotImplementedError("Callbacks need scikit-learn 1.9 or newer.")
+            raise NotImplementedError(
+                "Callbacks need scikit-learn 1.9 or newer; "
+                f"this is {sklearn.__version__}."
+            )
         return self
 
     def _init_callback_context(self, **options):
@@ -66,6 +87,11 @@ try:
     from sklearn.callback import CallbackSupportMixin as CallbackSupport
 except ImportError:
     CallbackSupport = NoCallbackSupport
+
+try:
+    from sklearn.utils._repr_html.estimator import _VisualBlock as VisualBlock
+except ImportError:
+    from sklearn.utils._estimator_html_repr import _VisualBlock as VisualBlock
 
 
 def column_numbers(X, columns, names, n_columns: int) -> np.ndarray:

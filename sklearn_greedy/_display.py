@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from functools import reduce
 
 import numpy as np
+from scipy import sparse
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_greedy._compare import compare_pretraining
@@ -512,7 +513,7 @@ class HiddenUnitsDisplay(_Display):
         estimator : estimator
             A fitted stack or network.
 
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Rows.
 
         ax : matplotlib Axes, default=None
@@ -530,7 +531,7 @@ class HiddenUnitsDisplay(_Display):
             activations = estimator._activations
         kept = getattr(estimator, "n_active_", [None] * len(coefs))
         layers = zip(coefs, estimator.intercepts_, activations, kept, strict=False)
-        means, H = [], np.asarray(X)
+        means, H = [], X if sparse.issparse(X) else np.asarray(X)
         for coef, intercept, activation, n_active in layers:
             H = forward(H, [coef], [intercept], [activation], [n_active])
             means.append(H.mean(axis=0))

@@ -28,6 +28,7 @@ from sklearn_greedy._compat import (
     validate_data,
 )
 from sklearn_greedy._full_batch import run_lbfgs
+from sklearn_greedy._html import network_block
 from sklearn_greedy._network import (
     ACTIVATIONS,
     Network,
@@ -464,6 +465,9 @@ class GreedyPretrainedMLP(CallbackSupport, VersionedEstimator, metaclass=ABCMeta
         self._resume = {"seed": seed, "state": model.state()}
         return self
 
+    def _sk_visual_block_(self):
+        return network_block(self)
+
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
@@ -683,15 +687,16 @@ class GreedyPretrainedMLP(CallbackSupport, VersionedEstimator, metaclass=ABCMeta
             seed=int(seed[0] >> np.uint32(1)),
             verbose=self.verbose,
         )
-        supervision = self._supervision(rows, index)
+        names = getattr(self, "feature_names_in_", None)
+        training = rows, self._supervision(rows, index), names
         if isinstance(self.pretrainer_, FrozenEstimator):
-            start = fitted_start(self.pretrainer_, rows, supervision)
+            start = fitted_start(self.pretrainer_, *training)
         else:
             with (
                 self._task("pre-training", rows, 0) as context,
                 context.propagate_callback_context(self.pretrainer_),
             ):
-                start = fitted_start(self.pretrainer_, rows, supervision)
+                start = fitted_start(self.pretrainer_, *training)
         curves = getattr(self.pretrainer_, "loss_curves_", [])
         self.pretraining_loss_curves_ = [list(curve) for curve in curves]
         return start

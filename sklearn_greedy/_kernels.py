@@ -102,6 +102,8 @@ LONG_ROW = 32
 # than BLAS, in matrices of some width (measured by benchmarks/sparse.py).
 SPARSE_SHARE = 0.12
 WIDE_ROW = 100
+# Elements of a row that are tested together.
+TILE = 16
 
 # Zero as a phase or a counter. A literal 0 would be a type of its own and compile the
 # callee a second time.
@@ -585,31 +587,93 @@ def is_sparse(a, n):
     return True
 
 
+@_jit(fastmath=_REORDER)
+def nonzero_places(row, places):
+    """places[:n] <- where row : (k,) is not 0, in order; places : (k,). Returns n.
+
+    Most tiles of a sparse row hold nothing, which one sum of magnitudes tells; in the
+    others each place is written and kept or not, without a branch.
+    """
+    n = 0
+    whole = row.size // TILE
+    tiles = row[: whole * TILE].reshape(whole, TILE)
+    for t in range(whole):
+        tile = tiles[t]
+        size = row.dtype.type(0.0)
+        for j in range(TILE):
+            size += abs(tile[j])
+        if size != _ZERO:  # NaN as well
+            for j in range(TILE):
+                places[n] = t * TILE + j
+                n += tile[j] != _ZERO
+    for i in range(whole * TILE, row.size):
+        places[n] = i
+        n += row[i] != _ZERO
+    return n
+
+
 @_jit(fastmath=_FUSE)
 def sparse_product(a, w, out):
-    """out <- a w, over the elements of a that are not 0; a : (m, k), w : (k, n)."""
+    """out <- a w, over the elements of a that are not 0; a : (m, k), w : (k, n). Four
+    of them at once, so that a row of out is read and written a quarter as often.
+    """
+    places = np.empty(a.shape[1], np.int64)
     for r in range(a.shape[0]):
-        for j in range(w.shape[1]):
-            out[r, j] = _ZERO
-        for i in range(a.shape[1]):
-            x = a[r, i]
-            if x != _ZERO:
-                for j in range(w.shape[1]):
-                    out[r, j] += x * w[i, j]
+        row, total = a[r], out[r]
+        n_places = nonzero_places(row, places)
+        for j in range(total.size):
+            total[j] = _ZERO
+        whole = n_places - n_places % 4
+        for p in range(0, whole, 4):
+            i0, i1, i2, i3 = places[p], places[p + 1], places[p + 2], places[p + 3]
+            x0, x1, x2, x3 = row[i0], row[i1], row[i2], row[i3]
+            for j in range(total.size):
+                total[j] += (x0 * w[i0, j] + x1 * w[i1, j]) + (
+                    x2 * w[i2, j] + x3 * w[i3, j]
+                )
+        for p in range(whole, n_places):
+            i = places[p]
+            x = row[i]
+            for j in range(total.size):
+                total[j] += x * w[i, j]
 
 
 @_jit(fastmath=_FUSE)
 def sparse_outer_product(a, d, out):
-    """out <- a' d, over the elements of a that are not 0; a : (m, k), d : (m, n)."""
-    for i in range(out.shape[0]):
-        for j in range(out.shape[1]):
-            out[i, j] = _ZERO
-    for r in range(a.shape[0]):
-        for i in range(a.shape[1]):
+    """out <- a' d, over the elements of a that are not 0; a : (m, k), d : (m, n). They
+    are sorted by columns of a, so that a row of out is added up where it is at hand.
+    """
+    m, k = a.shape
+    ends = np.zeros(k + 1, np.int64)
+    for r in range(m):
+        for i in range(k):
+            ends[i + 1] += a[r, i] != _ZERO
+    for i in range(k):
+        ends[i + 1] += ends[i]
+    # The elements of column i begin at ends[i], which moves to their end.
+    rows, places = np.empty(ends[k], np.int64), np.empty(k, np.int64)
+    for r in range(m):
+        for p in range(nonzero_places(a[r], places)):
+            i = places[p]
+            rows[ends[i]] = r
+            ends[i] += 1
+    p = 0
+    for i in range(k):
+        total = out[i]
+        for j in range(total.size):
+            total[j] = _ZERO
+        while p + 1 < ends[i]:
+            r0, r1 = rows[p], rows[p + 1]
+            x0, x1 = a[r0, i], a[r1, i]
+            for j in range(total.size):
+                total[j] += x0 * d[r0, j] + x1 * d[r1, j]
+            p += 2
+        if p < ends[i]:
+            r = rows[p]
             x = a[r, i]
-            if x != _ZERO:
-                for j in range(d.shape[1]):
-                    out[i, j] += x * d[r, j]
+            for j in range(total.size):
+                total[j] += x * d[r, j]
+            p += 1
 
 
 @_jit()

@@ -116,8 +116,11 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, GreedyPretrainedMLP):
     validation_fraction : float, default=0.1
         Share of the rows held out by ``early_stopping``, in [0, 1).
 
-    beta_1, beta_2 : float, default=0.9, 0.999
-        Decay of the moments of "adam", in [0, 1).
+    beta_1 : float, default=0.9
+        Decay of the first moment of "adam", in [0, 1).
+
+    beta_2 : float, default=0.999
+        Decay of the second moment of "adam", in [0, 1).
 
     epsilon : float, default=1e-8
         Numerical floor of "adam", in (0, inf).
@@ -627,8 +630,11 @@ class GreedyPretrainedMLPRegressor(RegressorMixin, GreedyPretrainedMLP):
     validation_fraction : float, default=0.1
         Share of the rows held out by ``early_stopping``, in [0, 1).
 
-    beta_1, beta_2 : float, default=0.9, 0.999
-        Decay of the moments of "adam", in [0, 1).
+    beta_1 : float, default=0.9
+        Decay of the first moment of "adam", in [0, 1).
+
+    beta_2 : float, default=0.999
+        Decay of the second moment of "adam", in [0, 1).
 
     epsilon : float, default=1e-8
         Numerical floor of "adam", in (0, inf).

@@ -4,10 +4,11 @@ import warnings
 
 from sklearn.base import BaseEstimator
 
+from sklearn_greedy._html import Documented
 from sklearn_greedy._version import VERSION
 
 
-class VersionedEstimator(BaseEstimator):
+class VersionedEstimator(Documented, BaseEstimator):
     """Estimator that is saved with the package's version, and warns of another one."""
 
     def __getstate__(self):

@@ -229,9 +229,11 @@ class StackedRBMTransformer(GreedyStack):
     visible_kinds_ : ndarray of str, shape (n_features,)
         Kind of unit chosen for each column.
 
-    visible_offset_, visible_scale_ : ndarray of shape (n_features,)
-        Mean and standard deviation (or learned scale) of the gaussian columns (0 and 1
-        elsewhere).
+    visible_offset_ : ndarray of shape (n_features,)
+        Mean of the gaussian columns (0 elsewhere).
+
+    visible_scale_ : ndarray of shape (n_features,)
+        Standard deviation, or learned scale, of the gaussian columns (1 elsewhere).
 
     visible_reconstructions_ : list of str
         What ``visible_reconstruction`` came to in each layer: "sample" where

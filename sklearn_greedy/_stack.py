@@ -27,6 +27,7 @@ from sklearn_greedy._compat import (
     validate_data,
     validate_parameter_constraints,
 )
+from sklearn_greedy._html import stack_block
 from sklearn_greedy._memory import LayerCache
 from sklearn_greedy._network import activate, dense_layer, forward, keep_largest
 from sklearn_greedy._persistence import VersionedEstimator
@@ -229,14 +230,18 @@ class GreedyStack(
             return self._fit(X)
 
     @fit_context(prefer_skip_nested_validation=True)
-    def _fit_for_network(self, X, weights, supervision):
-        """``fit`` with weights of the rows and with targets, each of them or None."""
+    def _fit_for_network(self, X, weights, supervision, names):
+        """``fit`` with weights of the rows, with targets and with the names of the
+        columns, each of them or None.
+        """
         with unchanged_on_failure(self):
-            return self._fit(X, weights, supervision)
+            return self._fit(X, weights, supervision, names)
 
-    def _fit(self, X, weights=None, supervision=None):
+    def _fit(self, X, weights=None, supervision=None, names=None):
         warm = self.warm_start and hasattr(self, "coefs_")
         given, X = X, self._validate(X, reset=not warm)
+        if names is not None:
+            self.feature_names_in_ = names
         visible = None if warm else self._visible_units(given)
         sizes = self._checked_sizes(X, warm)
         self._check_schedule()
@@ -504,6 +509,9 @@ class GreedyStack(
     @property
     def _n_features_out(self):
         return self.coefs_[-1].shape[1]
+
+    def _sk_visual_block_(self):
+        return stack_block(self)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -142,12 +142,18 @@ def check_agreement(trained, activations, sizes, activation: str) -> None:
         )
 
 
-def fitted_start(pretrainer, rows: FitRows, supervision: Supervision | None) -> Start:
-    """Layers of a transformer, which is trained here unless it is frozen."""
+def fitted_start(
+    pretrainer, rows: FitRows, supervision: Supervision | None, names: Array | None
+) -> Start:
+    """Layers of a transformer, which is trained here unless it is frozen.
+
+    names : of the columns, where they are known.
+    """
     if isinstance(pretrainer, FrozenEstimator):
         check_is_fitted(pretrainer.estimator)
     elif isinstance(pretrainer, GreedyStack):
-        pretrainer._fit_for_network(rows.all_X, rows.uneven_weights, supervision)
+        weights = rows.uneven_weights
+        pretrainer._fit_for_network(rows.all_X, weights, supervision, names)
     else:
         pretrainer.fit(rows.all_X)
     _check_fitted(pretrainer, rows.X.shape[1])

@@ -1,5 +1,12 @@
-"""The package's version, read once."""
+"""What the package's metadata say, read once."""
 
-from importlib.metadata import version
+from importlib.metadata import metadata
 
-VERSION = version("sklearn_greedy")
+_METADATA = metadata("sklearn_greedy")
+VERSION = _METADATA["Version"]
+# Address of the documentation, of the form "Documentation, https://...".
+DOCUMENTATION = next(
+    url.partition(", ")[2]
+    for url in _METADATA.get_all("Project-URL", [])
+    if url.startswith("Documentation")
+)

@@ -397,6 +397,12 @@ def few_rows_product_transposed(a, w, out):
     out[...] = a @ w.T
 
 
+def nonzero_places(row, places):
+    found = np.flatnonzero(row)
+    places[: len(found)] = found
+    return len(found)
+
+
 def product(a, w, out):
     out[...] = a @ w
 

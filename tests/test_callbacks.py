@@ -9,6 +9,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from tools import SCIKIT_LEARN
 
 from sklearn_greedy import (
     GreedyPretrainedMLPClassifier,
@@ -17,7 +18,11 @@ from sklearn_greedy import (
     StackedRBMTransformer,
 )
 
-callback = pytest.importorskip("sklearn.callback", reason="new in scikit-learn 1.9")
+if SCIKIT_LEARN < (1, 9):
+    # What is there instead has tests in test_compat.py.
+    pytest.skip("callbacks are new in scikit-learn 1.9", allow_module_level=True)
+
+from sklearn.callback import ScoringMonitor
 
 STACKS = {
     "rbm": StackedRBMTransformer((4, 3), max_iter=[2, 3], random_state=0),
@@ -186,7 +191,7 @@ def test_scoring_monitor_sees_scores_of_the_users_own_targets(kind, iris):
     X, y = iris[0], iris[1] if kind is GreedyPretrainedMLPRegressor else None
     y = np.array(["a", "b", "c"])[iris[1]] if y is None else y
     scoring = "r2" if kind is GreedyPretrainedMLPRegressor else "accuracy"
-    monitor = callback.ScoringMonitor(scoring=scoring)
+    monitor = ScoringMonitor(scoring=scoring)
     mlp = network(kind, max_iter=5).set_callbacks(monitor).fit(X, y)
     log = monitor.get_logs()
     rows = (log[-1] if isinstance(log, list) else log).data

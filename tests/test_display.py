@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from matplotlib import pyplot as plt
 from numpy.testing import assert_allclose
+from scipy import sparse
 from sklearn.datasets import load_digits, load_iris, load_wine
 from sklearn.utils import Bunch
 
@@ -189,6 +190,13 @@ def test_histograms_count_the_units_of_each_layer(stack, network, digits):
         assert_allclose(display.mean_activations[layer], means)
     labels = [text.get_text() for text in display.ax_.get_legend().get_texts()]
     assert labels == ["layer 1: 12 units", "layer 2: 6 units"]
+
+
+def test_histograms_of_sparse_rows(stack, digits):
+    X = digits[0]
+    dense = HiddenUnitsDisplay.from_estimator(stack, X).mean_activations
+    found = HiddenUnitsDisplay.from_estimator(stack, sparse.csr_matrix(X))
+    assert_allclose(found.mean_activations[1], dense[1])
 
 
 def test_histogram_of_a_k_sparse_code(digits):

@@ -529,13 +529,27 @@ def test_products_of_sparse_rows_equal_their_twins(dtype, share, k, rng):
             check_twin(name, a, d, unwritten((k, n), dtype))
 
 
-def test_a_row_that_is_not_finite_is_seen_in_a_sparse_product():
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 1.0])
+@pytest.mark.parametrize("k", [kernels.TILE - 1, 3 * kernels.TILE, 130])
+def test_places_of_nonzeros(dtype, share, k, rng):
+    row = np.where(rng.random(k) < share, rng.normal(size=k), 0).astype(dtype)
+    ours, theirs = np.empty((2, k), np.int64)
+    found = kernels.nonzero_places(row, ours)
+    assert found == reference.nonzero_places(row, theirs)
+    assert_array_equal(ours[:found], theirs[:found])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_row_that_is_not_finite_is_seen_in_a_sparse_product(value):
     a, w = np.zeros((4, 200)), np.ones((200, 150))
-    a[2, 7] = np.nan
-    out = np.empty((4, 150))
+    a[2, 7] = value
+    out, turned = np.empty((4, 150)), np.empty((200, 150))
     assert kernels.is_sparse(a, 150)
     kernels.product(a, w, out)
-    assert_array_equal(np.isnan(out).all(axis=1), [False, False, True, False])
+    assert_array_equal((out != 0).all(axis=1), [False, False, True, False])
+    kernels.outer_product(a, np.ones((4, 150)), turned)
+    assert_array_equal(np.flatnonzero((turned != 0).all(axis=1)), [7])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -130,6 +130,15 @@ def test_instance_is_cloned_and_never_fitted(mlp_class, pretrainer, iris):
     assert_same(mlp, clone(mlp).fit(*iris))
 
 
+def test_pretrainer_takes_columns_of_a_frame_by_name(mlp_class, iris):
+    X = pd.DataFrame(MinMaxScaler().fit_transform(iris[0]), columns=list("abcd"))
+    stack = StackedAutoencoderTransformer(3, visible=[("gaussian", ["b"])], max_iter=1)
+    found = build(mlp_class, pretrainer=stack).fit(X, iris[1]).pretrainer_
+    kinds = ["bernoulli", "gaussian", "bernoulli", "bernoulli"]
+    assert found.visible_kinds_.tolist() == kinds
+    assert found.transform(X).shape == (150, 3)  # without a warning about names
+
+
 @pytest.mark.parametrize("shift", [0.0, 300.0])
 def test_fine_tuning_starts_at_the_pretrained_layers(
     mlp_class, pretrainer, shift, iris

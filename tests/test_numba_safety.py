@@ -346,9 +346,10 @@ LONG_FITS = {
 def test_interrupt_ends_a_long_fit_within_a_second(fit):
     arguments, shape = LONG_FITS[fit]
     code = f"""
-import time
+import signal, time
 import numpy as np
 from sklearn_greedy import StackedRBMTransformer
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in background jobs
 stack = StackedRBMTransformer({arguments}, random_state=0)
 X = np.random.default_rng(0).random({shape})
 stack.fit(X[:300])

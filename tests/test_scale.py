@@ -138,7 +138,7 @@ def test_values_by_layer_reach_their_layers(stack_class, digits):
 
 
 def test_halving_counts_the_epochs_of_each_layer(stack_class, digits):
-    """The resource of a stack alone, which trains for as many epochs as allotted."""
+    """The resource of a stack alone: each fit runs as many epochs as it is given."""
     stack = stack_class((8, 5), random_state=0)
     search = HalvingGridSearchCV(
         stack,

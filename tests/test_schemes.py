@@ -10,6 +10,7 @@ from sklearn.datasets import load_digits, load_iris
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, PoissonRegressor
 from sklearn.metrics import log_loss
+from tools import SCIKIT_LEARN
 
 from sklearn_greedy import (
     GreedyPretrainedMLPClassifier,
@@ -159,8 +160,8 @@ def test_heads_see_no_row_without_a_target_and_none_held_out(digits, monkeypatch
     monkeypatch.setattr(
         StackedAutoencoderTransformer,
         "_fit_for_network",
-        lambda stack, X, weights, supervision: (
-            seen.append(supervision.index) or fit(stack, X, weights, supervision)
+        lambda stack, X, weights, supervision, names: (
+            seen.append(supervision.index) or fit(stack, X, weights, supervision, names)
         ),
     )
     X, y = digits[0][:300], digits[1][:300].copy()
@@ -516,6 +517,12 @@ def test_poisson_network_learns_counts(pretrainer, rng):
     linear = PoissonRegressor().fit(X, y).score(X, y)
     assert reg.fit(X, y).score(X, y) > linear + 0.2
     assert reg.predict(X).min() > 0
+
+
+@pytest.mark.skipif(SCIKIT_LEARN < (1, 7), reason="MLPRegressor has no loss before 1.7")
+def test_poisson_network_becomes_one_of_scikit_learn(rng):
+    X, y = rng.normal(size=(50, 3)), rng.poisson(2.0, 50)
+    reg = GreedyPretrainedMLPRegressor((4,), loss="poisson", max_iter=3).fit(X, y)
     assert_allclose(reg.to_mlp().predict(X), reg.predict(X), rtol=1e-6)
 
 

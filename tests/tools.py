@@ -1,8 +1,11 @@
 """What several test files need beside the twins."""
 
 import numpy as np
+import sklearn
 
 from sklearn_greedy._energy import RBM
+
+SCIKIT_LEARN = tuple(int(part) for part in sklearn.__version__.split(".")[:2])
 
 
 def rbm_constants(

@@ -1,0 +1,66 @@
+"""The matrix of versions: ``nox`` runs all of it, ``nox -s lowest`` one column.
+
+What follows ``--`` goes to pytest. Python's versions are the classifiers of
+``pyproject.toml``, the lowest pins the ones that it states.
+"""
+
+import nox
+
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+PYTHONS = nox.project.python_versions(PYPROJECT)
+SCIKIT_LEARN = ["1.6", "1.7", "1.8", "1.9"]
+# Without it scikit-learn does not see the names of the columns of a polars frame.
+OLDER = {"1.6": ["polars<2"]}
+
+
+def run_tests(session, *options, array_api="", **env):
+    """Run pytest with a cache of kernels that belongs to this environment alone.
+
+    Its index does not tell code that checks bounds from code that does not.
+    """
+    env["NUMBA_CACHE_DIR"] = f"{session.virtualenv.location}/numba"
+    env["SCIPY_ARRAY_API"] = array_api
+    session.run("python", "-m", "pytest", *options, *session.posargs, env=env)
+
+
+@nox.session(python=PYTHONS)
+@nox.parametrize("scikit_learn", SCIKIT_LEARN)
+def tests(session, scikit_learn):
+    """The suite on one Python and one scikit-learn, all else as new as it can be."""
+    pins = [f"scikit-learn=={scikit_learn}.*", *OLDER.get(scikit_learn, [])]
+    session.install("-e", ".[test]", *pins)
+    run_tests(session)
+
+
+@nox.session(python=PYTHONS[0])
+def lowest(session):
+    """The suite on the lowest versions that pyproject.toml allows."""
+    project = PYPROJECT["project"]
+    stated = project["dependencies"] + project["optional-dependencies"]["test"]
+    pins = [requirement.replace(">=", "==") for requirement in stated]
+    # matplotlib 3.8 calls it by names that warn since 3.3.
+    session.install("-e", ".", *pins, "pyparsing<3.3")
+    run_tests(session)
+
+
+@nox.session(python=PYTHONS[-1])
+def array_api(session):
+    """The suite where SciPy and scikit-learn dispatch on the array API."""
+    session.install("-e", ".[test]")
+    run_tests(session, array_api="1")
+
+
+@nox.session(python=PYTHONS[-1])
+def boundscheck(session):
+    """The suite with every index in a kernel checked."""
+    session.install("-e", ".[test]")
+    run_tests(session, NUMBA_BOUNDSCHECK="1")
+
+
+@nox.session(python=PYTHONS[-1])
+def docs(session):
+    """The documentation, warnings being errors."""
+    session.install("-e", ".[docs]")
+    session.run(
+        "python", "-m", "sphinx", "-W", "-b", "html", "docs", "docs/_build/html"
+    )
