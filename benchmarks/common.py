@@ -67,6 +67,24 @@ def run_study(doc, study, runs, row_of, table, *arguments):
             keep(study, name, row, table)
 
 
+def run_parts(doc, study, parts, *arguments):
+    """The same for a study whose runs have tables of their own: parts holds for each
+    name the functions figures(options) and table(row).
+    """
+
+    def row_of(name, options):
+        figures, table_of_part = parts[name]
+        row = {**versions(), **figures(options)}
+        print("\n".join(table_of_part(row)), flush=True)
+        return row
+
+    def table(rows):
+        tables = [parts[name][1](rows[name]) for name in parts if name in rows]
+        return [line for lines in tables for line in (*lines, "")][:-1]
+
+    run_study(doc, study, parts, row_of, table, *arguments)
+
+
 def seeds_option(default):
     """Option of a study that takes the seeds 0 to N - 1."""
     return "--seeds", {"type": int, "default": default, "help": "seeds 0 to SEEDS - 1"}

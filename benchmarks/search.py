@@ -20,13 +20,12 @@ import time
 
 import joblib
 import numpy as np
-from common import mnist_images, mnist_labels, run_study, stamp, versions
+from common import mnist_images, mnist_labels, run_parts, stamp
 from sklearn.model_selection import GridSearchCV
 from threadpoolctl import threadpool_limits
 
 from sklearn_greedy import GreedyPretrainedMLPClassifier, StackedRBMTransformer
 
-STUDY = "search"
 N_ROWS = 5000
 WIDTHS = (500, 300, 200, 100)
 GRID = {
@@ -67,7 +66,9 @@ def search(X, y, memory):
     return found, seconds, sum(pretraining)
 
 
-def memory_figures(X, y):
+def memory_figures(options):
+    X = mnist_images(options.data)[0][:N_ROWS]
+    y = mnist_labels(options.data)[0][:N_ROWS]
     search(X[:300], y[:300], None)  # compiles
     with tempfile.TemporaryDirectory() as folder:
         runs = [search(X, y, memory) for memory in (None, folder, folder)]
@@ -136,7 +137,8 @@ def fits_with(n_jobs, X, max_iter):
     return timed(searched.fit, X)[1]
 
 
-def jobs_figures(X, y):
+def jobs_figures(options):
+    X = mnist_images(options.data)[0][:N_ROWS]
     fits_with(1, X[:300], 1)
     fits_with(2, X[:300], 1)
     with threadpool_limits(1):
@@ -163,7 +165,7 @@ def jobs_table(row):
         f"{stamp(row)}; {row['n_cores']} cores, one BLAS thread, "
         f"median of {ROUNDS} rounds; from",
         "`python benchmarks/search.py --run jobs --write`. Asked of the fits: 1.7",
-        "times sooner with n_jobs=2; the others are what two processes gain at all.",
+        "times sooner with n_jobs=2; the other rows are what two processes can gain.",
         "",
         "| work | seconds, n_jobs=1 | n_jobs=2 | times sooner (least and most) |",
         "|---|---|---|---|",
@@ -178,24 +180,8 @@ def jobs_table(row):
     return lines
 
 
-RUNS = {"memory": (memory_figures, memory_table), "jobs": (jobs_figures, jobs_table)}
-
-
-def row_of(name, options):
-    """The record of one run."""
-    figures, table_of_run = RUNS[name]
-    X = mnist_images(options.data)[0][:N_ROWS]
-    y = mnist_labels(options.data)[0][:N_ROWS]
-    row = {**versions(), **figures(X, y)}
-    print("\n".join(table_of_run(row)), flush=True)
-    return row
-
-
-def table(rows):
-    """Markdown lines of the runs there are."""
-    parts = [RUNS[name][1](rows[name]) for name in RUNS if name in rows]
-    return [line for part in parts for line in (*part, "")][:-1]
+PARTS = {"memory": (memory_figures, memory_table), "jobs": (jobs_figures, jobs_table)}
 
 
 if __name__ == "__main__":
-    run_study(__doc__, STUDY, RUNS, row_of, table)
+    run_parts(__doc__, "search", PARTS)

@@ -199,10 +199,9 @@ def test_workers_compile_once_and_leave_each_other_their_cores(tmp_path):
     assert {compiled for *_, compiled in by_threads} == {1}
     assert {compiled for *_, compiled in by_processes} == {0}
     assert not any(parallel for _, _, parallel, _ in fits)
-    threads = {pid: n_threads for pid, n_threads, _, _ in by_processes}
     assert len(by_processes) == 12
-    assert len(threads) == 2
-    assert sum(threads.values()) <= max(joblib.cpu_count(), 2)
+    most = max(n_threads for _, n_threads, _, _ in by_processes)
+    assert 2 * most <= max(joblib.cpu_count(), 2)
 
 
 # --- streams -------------------------------------------------------------------
