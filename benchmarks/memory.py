@@ -102,7 +102,7 @@ def extra_figures(options):
             stack = new_stack(kind, sizes).fit(X[:200])
             with PeakMemory() as memory, config_context(working_memory=16):
                 stack.fit(X)
-            extra[f"{kind}, {len(sizes)} layers"] = memory.extra
+            extra[f"{kind} {'-'.join(map(str, (N_COLUMNS, *sizes)))}"] = memory.extra
     return {"n_rows": n_rows, "extra": extra}
 
 
@@ -110,8 +110,7 @@ def extra_table(row):
     lines = [
         f"{stamp(row)}; from `python benchmarks/memory.py --run extra --write`.",
         "",
-        f"| fit of a memory map of {N_COLUMNS} columns, {row['n_rows']} rows "
-        "| extra MiB | at most |",
+        f"| fit of a memory map of {row['n_rows']} rows | extra MiB | at most |",
         "|---|---|---|",
     ]
     return lines + [
