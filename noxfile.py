@@ -58,6 +58,16 @@ def boundscheck(session):
 
 
 @nox.session(python=PYTHONS[-1])
+def coverage(session):
+    """Share of the lines that the tests run, those of the kernels as plain Python."""
+    session.install("-e", ".[test]", "coverage>=7.10")
+    env = {"NUMBA_DISABLE_JIT": "1", "COVERAGE_CORE": "sysmon"}
+    run = "coverage", "run", "--source=sklearn_greedy", "-m", "pytest"
+    session.run("python", "-m", *run, *session.posargs, env=env)
+    session.run("python", "-m", "coverage", "report", "--fail-under=95")
+
+
+@nox.session(python=PYTHONS[-1])
 def docs(session):
     """The documentation, warnings being errors."""
     session.install("-e", ".[docs]")

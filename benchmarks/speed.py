@@ -351,8 +351,8 @@ def startup_lines():
     return [
         "| start-up of all four estimators | seconds | at most |",
         "|---|---|---|",
-        f"| first fits in a fresh environment (compiling) | {cold:.1f} | 25 |",
-        f"| first fits in a new process (cached) | {np.median(cached):.2f} | 1 |",
+        f"| first fits in a fresh environment (compiling) | {cold:.1f} | 15 |",
+        f"| first fits in a new process (cached) | {np.median(cached):.2f} | 0.5 |",
     ]
 
 

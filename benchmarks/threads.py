@@ -15,11 +15,12 @@ import subprocess
 import sys
 import warnings
 from contextlib import contextmanager, nullcontext
+from functools import cache
 
 import numpy as np
 from common import options_of, publish, stamp, versions
 from speed import interleaved
-from threadpoolctl import threadpool_info, threadpool_limits
+from threadpoolctl import ThreadpoolController, threadpool_info
 
 from sklearn_greedy import (
     GreedyPretrainedMLPClassifier,
@@ -51,8 +52,14 @@ def rule_off():
         _training._SMALL_PRODUCT = limit
 
 
+@cache
+def controller():
+    """BLAS libraries, which take milliseconds to find."""
+    return ThreadpoolController()
+
+
 SETTINGS = {
-    "one": lambda: threadpool_limits(1),
+    "one": lambda: controller().limit(limits=1),
     "rule": nullcontext,
     "all": rule_off,
 }

@@ -66,7 +66,10 @@ def compare_pretraining(
     -----
     Folds share training rows, so that their differences are not independent. The
     interval is that of the corrected resampled t-test [1]_: the variance of the
-    differences is multiplied by ``1 / n_folds + n_test / n_train``.
+    differences is multiplied by ``1 / n_folds + n_test / n_train``. With few training
+    rows and many test rows, as where most rows have no label, this is a cautious rule:
+    its interval is wide, and only large differences are called clear. More folds
+    narrow it little, more training rows do.
 
     References
     ----------

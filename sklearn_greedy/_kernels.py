@@ -570,23 +570,6 @@ def few_rows_product_transposed(a, w, out):
             out[q, i] = inner_product(second, w[i])
 
 
-@_jit()
-def is_sparse(a, n):
-    """Whether a product of a : (m, k) with n columns goes over its elements that are
-    not 0 alone. The count ends when there are too many.
-    """
-    if a.shape[1] < WIDE_ROW or n < WIDE_ROW:
-        return False
-    most = np.int64(SPARSE_SHARE * a.size)
-    n_found = 0
-    for r in range(a.shape[0]):
-        for i in range(a.shape[1]):
-            n_found += a[r, i] != _ZERO
-        if n_found > most:
-            return False
-    return True
-
-
 @_jit(fastmath=_REORDER)
 def nonzero_places(row, places):
     """places[:n] <- where row : (k,) is not 0, in order; places : (k,). Returns n.
@@ -612,26 +595,53 @@ def nonzero_places(row, places):
     return n
 
 
+@_jit()
+def few_nonzeros(a, starts, places):
+    """Whether sums over the elements of a : (m, k) that are not 0 are sooner than dense
+    products. If so, places[starts[r] : starts[r + 1]] <- their columns in each row r;
+    otherwise the list ends where there are too many.
+
+    starts : (m + 1,), of which the first is given; places : as nonzero_room says, and
+    as many before as the first start.
+    """
+    most = starts[0] + np.int64(SPARSE_SHARE * a.size)
+    for r in range(a.shape[0]):
+        start = starts[r]
+        starts[r + 1] = start + nonzero_places(a[r], places[start:])
+        if starts[r + 1] > most:
+            return False
+    return True
+
+
+@_jit()
+def nonzero_room(m, k, n):
+    """Length of a list of the few elements of an (m, k) matrix that are not 0, with
+    room for a row too many; 0 where products with n columns are always dense.
+    """
+    if k < WIDE_ROW or n < WIDE_ROW:
+        return np.int64(0)
+    return np.int64(SPARSE_SHARE * m * k) + k
+
+
 @_jit(fastmath=_FUSE)
-def sparse_product(a, w, out):
-    """out <- a w, over the elements of a that are not 0; a : (m, k), w : (k, n). Four
+def sparse_product(a, w, starts, places, out):
+    """out <- a w, over the elements of a that are listed; a : (m, k), w : (k, n). Four
     of them at once, so that a row of out is read and written a quarter as often.
     """
-    places = np.empty(a.shape[1], np.int64)
     for r in range(a.shape[0]):
         row, total = a[r], out[r]
-        n_places = nonzero_places(row, places)
         for j in range(total.size):
             total[j] = _ZERO
-        whole = n_places - n_places % 4
-        for p in range(0, whole, 4):
+        start, end = starts[r], starts[r + 1]
+        whole = end - (end - start) % 4
+        for p in range(start, whole, 4):
             i0, i1, i2, i3 = places[p], places[p + 1], places[p + 2], places[p + 3]
             x0, x1, x2, x3 = row[i0], row[i1], row[i2], row[i3]
             for j in range(total.size):
                 total[j] += (x0 * w[i0, j] + x1 * w[i1, j]) + (
                     x2 * w[i2, j] + x3 * w[i3, j]
                 )
-        for p in range(whole, n_places):
+        for p in range(whole, end):
             i = places[p]
             x = row[i]
             for j in range(total.size):
@@ -639,21 +649,20 @@ def sparse_product(a, w, out):
 
 
 @_jit(fastmath=_FUSE)
-def sparse_outer_product(a, d, out):
-    """out <- a' d, over the elements of a that are not 0; a : (m, k), d : (m, n). They
+def sparse_outer_product(a, d, starts, places, out):
+    """out <- a' d, over the elements of a that are listed; a : (m, k), d : (m, n). They
     are sorted by columns of a, so that a row of out is added up where it is at hand.
     """
     m, k = a.shape
     ends = np.zeros(k + 1, np.int64)
-    for r in range(m):
-        for i in range(k):
-            ends[i + 1] += a[r, i] != _ZERO
+    for p in range(starts[0], starts[m]):
+        ends[places[p] + 1] += 1
     for i in range(k):
         ends[i + 1] += ends[i]
     # The elements of column i begin at ends[i], which moves to their end.
-    rows, places = np.empty(ends[k], np.int64), np.empty(k, np.int64)
+    rows = np.empty(ends[k], np.int64)
     for r in range(m):
-        for p in range(nonzero_places(a[r], places)):
+        for p in range(starts[r], starts[r + 1]):
             i = places[p]
             rows[ends[i]] = r
             ends[i] += 1
@@ -677,23 +686,42 @@ def sparse_outer_product(a, d, out):
 
 
 @_jit()
-def product(a, w, out):
+def dense_product(a, w, out):
     """out <- a w; a : (m, k), w : (k, n), out : (m, n)."""
-    if is_sparse(a, w.shape[1]):
-        sparse_product(a, w, out)
-    elif a.shape[0] <= FEW_ROWS and w.shape[1] >= LONG_ROW:
+    if a.shape[0] <= FEW_ROWS and w.shape[1] >= LONG_ROW:
         few_rows_product(a, w, out)
     else:
         np.dot(a, w, out)
 
 
 @_jit()
+def product(a, w, out):
+    """out <- a w, dense or over what is not 0; a : (m, k), w : (k, n), out : (m, n)."""
+    m, k = a.shape
+    room = nonzero_room(m, k, w.shape[1])
+    if room > 0:
+        starts, places = np.empty(m + 1, np.int64), np.empty(room, np.int64)
+        starts[0] = 0
+        if few_nonzeros(a, starts, places):
+            sparse_product(a, w, starts, places, out)
+            return
+    dense_product(a, w, out)
+
+
+@_jit()
 def outer_product(a, d, out):
-    """out <- a' d; a : (m, k), d : (m, n), out : (k, n)."""
-    if is_sparse(a, d.shape[1]):
-        sparse_outer_product(a, d, out)
-    else:
-        np.dot(a.T, d, out)
+    """out <- a' d, dense or over what is not 0; a : (m, k), d : (m, n), out :
+    (k, n).
+    """
+    m, k = a.shape
+    room = nonzero_room(m, k, d.shape[1])
+    if room > 0:
+        starts, places = np.empty(m + 1, np.int64), np.empty(room, np.int64)
+        starts[0] = 0
+        if few_nonzeros(a, starts, places):
+            sparse_outer_product(a, d, starts, places, out)
+            return
+    np.dot(a.T, d, out)
 
 
 @_jit()
@@ -899,6 +927,8 @@ def cd_statistics(
     h,
     s,
     fields,
+    starts,
+    places,
 ):
     """Positive and negative phase of one mini-batch (user guide, eqs. 6-7).
 
@@ -911,8 +941,9 @@ def cd_statistics(
     inverse temperatures, of which the first is 1 and each has an equal run of the
     persistent chains. Where there are several, lam : offsets of the hidden units,
     shifts : mu w and w lam', (n_hidden + n_visible,), and fields : workspace like s.
-    Returns the squared error of the reconstructions of the first rows, and how many
-    rows those are.
+    starts : (m + n_chains + 1,) and places : the list of what is not 0 in v, if that is
+    little; no places if no list is wanted. Returns the squared error of the
+    reconstructions of the first rows, how many rows those are, and whether v is listed.
     """
     m = rows.shape[0]
     persistent = chain.shape[0] > 0
@@ -922,7 +953,14 @@ def cd_statistics(
     copy(rows.reshape(rows.size), v.reshape(v.size))
     h0, v1, h1 = h[:m], v[m:], h[m:]
     states = s.reshape(s.size)
-    product(v[:m], w, h0)
+    starts[0], wanted = 0, places.size > 0
+    few = wanted and few_nonzeros(v[:m], starts, places)
+    if few:
+        sparse_product(v[:m], w, starts, places, h0)
+    else:
+        dense_product(v[:m], w, h0)
+        starts[m] = 0
+    few_below = False
     add_bias(h0, hidden_bias)
     key0, key1 = stream_keys(seed, step, _FIRST)
     hidden_units(h0.reshape(h0.size), states, hidden, not persistent, key0, key1)
@@ -946,7 +984,11 @@ def cd_statistics(
             loss = reconstruction_error(rows, v1, n_paired)
         key0, key1 = stream_keys(seed, step, 2 * k + 1)
         sample_visible(v1, blocks, key0, key1)
-        product(v1, w, h1)
+        few_below = wanted and few_nonzeros(v1, starts[m:], places)
+        if few_below:
+            sparse_product(v1, w, starts[m:], places, h1)
+        else:
+            dense_product(v1, w, h1)
         if tempered:
             copy(h1.reshape(h1.size), fields.reshape(fields.size))
             subtract_row(fields, hidden_shift)
@@ -960,7 +1002,7 @@ def cd_statistics(
         swap_chains(s, fields, lam, betas, step % 2, key0, key1)
     if persistent:
         copy(states, chain.reshape(chain.size))
-    return loss, n_paired
+    return loss, n_paired, few and few_below
 
 
 @_jit()
@@ -1002,7 +1044,7 @@ def weighted_column_sums(v, m, out):
 
 
 @_jit(inline="always")
-def cd_gradient(v, h, m, centered, mu, lam, grad):
+def cd_gradient(v, h, m, centered, mu, lam, listed, starts, places, grad):
     """Ascent direction of the log-likelihood from the statistics of both phases.
 
     With D the mean of the first m rows minus the mean of the others, and offsets mu,
@@ -1013,7 +1055,8 @@ def cd_gradient(v, h, m, centered, mu, lam, grad):
         grad_b = D[v] - grad_w lam
 
     v : (m + n_chains, n_visible) and h : (m + n_chains, n_hidden), both overwritten;
-    mu : (n_visible,), lam : (n_hidden,); grad : flat (w, c, b).
+    mu : (n_visible,), lam : (n_hidden,); listed : whether starts and places tell what
+    is not 0 in v; grad : flat (w, c, b).
     """
     n_visible, n_hidden = mu.size, lam.size
     size = n_visible * n_hidden
@@ -1026,7 +1069,10 @@ def cd_gradient(v, h, m, centered, mu, lam, grad):
         subtract_row(v, mu)
         subtract_row(h, lam)
     weigh_phases(h, m)
-    outer_product(v, h, gw)
+    if listed and not centered:
+        sparse_outer_product(v, h, starts, places, gw)
+    else:
+        np.dot(v.T, h, gw)
     if not centered:
         return
     for i in range(n_visible):
@@ -1114,6 +1160,9 @@ def cd_slice(
     total, count = 0.0, 0
     # The gradient is written after the statistics are taken.
     shifts = grad[: n_hidden + n_visible]
+    most = batch_size + max(batch_size, chain.shape[0])
+    starts = np.empty(most + 1, np.int64)
+    places = np.empty(nonzero_room(most, n_visible, n_hidden), np.int64)
     for start in range(0, rows.shape[0], batch_size):
         batch = rows[start : start + batch_size]
         m = batch.shape[0]
@@ -1131,7 +1180,7 @@ def cd_slice(
             product(mu.reshape(1, n_visible), w, above)
             below = shifts[n_hidden:].reshape(1, n_visible)
             product_transposed(lam.reshape(1, n_hidden), w, below)
-        loss, n_paired = cd_statistics(
+        loss, n_paired, listed = cd_statistics(
             batch,
             w,
             hidden_bias,
@@ -1149,6 +1198,8 @@ def cd_slice(
             h,
             s,
             fields,
+            starts,
+            places,
         )
         total += loss
         count += n_paired * n_visible
@@ -1158,7 +1209,18 @@ def cd_slice(
         if hyper[SPARSITY] > 0.0:
             add_sparsity(h[:m], hyper[TARGET], hyper[SPARSITY])
         counted = m + n_chains // betas.size
-        cd_gradient(v[:counted], h[:counted], m, centered, mu, lam, grad)
+        cd_gradient(
+            v[:counted],
+            h[:counted],
+            m,
+            centered,
+            mu,
+            lam,
+            listed,
+            starts,
+            places,
+            grad,
+        )
         rate = hyper[RATE] / (1.0 + hyper[RATE_DECAY] * step)
         momentum_ascent(theta, velocity, grad, size, rate, hyper)
         step += 1

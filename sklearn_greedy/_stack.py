@@ -51,6 +51,7 @@ from sklearn_greedy._units import (
     Units,
     check_range,
     choose_units,
+    row_block,
     spread_rows,
 )
 
@@ -792,7 +793,13 @@ class LayerOutput:
         self.dtype = np.result_type(X.dtype, coef.dtype)
 
     def __getitem__(self, rows) -> Array:
-        return _layer_output(self._fitted, self._X[rows])
+        if isinstance(rows, slice):
+            return _layer_output(self._fitted, self._X[rows])
+        # Rows by number are copies, and those below may be much wider.
+        out = np.empty((len(rows), self.shape[1]), self.dtype)
+        for part in gen_batches(len(rows), row_block(self._X.shape[1], _OUTPUT_ROWS)):
+            out[part] = _layer_output(self._fitted, self._X[rows[part]])
+        return out
 
 
 def _next_data(fitted: dict, X):

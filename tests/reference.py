@@ -403,11 +403,39 @@ def nonzero_places(row, places):
     return len(found)
 
 
+def few_nonzeros(a, starts, places):
+    """Columns of what is not 0, row by row, where that is little."""
+    counts = np.count_nonzero(a, axis=1)
+    if counts.sum() > int(SPARSE_SHARE * a.size):
+        return False
+    starts[1:] = starts[0] + np.cumsum(counts)
+    places[starts[0] : starts[-1]] = np.nonzero(a)[1]
+    return True
+
+
+def nonzero_room(m, k, n):
+    """Room for a list of the above, where products are wide enough for it."""
+    return int(SPARSE_SHARE * m * k) + k if min(k, n) >= WIDE_ROW else 0
+
+
 def product(a, w, out):
     out[...] = a @ w
 
 
-sparse_product = product
+dense_product = product
+
+
+def sparse_product(a, w, starts, places, out):
+    out[...] = _listed(a, starts, places) @ w
+
+
+def _listed(a, starts, places):
+    """The matrix of the elements that are listed."""
+    spans = [slice(*ends) for ends in itertools.pairwise(starts)]
+    listed = np.zeros_like(a)
+    for r, span in enumerate(spans):
+        listed[r, places[span]] = a[r, places[span]]
+    return listed
 
 
 def product_transposed(a, w, out):
@@ -454,11 +482,17 @@ def cd_statistics(
     h,
     s,
     fields,
+    starts,
+    places,
 ):
     """Positive phase in the first rows of v and h, negative phase below."""
     m, persistent = len(rows), len(chain) > 0
 
     hidden_shift, visible_shift = np.split(shifts, [len(hidden_bias)])
+
+    def listed(visible, starts):
+        """Whether there is a list of what is not 0, in the rest of starts."""
+        return places.size > 0 and few_nonzeros(visible, starts, places)
 
     def up(visible, phase, drawn, scales=(1.0,)):
         """Means of the hidden units, and samples into s where drawn."""
@@ -480,6 +514,10 @@ def cd_statistics(
 
     n_paired = m
     v[:m], h[:m] = rows, up(rows, 0, not persistent)
+    starts[0] = 0
+    few, few_below = listed(rows, starts[: m + 1]), False
+    if not few:
+        starts[m] = 0
     if persistent:
         n_paired = min(-(-m // PERSISTENT_LOSS_SHARE), len(chain))
         s[...] = chain
@@ -489,6 +527,7 @@ def cd_statistics(
         if k == 0 and not persistent:
             loss = reconstruction_error(rows, v[m:], n_paired)
         sample_visible(v[m:], blocks, *stream_keys(seed, step, 2 * k + 1))
+        few_below = listed(v[m:], starts[m : len(v) + 1])
         h[m:] = up(v[m:], 2 * k + 2, persistent or k < gibbs - 1, betas)
     if len(betas) > 1:
         fields[...] = v[m:] @ w - hidden_shift
@@ -496,7 +535,7 @@ def cd_statistics(
         swap_chains(s, fields, lam, betas, step % 2, *keys)
     if persistent:
         chain[...] = s
-    return loss, n_paired
+    return loss, n_paired, few and few_below
 
 
 def inner_product(a, b):
@@ -514,25 +553,20 @@ def weigh_phases(h, m):
     h[m:] /= -(len(h) - m)
 
 
-def is_sparse(a, n):
-    """Whether few numbers of wide rows are not 0."""
-    few = np.count_nonzero(a) <= int(SPARSE_SHARE * a.size)
-    return bool(min(a.shape[1], n) >= WIDE_ROW and few)
-
-
 def outer_product(a, d, out):
     """Product of a transposed matrix and another."""
     out[...] = a.T @ d
 
 
-sparse_outer_product = outer_product
+def sparse_outer_product(a, d, starts, places, out):
+    out[...] = _listed(a, starts, places).T @ d
 
 
 def weighted_column_sums(v, m, out):
     out[...] = v[:m].mean(axis=0) - v[m:].mean(axis=0)
 
 
-def cd_gradient(v, h, m, centered, mu, lam, grad):
+def cd_gradient(v, h, m, centered, mu, lam, listed, starts, places, grad):
     """Gradient of the centered RBM, turned back to the plain one's parameters."""
     difference_v = v[:m].mean(axis=0) - v[m:].mean(axis=0)
     difference_h = h[:m].mean(axis=0) - h[m:].mean(axis=0)
@@ -542,7 +576,7 @@ def cd_gradient(v, h, m, centered, mu, lam, grad):
     else:
         mu, lam = 0 * mu, 0 * lam
     weigh_phases(h, m)
-    grad_w = v.T @ h
+    grad_w = (_listed(v, starts, places) if listed and not centered else v).T @ h
     grad_c = difference_h - mu @ grad_w
     grad_b = difference_v - grad_w @ lam
     grad[...] = np.concatenate([grad_w.ravel(), grad_c, grad_b])
@@ -600,7 +634,9 @@ def cd_slice(
         )
         weights = w.reshape(n_visible, n_hidden)
         shifts = np.concatenate([mu @ weights, weights @ lam])
-        loss, n_paired = cd_statistics(
+        starts = np.empty(len(v) + 1, np.int64)
+        places = np.empty(nonzero_room(len(v), n_visible, n_hidden), np.int64)
+        loss, n_paired, listed = cd_statistics(
             batch,
             weights,
             hidden_bias,
@@ -618,6 +654,8 @@ def cd_slice(
             h,
             s,
             fields,
+            starts,
+            places,
         )
         total, count = total + loss, count + n_paired * n_visible
         if sliding > 0:
@@ -626,7 +664,9 @@ def cd_slice(
         if hyper[SPARSITY] > 0:
             add_sparsity(h[:m], hyper[TARGET], hyper[SPARSITY])
         counted = m + n_chains // len(betas)
-        cd_gradient(v[:counted], h[:counted], m, centered, mu, lam, grad)
+        starts = starts[: counted + 1]
+        counted_rows = v[:counted], h[:counted]
+        cd_gradient(*counted_rows, m, centered, mu, lam, listed, starts, places, grad)
         rate = hyper[RATE] / (1 + hyper[RATE_DECAY] * step)
         momentum_ascent(theta, velocity, grad, n_weights, rate, hyper)
         step += 1

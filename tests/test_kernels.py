@@ -15,7 +15,7 @@ import reference
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import expit, ndtri, xlogy
 from scipy.stats import chi2, poisson
-from tools import rbm_constants, solver_constants, traits_of
+from tools import no_list, rbm_constants, solver_constants, traits_of
 
 from sklearn_greedy import _kernels as kernels
 from sklearn_greedy._kernels import (
@@ -504,7 +504,7 @@ def test_products_equal_their_twins(dtype, m, k, n, rng):
     """On both sides of the number of rows and the row length that decide."""
     a, w = rng.normal(size=(m, k)).astype(dtype), rng.normal(size=(k, n)).astype(dtype)
     turned = np.ascontiguousarray(w.T)
-    for name in ("product", "few_rows_product"):
+    for name in ("product", "dense_product", "few_rows_product"):
         check_twin(name, a, w, unwritten((m, n), dtype))
     for name in ("product_transposed", "few_rows_product_transposed"):
         check_twin(name, a, turned, unwritten((m, n), dtype))
@@ -521,12 +521,12 @@ def test_products_of_sparse_rows_equal_their_twins(dtype, share, k, rng):
     for n in (7, 110):
         w = rng.normal(size=(k, n)).astype(dtype)
         d = rng.normal(size=(20, n)).astype(dtype)
-        found, _ = check_twin("is_sparse", a, n)
-        assert found == (share < 0.1 and min(n, k) >= kernels.WIDE_ROW)
-        for name in ("product", "sparse_product"):
-            check_twin(name, a, w, unwritten((20, n), dtype))
-        for name in ("outer_product", "sparse_outer_product"):
-            check_twin(name, a, d, unwritten((k, n), dtype))
+        check_twin("product", a, w, unwritten((20, n), dtype))
+        check_twin("outer_product", a, d, unwritten((k, n), dtype))
+        starts = np.array([0, *np.cumsum(np.count_nonzero(a, axis=1))])
+        few = starts, np.nonzero(a)[1]
+        check_twin("sparse_product", a, w, *few, unwritten((20, n), dtype))
+        check_twin("sparse_outer_product", a, d, *few, unwritten((k, n), dtype))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -540,12 +540,29 @@ def test_places_of_nonzeros(dtype, share, k, rng):
     assert_array_equal(ours[:found], theirs[:found])
 
 
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.11, 0.2, 1.0])
+@pytest.mark.parametrize("before", [0, 7])
+def test_lists_of_few_nonzeros(share, before, rng):
+    """A list goes on where the one before ends, and has room for a row too many."""
+    a = (rng.random((20, 130)) < share).astype(np.float32)
+    room = kernels.nonzero_room(20, 130, 110)
+    assert room == reference.nonzero_room(20, 130, 110)
+    assert kernels.nonzero_room(20, 130, 99) == 0 == reference.nonzero_room(20, 99, 130)
+    ours, theirs = np.full((2, before + room), -1)
+    starts = np.full((2, 21), before)
+    found = kernels.few_nonzeros(a, starts[0], ours)
+    assert found == reference.few_nonzeros(a, starts[1], theirs) == (share < 0.12)
+    assert (ours[:before] == -1).all()
+    if found:
+        assert_array_equal(starts[0], starts[1])
+        assert_array_equal(ours[: starts[0, -1]], theirs[: starts[0, -1]])
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_a_row_that_is_not_finite_is_seen_in_a_sparse_product(value):
     a, w = np.zeros((4, 200)), np.ones((200, 150))
     a[2, 7] = value
     out, turned = np.empty((4, 150)), np.empty((200, 150))
-    assert kernels.is_sparse(a, 150)
     kernels.product(a, w, out)
     assert_array_equal((out != 0).all(axis=1), [False, False, True, False])
     kernels.outer_product(a, np.ones((4, 150)), turned)
@@ -585,8 +602,11 @@ def test_phase_means_and_gradient_equal_their_twins(dtype, m, n_chains, rng):
     size = N_VISIBLE * N_HIDDEN + N_VISIBLE + N_HIDDEN
     check_twin("weigh_phases", h, m)
     check_twin("weighted_column_sums", v, m, unwritten(N_VISIBLE, dtype))
-    for centered in (True, False):
-        check_twin("cd_gradient", v, h, m, centered, mu, lam, unwritten(size, dtype))
+    v[rng.random(v.shape) < 0.5] = 0
+    few = np.array([0, *np.cumsum(np.count_nonzero(v, axis=1))]), np.nonzero(v)[1]
+    for centered, listed in [(True, False), (False, False), (False, True)]:
+        arguments = v, h, m, centered, mu, lam, listed, *few, unwritten(size, dtype)
+        check_twin("cd_gradient", *arguments)
     check_twin("reconstruction_error", v, v + v[::-1], m)
 
 
@@ -615,6 +635,7 @@ def test_statistics_equal_their_twin(dtype, persistent, m, rng):
         unwritten((m + n_chains, N_HIDDEN), dtype),
         unwritten((n_chains, N_HIDDEN), dtype),
         unwritten((n_chains, N_HIDDEN), dtype),
+        *no_list(m + n_chains),
     )
 
 
@@ -632,6 +653,40 @@ def test_rbm_training_equals_its_twin(dtype, side, sampled, gibbs, persistent, s
     # Persistent chains: a loss of one row in each of the five mini-batches.
     assert count == (5 if persistent else 23) * N_VISIBLE
     assert np.abs(after[2] - before).max() > 0.01
+
+
+@pytest.mark.parametrize("centered", [False, True])
+@pytest.mark.parametrize("persistent", [False, True])
+@pytest.mark.parametrize(("share", "bias"), [(0.03, -6.0), (0.03, 0.0), (0.5, -6.0)])
+def test_rbm_training_over_nonzeros_equals_its_twin(centered, persistent, share, bias):
+    """With few ones in the rows, in the reconstructions, or in both."""
+    rng = np.random.default_rng(3)
+    n_visible, n_hidden, m = 120, 101, 8
+    rows = (rng.random((23, n_visible)) < share).astype(float)
+    size = n_visible * n_hidden + n_visible + n_hidden
+    theta = 0.1 * rng.normal(size=size)
+    theta[-n_visible:] += bias
+    check_twin(
+        "cd_slice",
+        rows,
+        m,
+        theta,
+        np.zeros(size),
+        rng.random(n_visible) * centered,
+        rng.random(n_hidden) * centered,
+        (rng.random((5 * persistent, n_hidden)) < 0.5).astype(float),
+        np.ones(1),
+        np.array([[0, n_visible, BERNOULLI, 1]]),
+        kernels.BERNOULLI_HIDDEN,
+        2,
+        rbm_constants(momentum=0.5),
+        centered,
+        0.01 * centered,
+        np.array([11, 22], dtype=np.uint32),
+        0,
+        unwritten(size, np.float64),
+        unwritten(2 * m * (n_visible + 2 * n_hidden), np.float64),
+    )
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -28,7 +28,7 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from tools import rbm_constants, solver_constants, traits_of
+from tools import no_list, rbm_constants, solver_constants, traits_of
 
 import sklearn_greedy
 from sklearn_greedy import (
@@ -97,7 +97,7 @@ def cd_statistics(rows, parameters, k=1, chain=None, step=1, kind=kernels.BERNOU
     hidden = kernels.BERNOULLI_HIDDEN
     plain = np.ones(1), c, np.concatenate([c, b])  # offsets that do not matter
     arguments = rows, w, c, b, chain, *plain, table, hidden, k, SEED, step
-    kernels.cd_statistics(*arguments, v, h, s, s.copy())
+    kernels.cd_statistics(*arguments, v, h, s, s.copy(), *no_list(len(v)))
     return v, h
 
 
@@ -106,7 +106,8 @@ def cd_gradient(v, h, m):
     n, width = v.shape[1], h.shape[1]
     grad = np.empty(n * width + width + n, F32)
     offsets = np.zeros(n, F32), np.zeros(width, F32)
-    kernels.cd_gradient(v.copy(), h.copy(), m, False, *offsets, grad)
+    unlisted = False, *no_list(len(v))
+    kernels.cd_gradient(v.copy(), h.copy(), m, False, *offsets, *unlisted, grad)
     size = n * width
     return (
         grad[:size].reshape(n, width),

@@ -19,7 +19,7 @@ from numpy.testing import assert_allclose
 from scipy.integrate import quad
 from scipy.special import expit, logsumexp, softmax
 from scipy.stats import chi2, chisquare
-from tools import rbm_constants
+from tools import no_list, rbm_constants
 
 from sklearn_greedy import StackedRBMTransformer
 from sklearn_greedy import _kernels as kernels
@@ -191,6 +191,7 @@ def run_chains(rbm, rows, k, sampled=(B, G), seed=SEED):
         h,
         s,
         s,
+        *no_list(len(v)),
     )
     return v, h
 
@@ -201,7 +202,8 @@ def kernel_gradient(v, h, m, mu=None, lam=None):
     mu = np.zeros(v.shape[1], F32) if mu is None else mu.astype(F32)
     lam = np.zeros(h.shape[1], F32) if lam is None else lam.astype(F32)
     grad = np.empty(mu.size * lam.size + lam.size + mu.size, F32)
-    kernels.cd_gradient(v.copy(), h.copy(), m, centered, mu, lam, grad)
+    unlisted = False, *no_list(len(v))
+    kernels.cd_gradient(v.copy(), h.copy(), m, centered, mu, lam, *unlisted, grad)
     return grad.astype(float)
 
 
@@ -512,6 +514,7 @@ def persistent_visible_states(rbm, n_chains, n_steps, k=1, betas=(1.0,)):
             h,
             s,
             fields,
+            *no_list(len(v)),
         )
     return v[1 : 1 + n_chains].astype(float), chain[:n_chains]
 

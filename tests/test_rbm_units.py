@@ -13,6 +13,7 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy.integrate import quad
 from scipy.special import logsumexp, softmax
+from tools import no_list
 
 from sklearn_greedy import _kernels as kernels
 from sklearn_greedy._energy import HIDDEN_KINDS, RBM
@@ -124,6 +125,7 @@ def kernel_statistics(rbm, rows, weights):
         v,
         h,
         *np.empty((2, m, k), F32),
+        *no_list(len(v)),
     )
     h = h[:m].astype(float)
     pairs = (weights[:, None] * rows).T @ h

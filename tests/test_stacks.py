@@ -717,6 +717,13 @@ def test_outputs_that_do_not_fit_are_not_in_memory(stack_class, rng):
     assert peaks[1] < output / 2
 
 
+def test_wide_rows_below_such_outputs_are_copied_a_few_at_a_time(stack_class, rng):
+    X = rng.random((16_384, 512), dtype=np.float32)
+    stack = build(stack_class, (8, 3), max_iter=1, batch_size=128).fit(X[:200])
+    with sklearn.config_context(working_memory=0.1):
+        assert peak_memory(stack.fit, X) < 0.6 * X.nbytes
+
+
 # --- determinism ---------------------------------------------------------------
 
 

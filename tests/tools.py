@@ -29,6 +29,11 @@ def solver_constants(
     return np.array(constants, dtype=float)
 
 
+def no_list(n_rows):
+    """Arguments of an RBM's kernels where no list of its nonzeros is wanted."""
+    return np.empty(n_rows + 1, np.int64), np.empty(0, np.int64)
+
+
 def traits_of(n_layers, dropout=0.0, pace=1.0):
     """Dropout of the input and factor of the learning rate of each layer."""
     traits = np.empty((n_layers, 2))
