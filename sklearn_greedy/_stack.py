@@ -675,6 +675,7 @@ class GreedyStack(
             report=print if self.verbose else None,
             weights=task.weights,
             tasks=tasks,
+            n_averaged=getattr(task.settings, "n_iter_averaged", 1),
         )
 
     def _trainer(self, task: LayerTask, model: Model) -> Model:

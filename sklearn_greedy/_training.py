@@ -3,6 +3,7 @@
 import threading
 import time
 import warnings
+from collections import deque
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -178,7 +179,8 @@ class Plan:
     per epoch, or None; place : what is trained, for messages; follows_monitor : whether
     the score stops the training and chooses the parameters, or is only kept; weights :
     of all rows, in proportion to which they are drawn anew in each epoch, or None;
-    tasks : what callbacks are told of the epochs, or None.
+    tasks : what callbacks are told of the epochs, or None; n_averaged : last epochs
+    whose parameters are averaged.
     """
 
     max_iter: int
@@ -192,6 +194,7 @@ class Plan:
     follows_monitor: bool = True
     weights: Array | None = None
     tasks: EpochTasks | None = None
+    n_averaged: int = 1
 
     def visited(self, index: Array, rng) -> Array:
         """Rows of an epoch, in the order of the mini-batches."""
@@ -242,11 +245,13 @@ def run_epochs(model: Model, index: Array, plan: Plan, rng) -> History:
     """Train ``model`` on the rows ``index`` for up to ``plan.max_iter`` epochs.
 
     Raises ValueError when the loss or a parameter stops being finite. With a monitor
-    the parameters of the best epoch are put back at the end.
+    the parameters of the best epoch are put back at the end; without, the mean of the
+    last ``plan.n_averaged`` epochs.
     """
     history = History()
     tol = 0.0 if plan.tol is None else plan.tol
     best_theta = None
+    last_thetas: deque[Array] = deque(maxlen=plan.n_averaged)
     follows = plan.follows_monitor and plan.monitor is not None
     stalls = plan.tol is not None or follows
     for epoch in range(1, plan.max_iter + 1):
@@ -264,6 +269,8 @@ def run_epochs(model: Model, index: Array, plan: Plan, rng) -> History:
             history.scores.append(score)
         if history.add(loss, score if follows else None, tol):
             best_theta = model.theta.copy()
+        if plan.n_averaged > 1:
+            last_thetas.append(model.theta.copy())
         report_epoch(plan, epoch, loss, score, start)
         if plan.tasks is not None and plan.tasks.end():
             history.stopped = True
@@ -284,6 +291,8 @@ def run_epochs(model: Model, index: Array, plan: Plan, rng) -> History:
             )
     if best_theta is not None:
         model.theta[...] = best_theta
+    elif last_thetas:
+        model.theta[...] = np.mean(last_thetas, axis=0)
     return history
 
 

@@ -235,6 +235,44 @@ def test_learning_rate_decay_divides_the_steps(rng):
     assert_allclose(moved, full.coefs_[0] - one.coefs_[0], atol=2e-6)
 
 
+def test_parameters_of_the_last_epochs_are_averaged(mixed):
+    each = [fit(mixed, max_iter=n, centered=True) for n in (3, 4, 5)]
+    mean = fit(mixed, max_iter=5, centered=True, n_iter_averaged=3)
+    for name in ("coefs_", "intercepts_", "visible_intercepts_"):
+        last = [getattr(one, name)[0] for one in each]
+        assert_allclose(getattr(mean, name)[0], np.mean(last, axis=0), atol=1e-6)
+    # No more epochs than there are, and fewer where a layer is finished before.
+    all_of_them = fit(mixed, max_iter=3, n_iter_averaged=9)
+    assert_allclose(
+        fit(mixed, max_iter=3, n_iter_averaged=3).coefs_[0], all_of_them.coefs_[0]
+    )
+    soon = fit(mixed, max_iter=9, tol=1e9, n_iter_no_change=2, n_iter_averaged=9)
+    n_epochs = len(soon.loss_curves_[0])
+    assert n_epochs < 9
+    as_many = fit(mixed, max_iter=n_epochs, n_iter_averaged=9)
+    assert_allclose(soon.coefs_[0], as_many.coefs_[0])
+
+
+def test_averages_come_nearer_to_the_best_density(rng):
+    """Held-out likelihood at a rate that scatters."""
+    prototypes = rng.random((4, 16)) < 0.5
+    X = (prototypes[rng.integers(4, size=600)] ^ (rng.random((600, 16)) < 0.1)) * 1.0
+    options = {"learning_rate": 0.3, "max_iter": 30, "batch_size": 10, "centered": True}
+    last, mean = (
+        fit(X[:300], n_iter_averaged=n, **options).log_likelihood(X[300:]).mean()
+        for n in (1, 10)
+    )
+    assert mean > last + 0.02
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("early_stopping", True), ("schedule", "simultaneous")]
+)
+def test_averages_need_the_last_epochs_of_one_layer(name, value, mixed):
+    with pytest.raises(ValueError, match=rf"n_iter_averaged=2 needs {name}="):
+        fit(mixed, n_iter_averaged=2, **{name: value})
+
+
 def test_sparsity_is_the_gradient_of_the_cross_entropy(rng):
     """What add_sparsity adds to the positive phase, times v, is the derivative of
     weight * (target log q + (1 - target) log(1 - q)) by w and c.
