@@ -1,6 +1,7 @@
 """Make ``reference`` importable from the tests, and one seeded generator."""
 
 import os
+import signal
 
 # Before scipy is imported: scikit-learn's array API checks skip without it. An empty
 # value in the environment stays, for the columns of the matrix that run as users do.
@@ -19,3 +20,21 @@ sys.path.insert(0, str(Path(__file__).parent))
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
+
+
+# Enough for nearly every line; what is left trains for long.
+UNCOMPILED_SECONDS = 5
+
+
+@pytest.fixture(autouse=os.environ.get("NUMBA_DISABLE_JIT") == "1")
+def no_long_tests_without_the_compiler():
+    """Where the lines of the kernels are counted, they are plain Python and slow."""
+
+    def leave(signum, frame):
+        pytest.skip(f"takes over {UNCOMPILED_SECONDS} s without the compiler")
+
+    before = signal.signal(signal.SIGALRM, leave)
+    signal.alarm(UNCOMPILED_SECONDS)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
