@@ -94,7 +94,7 @@ def memory_table(row):
     lines = [
         f"{stamp(row)}; {N_ROWS:,} MNIST rows, RBM stacks {WIDTHS}, {row['epochs']} "
         f"epochs a layer, {FINE_TUNING_EPOCHS} epochs of fine-tuning, 24 points, "
-        "3 folds; from `python benchmarks/search.py --run memory --write`. "
+        "3 folds; from `python benchmarks/search.py --write`. "
         f"The scores of all three searches are {same}.",
         "",
         "| memory | seconds | times sooner | share of pre-training |",

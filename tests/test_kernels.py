@@ -563,6 +563,8 @@ def test_a_row_that_is_not_finite_is_seen_in_a_sparse_product(value):
     a, w = np.zeros((4, 200)), np.ones((200, 150))
     a[2, 7] = value
     out, turned = np.empty((4, 150)), np.empty((200, 150))
+    places = np.empty(kernels.nonzero_room(4, 200, 150), np.int64)
+    assert kernels.few_nonzeros(a, np.zeros(5, np.int64), places)
     kernels.product(a, w, out)
     assert_array_equal((out != 0).all(axis=1), [False, False, True, False])
     kernels.outer_product(a, np.ones((4, 150)), turned)
