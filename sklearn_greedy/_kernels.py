@@ -602,8 +602,10 @@ def few_nonzeros(a, starts, places):
     otherwise the list ends where there are too many.
 
     starts : (m + 1,), of which the first is given; places : as nonzero_room says, and
-    as many before as the first start.
+    as many before as the first start. No places: no list is wanted.
     """
+    if places.size == 0:
+        return False
     most = starts[0] + np.int64(SPARSE_SHARE * a.size)
     for r in range(a.shape[0]):
         start = starts[r]
@@ -695,17 +697,27 @@ def dense_product(a, w, out):
 
 
 @_jit()
+def listed_product(a, w, starts, places, out):
+    """out <- a w, over the few elements of a that are not 0, or dense where they are
+    many; a : (m, k), w : (k, n), out : (m, n). Returns whether they are few and listed.
+
+    starts, places : of the list, as few_nonzeros says.
+    """
+    few = few_nonzeros(a, starts, places)
+    if few:
+        sparse_product(a, w, starts, places, out)
+    else:
+        dense_product(a, w, out)
+    return few
+
+
+@_jit()
 def product(a, w, out):
     """out <- a w, dense or over what is not 0; a : (m, k), w : (k, n), out : (m, n)."""
     m, k = a.shape
-    room = nonzero_room(m, k, w.shape[1])
-    if room > 0:
-        starts, places = np.empty(m + 1, np.int64), np.empty(room, np.int64)
-        starts[0] = 0
-        if few_nonzeros(a, starts, places):
-            sparse_product(a, w, starts, places, out)
-            return
-    dense_product(a, w, out)
+    starts = np.zeros(m + 1, np.int64)
+    places = np.empty(nonzero_room(m, k, w.shape[1]), np.int64)
+    listed_product(a, w, starts, places, out)
 
 
 @_jit()
@@ -714,14 +726,12 @@ def outer_product(a, d, out):
     (k, n).
     """
     m, k = a.shape
-    room = nonzero_room(m, k, d.shape[1])
-    if room > 0:
-        starts, places = np.empty(m + 1, np.int64), np.empty(room, np.int64)
-        starts[0] = 0
-        if few_nonzeros(a, starts, places):
-            sparse_outer_product(a, d, starts, places, out)
-            return
-    np.dot(a.T, d, out)
+    starts = np.zeros(m + 1, np.int64)
+    places = np.empty(nonzero_room(m, k, d.shape[1]), np.int64)
+    if few_nonzeros(a, starts, places):
+        sparse_outer_product(a, d, starts, places, out)
+    else:
+        np.dot(a.T, d, out)
 
 
 @_jit()
@@ -953,14 +963,10 @@ def cd_statistics(
     copy(rows.reshape(rows.size), v.reshape(v.size))
     h0, v1, h1 = h[:m], v[m:], h[m:]
     states = s.reshape(s.size)
-    starts[0], wanted = 0, places.size > 0
-    few = wanted and few_nonzeros(v[:m], starts, places)
-    if few:
-        sparse_product(v[:m], w, starts, places, h0)
-    else:
-        dense_product(v[:m], w, h0)
+    starts[0] = 0
+    few, few_below = listed_product(v[:m], w, starts, places, h0), False
+    if not few:
         starts[m] = 0
-    few_below = False
     add_bias(h0, hidden_bias)
     key0, key1 = stream_keys(seed, step, _FIRST)
     hidden_units(h0.reshape(h0.size), states, hidden, not persistent, key0, key1)
@@ -984,11 +990,7 @@ def cd_statistics(
             loss = reconstruction_error(rows, v1, n_paired)
         key0, key1 = stream_keys(seed, step, 2 * k + 1)
         sample_visible(v1, blocks, key0, key1)
-        few_below = wanted and few_nonzeros(v1, starts[m:], places)
-        if few_below:
-            sparse_product(v1, w, starts[m:], places, h1)
-        else:
-            dense_product(v1, w, h1)
+        few_below = listed_product(v1, w, starts[m:], places, h1)
         if tempered:
             copy(h1.reshape(h1.size), fields.reshape(fields.size))
             subtract_row(fields, hidden_shift)

@@ -404,9 +404,9 @@ def nonzero_places(row, places):
 
 
 def few_nonzeros(a, starts, places):
-    """Columns of what is not 0, row by row, where that is little."""
+    """Columns of what is not 0, row by row, where that is little and wanted."""
     counts = np.count_nonzero(a, axis=1)
-    if counts.sum() > int(SPARSE_SHARE * a.size):
+    if not places.size or counts.sum() > int(SPARSE_SHARE * a.size):
         return False
     starts[1:] = starts[0] + np.cumsum(counts)
     places[starts[0] : starts[-1]] = np.nonzero(a)[1]
@@ -427,6 +427,11 @@ dense_product = product
 
 def sparse_product(a, w, starts, places, out):
     out[...] = _listed(a, starts, places) @ w
+
+
+def listed_product(a, w, starts, places, out):
+    out[...] = a @ w
+    return few_nonzeros(a, starts, places)
 
 
 def _listed(a, starts, places):
@@ -490,10 +495,6 @@ def cd_statistics(
 
     hidden_shift, visible_shift = np.split(shifts, [len(hidden_bias)])
 
-    def listed(visible, starts):
-        """Whether there is a list of what is not 0, in the rest of starts."""
-        return places.size > 0 and few_nonzeros(visible, starts, places)
-
     def up(visible, phase, drawn, scales=(1.0,)):
         """Means of the hidden units, and samples into s where drawn."""
         means = visible @ w
@@ -515,7 +516,7 @@ def cd_statistics(
     n_paired = m
     v[:m], h[:m] = rows, up(rows, 0, not persistent)
     starts[0] = 0
-    few, few_below = listed(rows, starts[: m + 1]), False
+    few, few_below = few_nonzeros(rows, starts[: m + 1], places), False
     if not few:
         starts[m] = 0
     if persistent:
@@ -527,7 +528,7 @@ def cd_statistics(
         if k == 0 and not persistent:
             loss = reconstruction_error(rows, v[m:], n_paired)
         sample_visible(v[m:], blocks, *stream_keys(seed, step, 2 * k + 1))
-        few_below = listed(v[m:], starts[m : len(v) + 1])
+        few_below = few_nonzeros(v[m:], starts[m : len(v) + 1], places)
         h[m:] = up(v[m:], 2 * k + 2, persistent or k < gibbs - 1, betas)
     if len(betas) > 1:
         fields[...] = v[m:] @ w - hidden_shift

@@ -556,6 +556,26 @@ def test_lists_of_few_nonzeros(share, before, rng):
     if found:
         assert_array_equal(starts[0], starts[1])
         assert_array_equal(ours[: starts[0, -1]], theirs[: starts[0, -1]])
+    assert not kernels.few_nonzeros(a, starts[0], ours[:0])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("share", [0.0, 0.05, 0.5])
+@pytest.mark.parametrize("wanted", [True, False])
+def test_product_that_lists_nonzeros_equals_its_twin(dtype, share, wanted, rng):
+    """It says whether there is a list, which later sums go over."""
+    a = np.where(rng.random((20, 130)) < share, 2.0, 0).astype(dtype)
+    w = rng.normal(size=(130, 110)).astype(dtype)
+    room = kernels.nonzero_room(20, 130, 110) * wanted
+    lists = np.zeros((2, 21), int), np.zeros((2, room), int)
+    outs = unwritten((2, 20, 110), dtype)
+    parts = zip((kernels, reference), *lists, outs, strict=True)
+    found = [module.listed_product(a, w, *rest) for module, *rest in parts]
+    assert found == 2 * [wanted and share < 0.12]
+    assert_close(outs[0], outs[1], TOLERANCE[dtype])
+    if found[0]:
+        assert_array_equal(*lists[0])
+        assert_array_equal(*lists[1][:, : lists[0][0, -1]])
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
