@@ -113,7 +113,8 @@ def test_no_twin_without_a_kernel():
     public = {
         name
         for name, value in vars(reference).items()
-        if inspect.isfunction(value) and not name.startswith("_")
+        if getattr(value, "__module__", "") == reference.__name__
+        and not name.startswith("_")
     }
     assert public == set(DISPATCHERS)
 
