@@ -11,11 +11,7 @@ PYTHONS = nox.project.python_versions(PYPROJECT)
 SCIKIT_LEARN = ["1.6", "1.7", "1.8", "1.9"]
 # What an old scikit-learn wants older: since NumPy 2.5 its data sets warn, and it does
 # not see the names of the columns of a frame of polars 2.
-OLDER = {
-    "1.6": ["numpy<2.5", "polars<2"],
-    "1.7": ["numpy<2.5"],
-    "1.8": ["numpy<2.5"],
-}
+OLDER = dict.fromkeys(["1.6", "1.7", "1.8"], ["numpy<2.5", "polars<2"])
 # Tests of the compiler, new interpreters or long fits, which add no lines.
 NOT_COUNTED = ["common", "native_suite", "notebooks", "numba_safety", "random", "scale"]
 

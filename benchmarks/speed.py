@@ -200,11 +200,14 @@ def torch_mlp(X, y, widths, batch_size, epochs):
             optimizer.step()
 
 
-def interleaved(contenders, repeats):
-    """Seconds of each contender, (repeats,) arrays, after one warm-up round."""
+def interleaved(contenders, repeats, rest=0.0):
+    """Seconds of each contender, (repeats,) arrays, after one warm-up round; ``rest``
+    seconds pass before each.
+    """
     times = {name: [] for name in contenders}
     for repeat in range(repeats + 1):
         for name, run in contenders.items():
+            time.sleep(rest)
             start = time.perf_counter()
             run()
             if repeat:

@@ -38,6 +38,8 @@ RBM_CASES = [
     (784, 500, 400, 10000),
     (2000, 2000, 100, 1000),
 ]
+# Seconds before each fit: the threads of BLAS look for work for a while after the last.
+REST = 0.2
 # layer widths, batch size, rows
 MLP_CASES = [((54, 100, 7), 200, 20000), ((784, 500, 10), 200, 10000)]
 
@@ -133,7 +135,7 @@ def lines_of(machine, repeats):
     ]
     for name, size, fit in fits():
         contenders = {setting: under(setting, fit) for setting in SETTINGS}
-        seconds = interleaved(contenders, repeats)
+        seconds = interleaved(contenders, repeats, REST)
         lines.append(
             f"| {name} | {size:.2f} | {np.median(seconds['one']):.2f} "
             f"| {time_of(seconds, 'rule')} | {time_of(seconds, 'all')} |"
