@@ -24,7 +24,7 @@ from sklearn_greedy import StackedRBMTransformer, _contrastive, _kernels
 
 # rows, columns, columns of the weights
 SHAPES = [(100, 3289, 256), (100, 784, 500), (100, 123, 256), (32, 123, 128)]
-SHARES = (0.01, 0.03, 0.05, 0.08, 0.12, 0.2)
+SHARES = (0.01, 0.03, 0.05, 0.08, 0.12, 0.15, 0.2)
 # rows of data, hidden units, batch size, epochs
 N_HIDDEN, BATCH_SIZE = 256, 100
 EPOCHS = {"pcmac": 5, "adult": 5}

@@ -100,7 +100,7 @@ LONG_ROW = 32
 
 # With at most this share of numbers that are not 0, sums over these alone are sooner
 # than BLAS, in matrices of some width (measured by benchmarks/sparse.py).
-SPARSE_SHARE = 0.12
+SPARSE_SHARE = 0.15
 WIDE_ROW = 100
 # Elements of a row that are tested together.
 TILE = 16

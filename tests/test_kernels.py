@@ -552,7 +552,7 @@ def test_lists_of_few_nonzeros(share, before, rng):
     ours, theirs = np.full((2, before + room), -1)
     starts = np.full((2, 21), before)
     found = kernels.few_nonzeros(a, starts[0], ours)
-    assert found == reference.few_nonzeros(a, starts[1], theirs) == (share < 0.12)
+    assert found == reference.few_nonzeros(a, starts[1], theirs) == (share < 0.15)
     assert (ours[:before] == -1).all()
     if found:
         assert_array_equal(starts[0], starts[1])
@@ -572,7 +572,7 @@ def test_product_that_lists_nonzeros_equals_its_twin(dtype, share, wanted, rng):
     outs = unwritten((2, 20, 110), dtype)
     parts = zip((kernels, reference), *lists, outs, strict=True)
     found = [module.listed_product(a, w, *rest) for module, *rest in parts]
-    assert found == 2 * [wanted and share < 0.12]
+    assert found == 2 * [wanted and share < 0.15]
     assert_close(outs[0], outs[1], TOLERANCE[dtype])
     if found[0]:
         assert_array_equal(*lists[0])
