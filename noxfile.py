@@ -16,10 +16,10 @@ OLDER = {version: ["numpy<2.5", "polars<1.40"] for version in SCIKIT_LEARN[:-1]}
 NOT_COUNTED = ["common", "native_suite", "notebooks", "numba_safety", "random", "scale"]
 
 
-def run_tests(session, *options, array_api="", **env):
-    """Run pytest with a cache of kernels that belongs to this environment alone.
-
-    Its index does not tell code that checks bounds from code that does not.
+def run_tests(session, *options, array_api=None, **env):
+    """Run pytest with a cache of kernels that belongs to this environment alone: its
+    index does not tell code that checks bounds from code that does not. The array API
+    is on where SciPy's variable is 1, and off where there is none.
     """
     env["NUMBA_CACHE_DIR"] = f"{session.virtualenv.location}/numba"
     env["SCIPY_ARRAY_API"] = array_api
