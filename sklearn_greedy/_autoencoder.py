@@ -169,10 +169,10 @@ class StackedAutoencoderTransformer(GreedyStack):
 
     schedule : {"layerwise", "simultaneous"}, default="layerwise"
         "layerwise" trains each layer to its end before the next one; "simultaneous"
-        passes some mini-batches at a time through all layers, each of which learns
-        from the present output of those below, as ``partial_fit`` does. It needs one
-        ``max_iter`` and ``batch_size`` for all layers, without ``tol`` and
-        ``early_stopping``.
+        does so for one epoch, then passes some mini-batches at a time through all
+        layers, each of which learns from the present output of those below, as
+        ``partial_fit`` does. It needs one ``max_iter`` and ``batch_size`` for all
+        layers, without ``tol`` and ``early_stopping``.
 
     memory : str, object with the joblib.Memory interface or None, default=None
         Folder in which every trained layer is kept, as in

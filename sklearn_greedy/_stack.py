@@ -142,6 +142,16 @@ class LayerTask:
 
 
 @dataclass
+class LayerInTraining:
+    """A layer whose training goes on; trainer : its model, with a head if any."""
+
+    task: LayerTask
+    model: Model
+    trainer: Model
+    history: History
+
+
+@dataclass
 class TrainedLayer:
     """What is left of a layer after training; fitted : its fitted attributes."""
 
@@ -318,69 +328,88 @@ class GreedyStack(
         return trained
 
     def _train_together(self, X, sizes, seed, visible, warm, extras, root):
-        """All layers in one pass per epoch: some mini-batches go through the layers one
-        after the other, each on the present clean output of those below.
+        """All layers in every epoch; the first one goes layer by layer, or the scale of
+        the upper layers would be that of random features.
         """
-        tasks, models, trainers, histories, data = [], [], [], [], X
-        for layer, width in enumerate(sizes):
-            task = self._task(layer, data, width, seed, visible, warm, **extras)
-            tasks.append(task)
-            models.append(self._build(task))
-            trainers.append(self._trainer(task, models[-1]))
-            histories.append(History())
-            last = layer == len(sizes) - 1
-            data = None if last else self._output(tasks[-1], models[-1], X, data)
         rng, _ = layer_streams(seed, len(sizes))
-        n_rows, settings = X.shape[0], self._settings(0)
+        max_iter = self._settings(0).max_iter
+        layers: list[LayerInTraining] = []
 
         def trained():
-            steps = zip(tasks, models, histories, strict=True)
-            return [self._trained(*step, X.dtype) for step in steps]
+            parts = ((step.task, step.model, step.history) for step in layers)
+            return [self._trained(*part, X.dtype) for part in parts]
 
-        context = root.subcontext(task_name="layers", max_subtasks=settings.max_iter)
+        context = root.subcontext(task_name="layers", max_subtasks=max_iter)
         context.call_on_fit_task_begin(estimator=self, X=X)
         hooks = EpochTasks.of(
             context, self, X, attributes=lambda: self._attributes(trained())
         )
-        for epoch in range(1, settings.max_iter + 1):
+        for epoch in range(1, max_iter + 1):
             start = time.perf_counter()
             if hooks is not None:
                 hooks.begin()
-            order = self._plan(tasks[0]).visited(np.arange(n_rows), rng)
-            totals = np.zeros(len(sizes))
-            for part in gen_batches(n_rows, BATCHES_TOGETHER * settings.batch_size):
-                index = order[part]
-                steps = zip(tasks, models, trainers, strict=True)
-                losses = self._train_part(steps, index, epoch, X)
-                totals += np.multiply(losses, len(index))
-            for task, history, total in zip(tasks, histories, totals, strict=True):
-                history.losses.append(float(total / n_rows))
-                report_epoch(self._plan(task), epoch, history.losses[-1], None, start)
+            if epoch == 1:
+                data = X
+                for layer, width in enumerate(sizes):
+                    task = self._task(layer, data, width, seed, visible, warm, **extras)
+                    layers.append(self._in_first_epoch(task, rng))
+                    last = layer == len(sizes) - 1
+                    data = None if last else self._output(layers[-1], X, data)
+            else:
+                self._epoch_together(layers, X, rng, epoch)
+            for step in layers:
+                loss = step.history.losses[-1]
+                report_epoch(self._plan(step.task), epoch, loss, None, start)
             if hooks is not None and hooks.end():
                 break
-        layers = trained()
-        for task, layer in zip(tasks, layers, strict=True):
-            self._warn_of(task, layer.report)
+        finished = trained()
+        for step, layer in zip(layers, finished, strict=True):
+            self._warn_of(step.task, layer.report)
         context.call_on_fit_task_end(
             estimator=self,
             X=X,
-            reconstruction_attributes=lambda: self._attributes(layers),
+            reconstruction_attributes=lambda: self._attributes(finished),
         )
-        return layers
+        return finished
 
-    def _train_part(self, steps, index, epoch, X) -> list[float]:
+    def _in_first_epoch(self, task: LayerTask, rng) -> LayerInTraining:
+        """A layer after an epoch of its own."""
+        model, plan = self._build(task), self._plan(task)
+        trainer = self._trainer(task, model)
+        order = plan.visited(np.arange(task.data.shape[0]), rng)
+        loss = train_epoch(trainer, order, plan, 1)
+        return LayerInTraining(task, model, trainer, History([loss]))
+
+    def _epoch_together(self, layers, X, rng, epoch) -> None:
+        """Some mini-batches at a time go through the layers one after the other, each
+        on the present clean output of those below.
+        """
+        n_rows, plan = X.shape[0], self._plan(layers[0].task)
+        order = plan.visited(np.arange(n_rows), rng)
+        totals = np.zeros(len(layers))
+        size = BATCHES_TOGETHER * layers[0].task.settings.batch_size
+        for part in gen_batches(n_rows, size):
+            index = order[part]
+            losses = self._train_part(layers, index, epoch, X)
+            totals += np.multiply(losses, len(index))
+        for step, total in zip(layers, totals, strict=True):
+            step.history.losses.append(float(total / n_rows))
+
+    def _train_part(self, layers, index, epoch, X) -> list[float]:
         """Train every layer on some rows, whose output goes up; losses by layer."""
         losses, output = [], None
-        for task, model, trainer in steps:
+        for step in layers:
             if output is not None:
-                task.data[index] = output
-            losses.append(train_epoch(trainer, index, self._plan(task), epoch))
-            output = self._output(task, model, X, task.data[index])
+                step.task.data[index] = output
+            plan = self._plan(step.task)
+            losses.append(train_epoch(step.trainer, index, plan, epoch))
+            output = self._output(step, X, step.task.data[index])
         return losses
 
-    def _output(self, task, model, X, data) -> Array:
+    def _output(self, layer: LayerInTraining, X, data) -> Array:
         """Output of a layer in training, in the dtype of X."""
-        return _layer_output(_in_dtype(self._fold(task, model), X.dtype), data)
+        fitted = self._fold(layer.task, layer.model)
+        return _layer_output(_in_dtype(fitted, X.dtype), data)
 
     def _trained(self, task, model, history: History, dtype) -> TrainedLayer:
         fitted = _in_dtype(self._fold(task, model), dtype)

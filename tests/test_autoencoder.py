@@ -273,17 +273,30 @@ def test_unrolling_does_not_go_with_k_sparse_codes(mixed):
 
 
 def test_simultaneous_training_is_partial_fit_on_chunks(rng):
-    """Sixteen mini-batches at a time, each through all layers."""
+    """Each layer on all rows in the first epoch; then sixteen mini-batches at a time,
+    each through all layers.
+    """
     X = (rng.random((300, 6)) < 0.3).astype(float)
     params = {"activation": "logistic", "batch_size": 10, "random_state": 0}
     whole = StackedAutoencoderTransformer(
-        (5, 4), schedule="simultaneous", shuffle=False, max_iter=1, **params
+        (5, 4), schedule="simultaneous", shuffle=False, max_iter=2, **params
     ).fit(X)
     stream = StackedAutoencoderTransformer((5, 4), **params)
-    for chunk in (X[:160], X[160:]):
+    for chunk in (X, X[:160], X[160:]):
         stream.partial_fit(chunk)
     for ours, theirs in zip(whole.coefs_, stream.coefs_, strict=True):
         assert_allclose(ours, theirs, rtol=1e-5, atol=1e-7)
+
+
+def test_simultaneous_training_begins_layer_by_layer(mixed):
+    """So that upper layers take their scale from layers that have begun to learn."""
+    params = {"max_iter": 1, "shuffle": False}
+    together = fit(mixed, (5, 3), schedule="simultaneous", **params)
+    in_turn = fit(mixed, (5, 3), **params)
+    for ours, theirs in zip(together._units, in_turn._units, strict=True):
+        assert_array_equal(ours["scale"], theirs["scale"])
+    for ours, theirs in zip(together.coefs_, in_turn.coefs_, strict=True):
+        assert_array_equal(ours, theirs)
 
 
 @pytest.mark.parametrize("cls", [StackedAutoencoderTransformer, StackedRBMTransformer])
