@@ -349,12 +349,7 @@ class GreedyStack(
             if hooks is not None:
                 hooks.begin()
             if epoch == 1:
-                data = X
-                for layer, width in enumerate(sizes):
-                    task = self._task(layer, data, width, seed, visible, warm, **extras)
-                    layers.append(self._in_first_epoch(task, rng))
-                    last = layer == len(sizes) - 1
-                    data = None if last else self._output(layers[-1], X, data)
+                layers += self._first_epoch(X, sizes, seed, visible, warm, extras, rng)
             else:
                 self._epoch_together(layers, X, rng, epoch)
             for step in layers:
@@ -372,13 +367,20 @@ class GreedyStack(
         )
         return finished
 
-    def _in_first_epoch(self, task: LayerTask, rng) -> LayerInTraining:
-        """A layer after an epoch of its own."""
-        model, plan = self._build(task), self._plan(task)
-        trainer = self._trainer(task, model)
-        order = plan.visited(np.arange(task.data.shape[0]), rng)
-        loss = train_epoch(trainer, order, plan, 1)
-        return LayerInTraining(task, model, trainer, History([loss]))
+    def _first_epoch(self, X, sizes, seed, visible, warm, extras, rng):
+        """The layers, each after an epoch of its own on the output of those below."""
+        layers: list[LayerInTraining] = []
+        data = X
+        for layer, width in enumerate(sizes):
+            if layers:
+                data = self._output(layers[-1], X, data)
+            task = self._task(layer, data, width, seed, visible, warm, **extras)
+            model, plan = self._build(task), self._plan(task)
+            trainer = self._trainer(task, model)
+            order = plan.visited(np.arange(X.shape[0]), rng)
+            loss = train_epoch(trainer, order, plan, 1)
+            layers.append(LayerInTraining(task, model, trainer, History([loss])))
+        return layers
 
     def _epoch_together(self, layers, X, rng, epoch) -> None:
         """Some mini-batches at a time go through the layers one after the other, each
