@@ -104,6 +104,9 @@ SPARSE_SHARE = 0.15
 WIDE_ROW = 100
 # Elements of a row that are tested together.
 TILE = 16
+# Rows of the weights whose gradient by such sums is put to use before that of the next
+# ones is taken, while it is still at hand (measured).
+ROWS_AT_ONCE = 128
 
 # Zero as a phase or a counter. A literal 0 would be a type of its own and compile the
 # callee a second time.
@@ -650,12 +653,12 @@ def sparse_product(a, w, starts, places, out):
                 total[j] += x * w[i, j]
 
 
-@_jit(fastmath=_FUSE)
-def sparse_outer_product(a, d, starts, places, out):
-    """out <- a' d, over the elements of a that are listed; a : (m, k), d : (m, n). They
-    are sorted by columns of a, so that a row of out is added up where it is at hand.
+@_jit()
+def by_column(starts, places, k):
+    """The rows r of the listed elements of an (m, k) matrix, sorted by their columns
+    and in each by r; and the ends of the columns among them, (k,).
     """
-    m, k = a.shape
+    m = starts.size - 1
     ends = np.zeros(k + 1, np.int64)
     for p in range(starts[0], starts[m]):
         ends[places[p] + 1] += 1
@@ -668,9 +671,17 @@ def sparse_outer_product(a, d, starts, places, out):
             i = places[p]
             rows[ends[i]] = r
             ends[i] += 1
-    p = 0
-    for i in range(k):
-        total = out[i]
+    return rows, ends[:k]
+
+
+@_jit(fastmath=_FUSE)
+def sparse_outer_product(a, d, rows, ends, first, out):
+    """out <- a' d, over the elements of a that by_column says, for the columns of a
+    from ``first`` on; a : (m, k), d : (m, n), out : (up to k - first, n).
+    """
+    p = ends[first - 1] if first > 0 else _FIRST
+    for i in range(first, first + out.shape[0]):
+        total = out[i - first]
         for j in range(total.size):
             total[j] = _ZERO
         while p + 1 < ends[i]:
@@ -729,7 +740,8 @@ def outer_product(a, d, out):
     starts = np.zeros(m + 1, np.int64)
     places = np.empty(nonzero_room(m, k, d.shape[1]), np.int64)
     if few_nonzeros(a, starts, places):
-        sparse_outer_product(a, d, starts, places, out)
+        rows, ends = by_column(starts, places, k)
+        sparse_outer_product(a, d, rows, ends, _FIRST, out)
     else:
         np.dot(a.T, d, out)
 
@@ -1045,8 +1057,21 @@ def weighted_column_sums(v, m, out):
             out[j] += weight * v[r, j]
 
 
+@_jit()
+def listed_column_sums(v, m, starts, places, out):
+    """weighted_column_sums over the elements of v that are listed."""
+    positive = v.dtype.type(1.0 / m)
+    negative = v.dtype.type(-1.0 / (v.shape[0] - m))
+    for j in range(out.size):
+        out[j] = _ZERO
+    for r in range(v.shape[0]):
+        weight = positive if r < m else negative
+        for p in range(starts[r], starts[r + 1]):
+            out[places[p]] += weight * v[r, places[p]]
+
+
 @_jit(inline="always")
-def cd_gradient(v, h, m, centered, mu, lam, listed, starts, places, grad):
+def cd_gradient(v, h, m, centered, mu, lam, grad):
     """Ascent direction of the log-likelihood from the statistics of both phases.
 
     With D the mean of the first m rows minus the mean of the others, and offsets mu,
@@ -1057,8 +1082,7 @@ def cd_gradient(v, h, m, centered, mu, lam, listed, starts, places, grad):
         grad_b = D[v] - grad_w lam
 
     v : (m + n_chains, n_visible) and h : (m + n_chains, n_hidden), both overwritten;
-    mu : (n_visible,), lam : (n_hidden,); listed : whether starts and places tell what
-    is not 0 in v; grad : flat (w, c, b).
+    mu : (n_visible,), lam : (n_hidden,); grad : flat (w, c, b).
     """
     n_visible, n_hidden = mu.size, lam.size
     size = n_visible * n_hidden
@@ -1071,10 +1095,7 @@ def cd_gradient(v, h, m, centered, mu, lam, listed, starts, places, grad):
         subtract_row(v, mu)
         subtract_row(h, lam)
     weigh_phases(h, m)
-    if listed and not centered:
-        sparse_outer_product(v, h, starts, places, gw)
-    else:
-        np.dot(v.T, h, gw)
+    np.dot(v.T, h, gw)
     if not centered:
         return
     for i in range(n_visible):
@@ -1120,6 +1141,33 @@ def momentum_ascent(theta, velocity, grad, n_weights, rate, hyper):
     for i in range(n_weights, theta.size):
         velocity[i] = beta * velocity[i] + lr * grad[i]
         theta[i] += velocity[i]
+
+
+@_jit(inline="always")
+def sparse_ascent(v, h, m, starts, places, theta, velocity, grad, rate, hyper):
+    """momentum_ascent along cd_gradient, not centered, over the elements of v that are
+    listed; a few rows of w at a time, whose gradient is then at hand.
+
+    v : (m + n_chains, n_visible); h : (m + n_chains, n_hidden), overwritten; theta,
+    velocity, grad : flat (w, c, b).
+    """
+    n_visible, n_hidden = v.shape[1], h.shape[1]
+    size = n_visible * n_hidden
+    biases = grad[size:]
+    weighted_column_sums(h, m, biases[:n_hidden])
+    listed_column_sums(v, m, starts, places, biases[n_hidden:])
+    momentum_ascent(theta[size:], velocity[size:], biases, _FIRST, rate, hyper)
+    weigh_phases(h, m)
+    rows, ends = by_column(starts, places, n_visible)
+    for first in range(0, n_visible, ROWS_AT_ONCE):
+        start = first * n_hidden
+        stop = min(start + ROWS_AT_ONCE * n_hidden, size)
+        part = grad[start:stop]
+        gw = part.reshape(part.size // n_hidden, n_hidden)
+        sparse_outer_product(v, h, rows, ends, first, gw)
+        momentum_ascent(
+            theta[start:stop], velocity[start:stop], part, part.size, rate, hyper
+        )
 
 
 @_jit()
@@ -1211,20 +1259,14 @@ def cd_slice(
         if hyper[SPARSITY] > 0.0:
             add_sparsity(h[:m], hyper[TARGET], hyper[SPARSITY])
         counted = m + n_chains // betas.size
-        cd_gradient(
-            v[:counted],
-            h[:counted],
-            m,
-            centered,
-            mu,
-            lam,
-            listed,
-            starts,
-            places,
-            grad,
-        )
+        v, h = v[:counted], h[:counted]
         rate = hyper[RATE] / (1.0 + hyper[RATE_DECAY] * step)
-        momentum_ascent(theta, velocity, grad, size, rate, hyper)
+        if listed and not centered:
+            few = starts[: counted + 1]
+            sparse_ascent(v, h, m, few, places, theta, velocity, grad, rate, hyper)
+        else:
+            cd_gradient(v, h, m, centered, mu, lam, grad)
+            momentum_ascent(theta, velocity, grad, size, rate, hyper)
         step += 1
     return total, count
 

@@ -559,15 +559,31 @@ def outer_product(a, d, out):
     out[...] = a.T @ d
 
 
-def sparse_outer_product(a, d, starts, places, out):
-    out[...] = _listed(a, starts, places).T @ d
+def by_column(starts, places, k):
+    """The rows of listed elements, sorted by their columns, and where these end."""
+    rows = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
+    columns = places[starts[0] : starts[-1]]
+    ends = np.cumsum(np.bincount(columns, minlength=k))
+    return rows[np.argsort(columns, kind="stable")], ends
+
+
+def sparse_outer_product(a, d, rows, ends, first, out):
+    """Products of some columns, over the elements that are sorted by them."""
+    starts = np.concatenate([[0], ends[:-1]])
+    for i, total in enumerate(out, start=first):
+        some = rows[starts[i] : ends[i]]
+        total[...] = a[some, i] @ d[some]
 
 
 def weighted_column_sums(v, m, out):
     out[...] = v[:m].mean(axis=0) - v[m:].mean(axis=0)
 
 
-def cd_gradient(v, h, m, centered, mu, lam, listed, starts, places, grad):
+def listed_column_sums(v, m, starts, places, out):
+    weighted_column_sums(_listed(v, starts, places), m, out)
+
+
+def cd_gradient(v, h, m, centered, mu, lam, grad):
     """Gradient of the centered RBM, turned back to the plain one's parameters."""
     difference_v = v[:m].mean(axis=0) - v[m:].mean(axis=0)
     difference_h = h[:m].mean(axis=0) - h[m:].mean(axis=0)
@@ -577,7 +593,7 @@ def cd_gradient(v, h, m, centered, mu, lam, listed, starts, places, grad):
     else:
         mu, lam = 0 * mu, 0 * lam
     weigh_phases(h, m)
-    grad_w = (_listed(v, starts, places) if listed and not centered else v).T @ h
+    grad_w = v.T @ h
     grad_c = difference_h - mu @ grad_w
     grad_b = difference_v - grad_w @ lam
     grad[...] = np.concatenate([grad_w.ravel(), grad_c, grad_b])
@@ -595,6 +611,14 @@ def momentum_ascent(theta, velocity, grad, n_weights, rate, hyper):
     pull = np.where(decays, hyper[L2] * theta + hyper[L1] * np.sign(theta), 0.0)
     velocity[...] = hyper[MOMENTUM] * velocity + rate * (grad - pull)
     theta += velocity
+
+
+def sparse_ascent(v, h, m, starts, places, theta, velocity, grad, rate, hyper):
+    """One step uphill along the gradient from the elements that are listed."""
+    n_visible, n_hidden = v.shape[1], h.shape[1]
+    v, zeros = _listed(v, starts, places), (np.zeros(n_visible), np.zeros(n_hidden))
+    cd_gradient(v, h, m, False, *zeros, grad)
+    momentum_ascent(theta, velocity, grad, n_visible * n_hidden, rate, hyper)
 
 
 def cd_slice(
@@ -637,7 +661,7 @@ def cd_slice(
         shifts = np.concatenate([mu @ weights, weights @ lam])
         starts = np.empty(len(v) + 1, np.int64)
         places = np.empty(nonzero_room(len(v), n_visible, n_hidden), np.int64)
-        loss, n_paired, listed = cd_statistics(
+        loss, n_paired, _ = cd_statistics(
             batch,
             weights,
             hidden_bias,
@@ -665,9 +689,8 @@ def cd_slice(
         if hyper[SPARSITY] > 0:
             add_sparsity(h[:m], hyper[TARGET], hyper[SPARSITY])
         counted = m + n_chains // len(betas)
-        starts = starts[: counted + 1]
         counted_rows = v[:counted], h[:counted]
-        cd_gradient(*counted_rows, m, centered, mu, lam, listed, starts, places, grad)
+        cd_gradient(*counted_rows, m, centered, mu, lam, grad)
         rate = hyper[RATE] / (1 + hyper[RATE_DECAY] * step)
         momentum_ascent(theta, velocity, grad, n_weights, rate, hyper)
         step += 1

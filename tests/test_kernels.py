@@ -98,6 +98,11 @@ def unwritten(size, dtype):
     return np.full(size, np.nan, dtype=dtype)
 
 
+def list_of(a):
+    """starts and places of all elements that are not 0."""
+    return np.array([0, *np.cumsum(np.count_nonzero(a, axis=1))]), np.nonzero(a)[1]
+
+
 # --- policy --------------------------------------------------------------------
 
 
@@ -524,10 +529,14 @@ def test_products_of_sparse_rows_equal_their_twins(dtype, share, k, rng):
         d = rng.normal(size=(20, n)).astype(dtype)
         check_twin("product", a, w, unwritten((20, n), dtype))
         check_twin("outer_product", a, d, unwritten((k, n), dtype))
-        starts = np.array([0, *np.cumsum(np.count_nonzero(a, axis=1))])
-        few = starts, np.nonzero(a)[1]
+        few = list_of(a)
         check_twin("sparse_product", a, w, *few, unwritten((20, n), dtype))
-        check_twin("sparse_outer_product", a, d, *few, unwritten((k, n), dtype))
+        sorted_ = reference.by_column(*few, k)
+        for ours, theirs in zip(kernels.by_column(*few, k), sorted_, strict=True):
+            assert_array_equal(ours, theirs)
+        for first in (0, 60):
+            gradient = unwritten((k - first - 3, n), dtype)
+            check_twin("sparse_outer_product", a, d, *sorted_, first, gradient)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -625,12 +634,25 @@ def test_phase_means_and_gradient_equal_their_twins(dtype, m, n_chains, rng):
     size = N_VISIBLE * N_HIDDEN + N_VISIBLE + N_HIDDEN
     check_twin("weigh_phases", h, m)
     check_twin("weighted_column_sums", v, m, unwritten(N_VISIBLE, dtype))
-    v[rng.random(v.shape) < 0.5] = 0
-    few = np.array([0, *np.cumsum(np.count_nonzero(v, axis=1))]), np.nonzero(v)[1]
-    for centered, listed in [(True, False), (False, False), (False, True)]:
-        arguments = v, h, m, centered, mu, lam, listed, *few, unwritten(size, dtype)
-        check_twin("cd_gradient", *arguments)
+    for centered in (True, False):
+        check_twin("cd_gradient", v, h, m, centered, mu, lam, unwritten(size, dtype))
     check_twin("reconstruction_error", v, v + v[::-1], m)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n_visible", [5, kernels.ROWS_AT_ONCE, 300])
+def test_update_over_nonzeros_equals_its_twin(dtype, n_visible, rng):
+    """With fewer rows of weights than are taken at once, as many, and some more."""
+    m, n_rows, n_hidden = 4, 9, 6
+    v = np.where(rng.random((n_rows, n_visible)) < 0.3, 2.0, 0).astype(dtype)
+    h = rng.random((n_rows, n_hidden)).astype(dtype)
+    few = list_of(v)
+    check_twin("listed_column_sums", v, m, *few, unwritten(n_visible, dtype))
+    size = n_visible * n_hidden + n_hidden + n_visible
+    parameters = rng.normal(size=(2, size)).astype(dtype)
+    hyper = rbm_constants(momentum=0.5, l2=0.2, l1=0.1)
+    grad = unwritten(size, dtype)
+    check_twin("sparse_ascent", v, h, m, *few, *parameters, grad, 0.1, hyper)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

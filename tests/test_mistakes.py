@@ -106,8 +106,7 @@ def cd_gradient(v, h, m):
     n, width = v.shape[1], h.shape[1]
     grad = np.empty(n * width + width + n, F32)
     offsets = np.zeros(n, F32), np.zeros(width, F32)
-    unlisted = False, *no_list(len(v))
-    kernels.cd_gradient(v.copy(), h.copy(), m, False, *offsets, *unlisted, grad)
+    kernels.cd_gradient(v.copy(), h.copy(), m, False, *offsets, grad)
     size = n * width
     return (
         grad[:size].reshape(n, width),

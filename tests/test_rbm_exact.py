@@ -202,8 +202,7 @@ def kernel_gradient(v, h, m, mu=None, lam=None):
     mu = np.zeros(v.shape[1], F32) if mu is None else mu.astype(F32)
     lam = np.zeros(h.shape[1], F32) if lam is None else lam.astype(F32)
     grad = np.empty(mu.size * lam.size + lam.size + mu.size, F32)
-    unlisted = False, *no_list(len(v))
-    kernels.cd_gradient(v.copy(), h.copy(), m, centered, mu, lam, *unlisted, grad)
+    kernels.cd_gradient(v.copy(), h.copy(), m, centered, mu, lam, grad)
     return grad.astype(float)
 
 
