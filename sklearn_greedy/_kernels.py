@@ -99,7 +99,7 @@ FEW_ROWS = 16
 LONG_ROW = 32
 
 # With at most this share of numbers that are not 0, sums over these alone are sooner
-# than BLAS, in matrices of some width (measured by benchmarks/sparse.py).
+# than BLAS, in matrices of some width (measured by benchmarks/nonzeros.py).
 SPARSE_SHARE = 0.15
 WIDE_ROW = 100
 # Elements of a row that are tested together.

@@ -1,6 +1,6 @@
 """Sums over non-zeros beside dense products: the break-even, and whole fits.
 
-    python benchmarks/sparse.py [--repeats 7] [--data DIR] [--write]
+    python benchmarks/nonzeros.py [--repeats 7] [--data DIR] [--write]
 
 The first table is the time of a dense product (forward and gradient, in the BLAS that
 the kernels use) over that of sums over the non-zeros alone, by their share: the kernels
@@ -114,7 +114,7 @@ def main():
     warnings.simplefilter("ignore")
     lines = [
         f"{stamp(versions())}; float32, one BLAS thread; from "
-        "`python benchmarks/sparse.py --write`.",
+        "`python benchmarks/nonzeros.py --write`.",
         "",
     ]
     dense = kernels_with(0.0)
@@ -132,7 +132,7 @@ def main():
                 f"| {X.nnz / np.prod(X.shape):.1%} | {speed_up(seconds, 'dense')} "
                 f"| {speed_up(seconds, 'sklearn')} |"
             )
-    publish("sparse", lines, options.write)
+    publish("nonzeros", lines, options.write)
 
 
 if __name__ == "__main__":
