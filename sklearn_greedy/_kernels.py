@@ -1057,7 +1057,7 @@ def weighted_column_sums(v, m, out):
             out[j] += weight * v[r, j]
 
 
-@_jit()
+@_jit(inline="always")
 def listed_column_sums(v, m, starts, places, out):
     """weighted_column_sums over the elements of v that are listed."""
     positive = v.dtype.type(1.0 / m)
