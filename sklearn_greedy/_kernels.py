@@ -1070,6 +1070,19 @@ def listed_column_sums(v, m, starts, places, out):
             out[places[p]] += weight * v[r, places[p]]
 
 
+@_jit()
+def centre_biases(gw, mu, lam, gc, gb):
+    """gc <- gc - gw' mu and gb <- gb - gw lam, for some rows of the weights' gradient.
+
+    gw : (rows, n_hidden); mu, gb : (rows,), of the same visible units; lam, gc :
+    (n_hidden,).
+    """
+    for i in range(gw.shape[0]):
+        for j in range(gw.shape[1]):
+            gc[j] -= mu[i] * gw[i, j]
+        gb[i] -= inner_product(gw[i], lam)
+
+
 @_jit(inline="always")
 def cd_gradient(v, h, m, centered, mu, lam, grad):
     """Ascent direction of the log-likelihood from the statistics of both phases.
@@ -1096,12 +1109,8 @@ def cd_gradient(v, h, m, centered, mu, lam, grad):
         subtract_row(h, lam)
     weigh_phases(h, m)
     np.dot(v.T, h, gw)
-    if not centered:
-        return
-    for i in range(n_visible):
-        for j in range(n_hidden):
-            gc[j] -= mu[i] * gw[i, j]
-        gb[i] -= inner_product(gw[i], lam)
+    if centered:
+        centre_biases(gw, mu, lam, gc, gb)
 
 
 @_jit()
@@ -1144,30 +1153,57 @@ def momentum_ascent(theta, velocity, grad, n_weights, rate, hyper):
 
 
 @_jit(inline="always")
-def sparse_ascent(v, h, m, starts, places, theta, velocity, grad, rate, hyper):
-    """momentum_ascent along cd_gradient, not centered, over the elements of v that are
-    listed; a few rows of w at a time, whose gradient is then at hand.
+def sparse_ascent(
+    v,
+    h,
+    m,
+    starts,
+    places,
+    centered,
+    mu,
+    lam,
+    theta,
+    velocity,
+    grad,
+    rate,
+    hyper,
+    difference,
+):
+    """momentum_ascent along cd_gradient over the elements of v that are listed; a few
+    rows of w at a time, whose gradient is then at hand.
 
-    v : (m + n_chains, n_visible); h : (m + n_chains, n_hidden), overwritten; theta,
-    velocity, grad : flat (w, c, b).
+    Where it is centered, v stays as it is: the weights of the rows have the sum 0, so
+
+        D[(v - mu)' (h - lam)] = D[v' (h - lam)] - mu D[h].
+
+    v : (m + n_chains, n_visible); h : (m + n_chains, n_hidden), overwritten; mu, lam :
+    offsets; theta, velocity, grad : flat (w, c, b); difference : (n_hidden,), for D[h].
     """
     n_visible, n_hidden = v.shape[1], h.shape[1]
     size = n_visible * n_hidden
-    biases = grad[size:]
-    weighted_column_sums(h, m, biases[:n_hidden])
-    listed_column_sums(v, m, starts, places, biases[n_hidden:])
-    momentum_ascent(theta[size:], velocity[size:], biases, _FIRST, rate, hyper)
+    gc, gb = grad[size : size + n_hidden], grad[size + n_hidden :]
+    weighted_column_sums(h, m, gc)
+    listed_column_sums(v, m, starts, places, gb)
+    if centered:
+        copy(gc, difference)
+        subtract_row(h, lam)
     weigh_phases(h, m)
     rows, ends = by_column(starts, places, n_visible)
     for first in range(0, n_visible, ROWS_AT_ONCE):
-        start = first * n_hidden
-        stop = min(start + ROWS_AT_ONCE * n_hidden, size)
+        last = min(first + ROWS_AT_ONCE, n_visible)
+        start, stop = first * n_hidden, last * n_hidden
         part = grad[start:stop]
-        gw = part.reshape(part.size // n_hidden, n_hidden)
+        gw = part.reshape(last - first, n_hidden)
         sparse_outer_product(v, h, rows, ends, first, gw)
+        if centered:
+            for i in range(gw.shape[0]):
+                for j in range(n_hidden):
+                    gw[i, j] -= mu[first + i] * difference[j]
+            centre_biases(gw, mu[first:last], lam, gc, gb[first:last])
         momentum_ascent(
             theta[start:stop], velocity[start:stop], part, part.size, rate, hyper
         )
+    momentum_ascent(theta[size:], velocity[size:], grad[size:], _FIRST, rate, hyper)
 
 
 @_jit()
@@ -1261,9 +1297,23 @@ def cd_slice(
         counted = m + n_chains // betas.size
         v, h = v[:counted], h[:counted]
         rate = hyper[RATE] / (1.0 + hyper[RATE_DECAY] * step)
-        if listed and not centered:
-            few = starts[: counted + 1]
-            sparse_ascent(v, h, m, few, places, theta, velocity, grad, rate, hyper)
+        if listed:
+            sparse_ascent(
+                v,
+                h,
+                m,
+                starts[: counted + 1],
+                places,
+                centered,
+                mu,
+                lam,
+                theta,
+                velocity,
+                grad,
+                rate,
+                hyper,
+                s[0],  # the chains have been kept
+            )
         else:
             cd_gradient(v, h, m, centered, mu, lam, grad)
             momentum_ascent(theta, velocity, grad, size, rate, hyper)

@@ -594,9 +594,8 @@ def cd_gradient(v, h, m, centered, mu, lam, grad):
         mu, lam = 0 * mu, 0 * lam
     weigh_phases(h, m)
     grad_w = v.T @ h
-    grad_c = difference_h - mu @ grad_w
-    grad_b = difference_v - grad_w @ lam
-    grad[...] = np.concatenate([grad_w.ravel(), grad_c, grad_b])
+    centre_biases(grad_w, mu, lam, difference_h, difference_v)
+    grad[...] = np.concatenate([grad_w.ravel(), difference_h, difference_v])
 
 
 def add_sparsity(h, target, weight):
@@ -613,12 +612,33 @@ def momentum_ascent(theta, velocity, grad, n_weights, rate, hyper):
     theta += velocity
 
 
-def sparse_ascent(v, h, m, starts, places, theta, velocity, grad, rate, hyper):
+def centre_biases(gw, mu, lam, gc, gb):
+    """From biases of the centered parameters to those of the plain ones."""
+    gc -= mu @ gw
+    gb -= gw @ lam
+
+
+def sparse_ascent(
+    v,
+    h,
+    m,
+    starts,
+    places,
+    centered,
+    mu,
+    lam,
+    theta,
+    velocity,
+    grad,
+    rate,
+    hyper,
+    difference,
+):
     """One step uphill along the gradient from the elements that are listed."""
-    n_visible, n_hidden = v.shape[1], h.shape[1]
-    v, zeros = _listed(v, starts, places), (np.zeros(n_visible), np.zeros(n_hidden))
-    cd_gradient(v, h, m, False, *zeros, grad)
-    momentum_ascent(theta, velocity, grad, n_visible * n_hidden, rate, hyper)
+    if centered:
+        difference[...] = h[:m].mean(axis=0) - h[m:].mean(axis=0)
+    cd_gradient(_listed(v, starts, places), h, m, centered, mu, lam, grad)
+    momentum_ascent(theta, velocity, grad, v.shape[1] * h.shape[1], rate, hyper)
 
 
 def cd_slice(
@@ -661,7 +681,7 @@ def cd_slice(
         shifts = np.concatenate([mu @ weights, weights @ lam])
         starts = np.empty(len(v) + 1, np.int64)
         places = np.empty(nonzero_room(len(v), n_visible, n_hidden), np.int64)
-        loss, n_paired, _ = cd_statistics(
+        loss, n_paired, listed = cd_statistics(
             batch,
             weights,
             hidden_bias,
@@ -689,10 +709,14 @@ def cd_slice(
         if hyper[SPARSITY] > 0:
             add_sparsity(h[:m], hyper[TARGET], hyper[SPARSITY])
         counted = m + n_chains // len(betas)
-        counted_rows = v[:counted], h[:counted]
-        cd_gradient(*counted_rows, m, centered, mu, lam, grad)
+        phases, model = (v[:counted], h[:counted], m), (centered, mu, lam)
         rate = hyper[RATE] / (1 + hyper[RATE_DECAY] * step)
-        momentum_ascent(theta, velocity, grad, n_weights, rate, hyper)
+        if listed:
+            few, update = starts[: counted + 1], (theta, velocity, grad, rate, hyper)
+            sparse_ascent(*phases, few, places, *model, *update, s[0])
+        else:
+            cd_gradient(*phases, *model, grad)
+            momentum_ascent(theta, velocity, grad, n_weights, rate, hyper)
         step += 1
     return total, count
 

@@ -641,7 +641,8 @@ def test_phase_means_and_gradient_equal_their_twins(dtype, m, n_chains, rng):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("n_visible", [5, kernels.ROWS_AT_ONCE, 300])
-def test_update_over_nonzeros_equals_its_twin(dtype, n_visible, rng):
+@pytest.mark.parametrize("centered", [False, True])
+def test_update_over_nonzeros_equals_its_twin(dtype, n_visible, centered, rng):
     """With fewer rows of weights than are taken at once, as many, and some more."""
     m, n_rows, n_hidden = 4, 9, 6
     v = np.where(rng.random((n_rows, n_visible)) < 0.3, 2.0, 0).astype(dtype)
@@ -651,8 +652,17 @@ def test_update_over_nonzeros_equals_its_twin(dtype, n_visible, rng):
     size = n_visible * n_hidden + n_hidden + n_visible
     parameters = rng.normal(size=(2, size)).astype(dtype)
     hyper = rbm_constants(momentum=0.5, l2=0.2, l1=0.1)
-    grad = unwritten(size, dtype)
-    check_twin("sparse_ascent", v, h, m, *few, *parameters, grad, 0.1, hyper)
+    offsets = [rng.random(n).astype(dtype) for n in (n_visible, n_hidden)]
+    grad, difference = unwritten(size, dtype), unwritten(n_hidden, dtype)
+    model = *few, centered, *offsets, *parameters, grad
+    check_twin("sparse_ascent", v, h, m, *model, 0.1, hyper, difference)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_biases_of_a_centered_gradient_equal_their_twin(dtype, rng):
+    gw = rng.normal(size=(7, 5)).astype(dtype)
+    mu, lam, gc, gb = (rng.normal(size=n).astype(dtype) for n in (7, 5, 5, 7))
+    check_twin("centre_biases", gw, mu, lam, gc, gb)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
