@@ -14,13 +14,14 @@ test rows. tuning : the same networks, and others whose hidden layers stay as th
 schedule : the same with stacks whose layers were all trained at once. cost : seconds of
 pre-training and of fine-tuning by number of rows, all of them with a label.
 
-Both sides always have the same settings, those of the depth study of networks.py without
-its label smoothing, or Adam as in MLPClassifier. They were set before any test error was
-seen; that logistic units are trained by Adam too was added when six layers of them had
-failed by SGD. An output layer alone takes the steps by which the training loss of one
-seed came closest to its least value. depth, time and cost keep the epoch with the least
-error on the rows to choose by; the networks of labels make 2,000 updates, whatever the
-number of labels, and keep the last. Claims that are run together share their networks.
+Both sides always have the same settings, those of the depth study of networks.py
+without its label smoothing, or Adam as in MLPClassifier. They were set before any test
+error was seen; that logistic units are trained by Adam too was added when six layers of
+them had failed by SGD. An output layer alone takes the steps by which the training loss
+of one seed came closest to its least value. depth, time and cost keep the epoch with
+the least error on the rows to choose by; the networks of labels make 2,000 updates,
+whatever the number of labels, and keep the last. Claims that are run together share
+their networks.
 """
 
 import functools
