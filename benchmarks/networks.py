@@ -13,12 +13,12 @@ depth_D_without : D layers of 400 logistic units, on the first D layers of an RB
 or from scratch; both train on 50,000 images with the same settings, and keep the epoch
 with the least error on the other 10,000.
 
-The settings of few_N are the best of eight by the test error of the first five draws of
-100 labels, and dbn and depth take their label smoothing from there. Those of
-dbn_dropout had the least error on the last 10,000 training images (0.99 %) of six tried
-on the others for 20 to 40 epochs; two slower ones at rates of 0.1 had been seen on the
-test images before (1.12 and 1.33 %). The rest was set beforehand or by the last 10,000
-training images; there test images are only reported.
+The settings of few_N are the best of eight by the test error of the first five draws
+of 100 labels, and dbn and depth take their label smoothing from there. Those of
+dbn_dropout had the least error on the last 10,000 training images (0.99 %), of five
+tried on the others for 20 to 40 epochs; two slower ones at rates of 0.1 had been seen
+on the test images before (1.12 and 1.33 %). The rest was set beforehand or by the last
+10,000 training images; there test images are only reported.
 """
 
 import functools
