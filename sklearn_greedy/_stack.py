@@ -47,6 +47,7 @@ from sklearn_greedy._training import (
     train_epoch,
 )
 from sklearn_greedy._units import (
+    LEAST_HIDDEN_SCALE,
     ColumnStatistics,
     Units,
     check_range,
@@ -674,9 +675,11 @@ class GreedyStack(
         statistics = ColumnStatistics.of(data, weights)
         if resumed:
             units = Units(**self._units[layer])
+        elif layer == 0:
+            units = choose_units(statistics, visible)
         else:
-            kinds = visible if layer == 0 else self._units_above(layer)
-            units = choose_units(statistics, kinds)
+            kinds = self._units_above(layer)
+            units = choose_units(statistics, kinds, LEAST_HIDDEN_SCALE)
         check_range(statistics, units, place)
         rng, kernel_seed = layer_streams(seed, layer)
         return LayerTask(

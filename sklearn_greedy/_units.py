@@ -30,6 +30,11 @@ GREY_LIMIT = 0.3
 
 _CHUNK_FLOATS = 1 << 20
 
+# Least scale of a hidden unit that is the input of the next layer, as a share of the
+# root mean square deviation of its layer. A unit that hardly ever fires would count as
+# much as any other at unit variance, and reach thousands in the rows where it fires.
+LEAST_HIDDEN_SCALE = 0.1
+
 
 @dataclass(frozen=True)
 class ColumnStatistics:
@@ -181,12 +186,17 @@ def _warn_outside_unit_interval(
         )
 
 
-def choose_units(statistics: ColumnStatistics, visible) -> Units:
+def choose_units(
+    statistics: ColumnStatistics, visible, least_scale: float = 0.0
+) -> Units:
     """Unit kind, offset and scale of each column.
 
     visible : a kind for all columns; "auto", where a column with all values in [0, 1]
     is bernoulli and any other gaussian; or pairs (kind, column numbers), each softmax
     pair being one group, with "auto" for the columns in no pair.
+
+    least_scale : least scale of a gaussian column that varies, as a share of the root
+    mean square deviation of all of them; above 0 only where they measure the same.
     """
     n_columns = len(statistics.mean)
     groups = np.full(n_columns, -1)
@@ -206,10 +216,14 @@ def choose_units(statistics: ColumnStatistics, visible) -> Units:
     # A constant column has no scale; rounding alone leaves it a tiny deviation.
     floor = 10 * statistics.resolution * np.abs(statistics.mean)
     varies = deviation > np.maximum(floor, np.finfo(np.float32).tiny)
+    scaled = gaussian & varies
+    if least_scale and scaled.any():
+        typical = np.sqrt(np.mean(statistics.variance[scaled]))
+        deviation = np.maximum(deviation, least_scale * typical)
     return Units(
         kinds=kinds,
         offset=np.where(gaussian, statistics.mean, 0.0),
-        scale=np.where(gaussian & varies, deviation, 1.0),
+        scale=np.where(scaled, deviation, 1.0),
         groups=groups,
     )
 

@@ -30,6 +30,7 @@ from sklearn_greedy._network import (
     unfold_input,
     unfold_output,
 )
+from sklearn_greedy._units import ColumnStatistics, choose_units
 
 RATE = {
     StackedRBMTransformer: "learning_rate",
@@ -300,6 +301,34 @@ def test_constant_columns_are_harmless(stack_class, table):
     assert np.isfinite(H).all()
     assert np.isfinite(stack.score(X))
     assert_allclose(stack.inverse_transform(H)[:, -1], 1e6 / 3, rtol=1e-5)
+
+
+def test_hidden_units_that_hardly_vary_keep_a_scale_of_their_layer():
+    variance = np.array([4.0, 1e-12, 0.0])
+    still = np.zeros(3)
+    statistics = ColumnStatistics(still, still, still, variance, 10, 1e-16)
+    assert_allclose(choose_units(statistics, "gaussian").scale, [2, 1e-6, 1])
+    typical = np.sqrt(2)  # of the two that vary
+    scale = choose_units(statistics, "gaussian", least_scale=0.1).scale
+    assert_allclose(scale, [2, 0.1 * typical, 1])
+
+
+@pytest.mark.parametrize("activation", ["tanh", "elu"])
+def test_units_flattened_by_the_contraction_do_not_blow_up_the_next_layer(
+    activation, rng
+):
+    """At unit variance they led to weights of several hundred in the layer above."""
+    X = rng.standard_normal((2000, 3)) @ rng.standard_normal((3, 10))
+    X += 0.1 * rng.standard_normal((2000, 10))
+    stack = StackedAutoencoderTransformer(
+        (64, 64),
+        activation=activation,
+        corruption=None,
+        contraction=1.0,
+        max_iter=30,
+        random_state=0,
+    ).fit(X)
+    assert np.abs(stack.coefs_[1]).max() < 20
 
 
 # --- from features back to data, and scores --------------------------------------
