@@ -7,6 +7,9 @@ from sklearn.metrics import check_scoring
 from sklearn.model_selection import check_cv, cross_validate
 from sklearn.pipeline import Pipeline
 from sklearn.utils import Bunch, check_random_state
+from sklearn.utils.parallel import Parallel, delayed
+
+from sklearn_greedy._start import RandomLayers
 
 _CONFIDENCE = 0.95
 
@@ -18,7 +21,11 @@ def compare_pretraining(
 
     Both networks have the same layers, activations and settings of the fine-tuning,
     see the same folds and, in each fold, start from the same seed. Without pre-training
-    no layer is frozen or slowed down (``n_frozen_layers``, ``layer_decay``).
+    the hidden layers start random, as with ``pretrainer=None``, but columns and targets
+    are scaled inside as the pretrainer scaled them, so that the scores differ by what
+    the layers learned and not by the scaling. No layer is frozen or slowed down there,
+    and no output layer trained alone (``n_frozen_layers``, ``layer_decay``,
+    ``head_max_iter``).
 
     Parameters
     ----------
@@ -96,34 +103,35 @@ def compare_pretraining(
         raise ValueError(f"An interval needs at least two folds. Got {len(folds)}.")
     seed = int(check_random_state(random_state).randint(2**31))
     pretrained = clone(estimator).set_params(**{f"{prefix}random_state": seed})
-    common = {
-        "cv": folds,
-        "scoring": check_scoring(estimator, scoring),
-        "n_jobs": n_jobs,
-        "return_estimator": True,
-    }
-    ours = cross_validate(pretrained, X, y, **common)
-    networks = [_network_of(fitted)[0] for fitted in ours["estimator"]]
-    scratch = clone(pretrained).set_params(
-        **{
-            f"{prefix}pretrainer": None,
-            f"{prefix}hidden_layer_sizes": _sizes(networks[0]),
-            f"{prefix}activation": _activation(networks[0]),
-            # These are for layers that were trained before.
-            f"{prefix}supervised_weight": 0.0,
-            f"{prefix}layer_decay": 1.0,
-            f"{prefix}n_frozen_layers": 0,
-        }
+    scorer = check_scoring(estimator, scoring)
+
+    def score(models):
+        """Scores of one model per fold, and the fitted networks."""
+        runs = Parallel(n_jobs)(
+            delayed(cross_validate)(
+                model,
+                X,
+                y,
+                cv=[fold],
+                scoring=scorer,
+                return_estimator=True,
+                error_score="raise",
+            )
+            for model, fold in zip(models, folds, strict=True)
+        )
+        scores = np.concatenate([run["test_score"] for run in runs])
+        return scores, [_network_of(run["estimator"][0])[0] for run in runs]
+
+    scores, networks = score([pretrained] * len(folds))
+    scratch_scores, others = score(
+        [_from_scratch(pretrained, prefix, network, seed) for network in networks]
     )
-    theirs = cross_validate(scratch, X, y, **common)
     comparison = Bunch(
-        pretrained_scores=ours["test_score"],
-        scratch_scores=theirs["test_score"],
+        pretrained_scores=scores,
+        scratch_scores=scratch_scores,
         pretraining_seconds=_seconds(networks, "pretraining"),
         fine_tuning_seconds=_seconds(networks, "fine_tuning"),
-        scratch_seconds=_seconds(
-            [_network_of(fitted)[0] for fitted in theirs["estimator"]], "fine_tuning"
-        ),
+        scratch_seconds=_seconds(others, "fine_tuning"),
         layer_reports=[
             getattr(network.pretrainer_, "layer_report_", None) for network in networks
         ],
@@ -149,8 +157,22 @@ def _network_of(estimator):
     return estimator, prefix
 
 
-def _sizes(network) -> tuple[int, ...]:
-    return tuple(coef.shape[1] for coef in network.coefs_[:-1])
+def _from_scratch(pretrained, prefix: str, network, seed: int):
+    """The estimator with random hidden layers like those of a fitted network."""
+    sizes = tuple(coef.shape[1] for coef in network.coefs_[:-1])
+    activation, units = _activation(network), network._input_units()
+    params = {
+        "pretrainer": RandomLayers(sizes, activation, units.offset, units.scale, seed),
+        "hidden_layer_sizes": sizes,
+        "activation": activation,
+        # These are for layers that were trained before.
+        "supervised_weight": 0.0,
+        "layer_decay": 1.0,
+        "n_frozen_layers": 0,
+        "head_max_iter": 0,
+    }
+    named = {f"{prefix}{name}": value for name, value in params.items()}
+    return clone(pretrained).set_params(**named)
 
 
 def _activation(network) -> str:

@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
 from sklearn.base import clone
-from sklearn.datasets import load_iris
+from sklearn.datasets import load_diabetes, load_iris, load_wine
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import KFold
 from sklearn.pipeline import make_pipeline
@@ -19,6 +19,7 @@ from sklearn_greedy import (
     compare_pretraining,
 )
 from sklearn_greedy._compare import _interval, _verdict
+from sklearn_greedy._start import RandomLayers
 
 
 @pytest.fixture(scope="module")
@@ -39,12 +40,45 @@ def test_scores_are_those_of_paired_fits(iris):
     again = compare_pretraining(network(), X, y, cv=folds, random_state=0)
     assert found.pretrained_scores.shape == found.scratch_scores.shape == (3,)
     seed = int(np.random.RandomState(0).randint(2**31))
-    scratch = {"pretrainer": None, "hidden_layer_sizes": (6, 4), "activation": "tanh"}
     for fold, (train, test) in enumerate(folds.split(X)):
         ours = network(random_state=seed).fit(X[train], y[train])
-        other = network(random_state=seed, **scratch).fit(X[train], y[train])
+        scaling = X[train].mean(axis=0), X[train].std(axis=0)
+        layers = RandomLayers((6, 4), "tanh", *scaling, seed)
+        other = network(random_state=seed, pretrainer=layers).fit(X[train], y[train])
         assert again.pretrained_scores[fold] == ours.score(X[test], y[test])
         assert again.scratch_scores[fold] == other.score(X[test], y[test])
+
+
+def test_random_layers_are_those_of_a_random_start(iris):
+    X, y = iris
+    layers = RandomLayers((300,), "relu", X.mean(axis=0), X.std(axis=0), 0)
+    started = GreedyPretrainedMLPClassifier((300,), pretrainer=layers, max_iter=1)
+    started.set_params(learning_rate_init=1e-12, tol=0, random_state=0).fit(X, y)
+    scaled = started.coefs_[0] * layers.scale[:, None]
+    bound = np.sqrt(6 / 304)  # Glorot's, as in MLPClassifier
+    assert bound * 0.98 < np.abs(scaled).max() <= bound * 1.0001
+    assert_allclose(np.abs(scaled).mean(), bound / 2, rtol=0.05)
+    codes = started.hidden_activations(X, 0)
+    Z = StandardScaler().fit_transform(X) @ scaled
+    assert np.abs(codes - np.maximum(Z, 0)).max() <= bound + 1e-4  # its biases
+
+
+def test_scaling_is_no_gain_of_the_pretraining():
+    """On raw columns, and raw targets, the network from scratch used to fail alone."""
+    X, y = load_wine(return_X_y=True)
+    clf = GreedyPretrainedMLPClassifier((20,), batch_size=20, max_iter=50)
+    found = compare_pretraining(clf, X, y, cv=3, random_state=0)
+    assert found.scratch_scores.min() > 0.85
+    assert found.verdict.startswith("No clear difference")
+    X, y = load_diabetes(return_X_y=True)
+    reg = GreedyPretrainedMLPRegressor((20,), max_iter=50)
+    units = [
+        compare_pretraining(reg, X * factor, y * factor, cv=3, random_state=0)
+        for factor in (1, 1000)
+    ]
+    for side in ("pretrained_scores", "scratch_scores"):
+        assert_allclose(units[0][side], units[1][side], atol=0.01)
+        assert np.all(units[0][side] > 0.2)
 
 
 def test_interval_is_the_corrected_t_interval():
