@@ -25,7 +25,6 @@ anomaly
     in percent, for finding it among the test images, mean over the digits.
 """
 
-import itertools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,6 +36,7 @@ from common import (
     mnist_labels,
     one_hot,
     run_study,
+    softmax_groups,
     table_rows,
     table_set,
     versions,
@@ -186,10 +186,7 @@ def encoded_table(folder, name):
     if codes is None:
         return numbers.astype(np.float32), visible, y
     columns, widths = one_hot(codes)
-    ends = n + np.cumsum([0, *widths])
-    visible += [
-        ("softmax", list(range(a, b))) for a, b in itertools.pairwise(ends.tolist())
-    ]
+    visible += softmax_groups(n, widths)
     return np.hstack([numbers, columns]).astype(np.float32), visible, y
 
 

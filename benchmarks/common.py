@@ -3,6 +3,7 @@
 import argparse
 import datetime
 import gzip
+import itertools
 import json
 import pathlib
 import platform
@@ -178,7 +179,18 @@ def table_set(folder, name):
         return parts["X"].astype(float), None, parts["y"]
 
 
-def one_hot(codes):
-    """Categories as 0/1 columns, and the number of columns of each category."""
-    encoder = OneHotEncoder(sparse_output=False).fit(codes)
-    return encoder.transform(codes), [len(found) for found in encoder.categories_]
+def one_hot(codes, known=slice(None)):
+    """Categories as 0/1 columns, and the number of columns of each category. There is
+    one for each value in the rows known; other values are 0 in all of them.
+    """
+    encoder = OneHotEncoder(sparse_output=False, handle_unknown="ignore")
+    columns = encoder.fit(codes[known]).transform(codes)
+    return columns, [len(found) for found in encoder.categories_]
+
+
+def softmax_groups(first, widths):
+    """Visible units of categories with so many 0/1 columns each, from column first."""
+    ends = first + np.cumsum([0, *widths])
+    return [
+        ("softmax", list(range(a, b))) for a, b in itertools.pairwise(ends.tolist())
+    ]

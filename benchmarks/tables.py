@@ -11,29 +11,30 @@ labels of 500 training rows and of 125 rows to choose by; the other rows stay as
 without a label.
 
 The network has two layers of 256 relu units, trained by Adam for at most 100 epochs
-with early stopping. A random search draws SETTINGS of the fine-tuning, the same for
+with early stopping. A random search draws settings of the fine-tuning, the same for
 both sides, and takes the best on the rows to choose by, for the pre-trained side
-together with one of SCHEMES. Where labels are few, there are more settings, the number
-of epochs among them, and four splits to choose by. What was chosen is then trained anew
-on five other splits, whose test errors are the table: misclassified rows in percent, or
-root mean squared error times 100. Gradient boosting with early stopping stands beside
-it. SCHEMES and SETTINGS are what was left of earlier runs and of trials, which looked
-at test errors, those of these splits among them.
+together with a scheme of pre-training. Where labels are few, there are more settings,
+the number of epochs among them, and four splits to choose by. What was chosen is then
+trained anew on five other splits, whose test errors are the table: misclassified rows
+in percent, or root mean squared error times 100. Gradient boosting with early stopping
+stands beside it. The schemes and settings of ALL and FEW are what was left of earlier
+runs and of trials, which looked at test errors, those of these splits among them.
 """
 
+import itertools
 import tempfile
 import time
 from dataclasses import dataclass
 
 import numpy as np
-from common import run_study, table_rows, versions
+from common import one_hot, run_study, softmax_groups, table_rows, versions
 from sklearn.base import clone
 from sklearn.ensemble import (
     HistGradientBoostingClassifier,
     HistGradientBoostingRegressor,
 )
 from sklearn.model_selection import ParameterSampler
-from sklearn.preprocessing import OneHotEncoder, QuantileTransformer, StandardScaler
+from sklearn.preprocessing import QuantileTransformer, StandardScaler
 
 from sklearn_greedy import (
     GreedyPretrainedMLPClassifier,
@@ -72,33 +73,18 @@ MOST_CATEGORIES = 60
 SIDES = "scratch", "pretrained", "boosting"
 
 WIDTHS = (256, 256)
-BATCH_SIZE, BATCH_SIZE_OF_FEW = 128, 32
-SETTINGS = {
-    "dropout": [0.0, 0.1, 0.3, 0.5],
-    "input_dropout": [0.0, 0.1],
-    "learning_rate_init": [3e-4, 1e-3],
-}
-N_SETTINGS = 4
 FINE_TUNING = {
+    "hidden_layer_sizes": WIDTHS,
     "activation": "relu",
     "n_iter_no_change": 12,
     "max_iter": 100,
     "tol": 0.0,
 }
-# By 125 rows an epoch to stop at is a matter of chance, so that the number of epochs is
-# a setting like the others where labels are few.
-SETTINGS_OF_FEW = {
-    "dropout": [0.1, 0.3, 0.5],
-    "input_dropout": [0.0, 0.1],
-    "learning_rate_init": [1e-3, 3e-3],
-    "max_iter": [25, 80],
-}
-N_SETTINGS_OF_FEW = 8
 
 
 def stack(**params):
     return StackedAutoencoderTransformer(
-        WIDTHS, max_iter=20, batch_size=BATCH_SIZE, random_state=0, **params
+        WIDTHS, max_iter=20, batch_size=128, random_state=0, **params
     )
 
 
@@ -111,19 +97,52 @@ FREE = {**SWAP, "tied_weights": False}
 CONTRACTION = {"corruption": None, "contraction": 0.1}
 BOTH = {**SWAP, "contraction": 0.1}
 
-# How hidden layers are pre-trained: parameters of the network.
-SCHEMES = {
-    "swap": {"pretrainer": stack(**SWAP)},
-    "free": {"pretrainer": stack(**FREE)},
-    "swap, targets": with_targets(stack(**SWAP)),
-    "free, targets": with_targets(stack(**FREE)),
-}
-SCHEMES_OF_FEW = {
-    "both": {"pretrainer": stack(**BOTH)},
-    "both, targets": with_targets(stack(**BOTH)),
-    "contraction, targets": with_targets(stack(**CONTRACTION)),
-    "free, targets": with_targets(stack(**FREE)),
-}
+
+@dataclass(frozen=True)
+class Search:
+    """Parameters of the network: those that stay, values from which n_settings are
+    drawn, and schemes, by which its hidden layers may be pre-trained.
+    """
+
+    fixed: dict
+    settings: dict
+    n_settings: int
+    schemes: dict
+
+
+ALL = Search(
+    fixed={**FINE_TUNING, "batch_size": 128, "early_stopping": True},
+    settings={
+        "dropout": [0.0, 0.1, 0.3, 0.5],
+        "input_dropout": [0.0, 0.1],
+        "learning_rate_init": [3e-4, 1e-3],
+    },
+    n_settings=4,
+    schemes={
+        "swap": {"pretrainer": stack(**SWAP)},
+        "free": {"pretrainer": stack(**FREE)},
+        "swap, targets": with_targets(stack(**SWAP)),
+        "free, targets": with_targets(stack(**FREE)),
+    },
+)
+# By 125 rows an epoch to stop at is a matter of chance, so that the number of epochs is
+# a setting like the others where labels are few.
+FEW = Search(
+    fixed={**FINE_TUNING, "batch_size": 32, "early_stopping": False},
+    settings={
+        "dropout": [0.1, 0.3, 0.5],
+        "input_dropout": [0.0, 0.1],
+        "learning_rate_init": [1e-3, 3e-3],
+        "max_iter": [25, 80],
+    },
+    n_settings=8,
+    schemes={
+        "both": {"pretrainer": stack(**BOTH)},
+        "both, targets": with_targets(stack(**BOTH)),
+        "contraction, targets": with_targets(stack(**CONTRACTION)),
+        "free, targets": with_targets(stack(**FREE)),
+    },
+)
 
 
 @dataclass(frozen=True)
@@ -136,6 +155,10 @@ class Run:
     @property
     def regression(self) -> bool:
         return self.data in REGRESSIONS
+
+    @property
+    def search(self) -> Search:
+        return FEW if self.few else ALL
 
 
 RUNS = {
@@ -169,7 +192,7 @@ def load(folder, data):
 @dataclass
 class Split:
     """Rows of one split: with a label, without, to choose by and to test on; and the
-    columns of each category.
+    kinds of the columns for a pretrainer.
     """
 
     X: np.ndarray
@@ -179,7 +202,7 @@ class Split:
     y_choose: np.ndarray
     X_test: np.ndarray
     y_test: np.ndarray
-    categories: list
+    visible: list | str
 
 
 def split(run, table, seed):
@@ -200,13 +223,11 @@ def split(run, table, seed):
         quantiles = scaler.transform(numbers)
         varied = quantiles[:, quantiles[train].std(axis=0) > LEAST_DEVIATION]
         parts.append(StandardScaler().fit(varied[train]).transform(varied))
-    categories = []
+    visible = "auto"
     if codes is not None:
-        encoder = OneHotEncoder(sparse_output=False, handle_unknown="ignore")
-        parts.append(encoder.fit(codes[train]).transform(codes))
-        ends = np.cumsum([len(names) for names in encoder.categories_])
-        first = parts[0].shape[1] if len(parts) > 1 else 0
-        categories = np.split(first + np.arange(ends[-1]), ends[:-1])
+        columns, widths = one_hot(codes, train)
+        visible = softmax_groups(sum(part.shape[1] for part in parts), widths)
+        parts.append(columns)
     X = np.hstack(parts).astype(np.float32)
     if run.regression:
         y = (y - y[train].mean()) / y[train].std()
@@ -214,9 +235,7 @@ def split(run, table, seed):
     if run.few:
         known, by = train[:N_FEW], choose[:N_FEW_CHOOSE]
     others = np.setdiff1d(np.append(train, choose), known)
-    return Split(
-        X[known], y[known], X[others], X[by], y[by], X[test], y[test], categories
-    )
+    return Split(X[known], y[known], X[others], X[by], y[by], X[test], y[test], visible)
 
 
 def error(model, X, y, regression):
@@ -233,20 +252,12 @@ def fitted(run, rows, seed, params):
         if run.regression
         else GreedyPretrainedMLPClassifier
     )
-    own = {
-        **FINE_TUNING,
-        "hidden_layer_sizes": WIDTHS,
-        "batch_size": BATCH_SIZE_OF_FEW if run.few else BATCH_SIZE,
-        "early_stopping": not run.few,
-        "random_state": seed,
-    }
-    network = cls(**{**own, "pretrainer": None, **params})
-    unlabeled = None
-    if network.pretrainer is not None:
+    pretrainer, unlabeled = params.get("pretrainer"), None
+    if pretrainer is not None:
+        pretrainer = clone(pretrainer).set_params(visible=rows.visible)
         unlabeled = rows.unlabeled
-        groups = [("softmax", columns) for columns in rows.categories]
-        network.set_params(pretrainer__visible=groups or "auto")
-    return network.fit(
+    own = {"pretrainer": pretrainer, "random_state": seed}
+    return cls(**{**run.search.fixed, **params, **own}).fit(
         rows.X,
         rows.y,
         X_unlabeled=unlabeled,
@@ -255,31 +266,31 @@ def fitted(run, rows, seed, params):
     )
 
 
-def best_of(run, searches, schemes, memory):
+def best_of(run, searches, schemes):
     """What has the least error to choose by: a name and parameters."""
-    grid, n_settings = (
-        (SETTINGS_OF_FEW, N_SETTINGS_OF_FEW) if run.few else (SETTINGS, N_SETTINGS)
+    settings = list(
+        ParameterSampler(run.search.settings, run.search.n_settings, random_state=0)
     )
-    settings = list(ParameterSampler(grid, n_settings, random_state=0))
-    found = {}
-    for name, scheme in schemes.items():
-        if "pretrainer" in scheme:
-            pretrainer = clone(scheme["pretrainer"]).set_params(memory=memory)
-            scheme = {**scheme, "pretrainer": pretrainer}
-        for number, setting in enumerate(settings):
-            params = {**scheme, **setting}
-            errors = [
-                error(
-                    fitted(run, rows, seed, params),
-                    rows.X_choose,
-                    rows.y_choose,
-                    run.regression,
-                )
-                for seed, rows in searches
-            ]
-            found[name, number] = np.mean(errors), params
-    best = min(found, key=lambda key: found[key][0])
-    return best, found[best][1]
+    errors = {}
+    with tempfile.TemporaryDirectory() as memory:
+        for name, number in itertools.product(schemes, range(len(settings))):
+            params = {**schemes[name], **settings[number]}
+            if "pretrainer" in params:
+                kept = clone(params["pretrainer"]).set_params(memory=memory)
+                params["pretrainer"] = kept
+            errors[name, number] = np.mean(
+                [
+                    error(
+                        fitted(run, rows, seed, params),
+                        rows.X_choose,
+                        rows.y_choose,
+                        run.regression,
+                    )
+                    for seed, rows in searches
+                ]
+            )
+    name, number = min(errors, key=errors.get)
+    return (name, number), {**schemes[name], **settings[number]}
 
 
 def boosting(run, rows, seed):
@@ -300,13 +311,10 @@ def row_of(name, options):
         (seed, split(run, table, seed))
         for seed in range(SEARCH_SEED, SEARCH_SEED + n_searches)
     ]
-    with tempfile.TemporaryDirectory() as memory:
-        sides = {
-            "scratch": best_of(run, searches, {"scratch": {}}, memory),
-            "pretrained": best_of(
-                run, searches, SCHEMES_OF_FEW if run.few else SCHEMES, memory
-            ),
-        }
+    sides = {
+        "scratch": best_of(run, searches, {"scratch": {}}),
+        "pretrained": best_of(run, searches, run.search.schemes),
+    }
     figures = []
     for seed in SEEDS:
         rows = split(run, table, seed)
@@ -349,8 +357,8 @@ def cut_error(row):
     to the same rows.
     """
     gains = [found["scratch"] - found["pretrained"] for found in row["figures"]]
-    error = np.std(gains, ddof=1) / np.sqrt(len(gains))
-    return 100 * error / means(row)["scratch"]
+    spread = np.std(gains, ddof=1) / np.sqrt(len(gains))
+    return 100 * spread / means(row)["scratch"]
 
 
 def cells(name, run, row):
