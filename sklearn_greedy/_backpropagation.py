@@ -147,6 +147,13 @@ class CodePenalty:
         )
 
 
+def _near_one(weights: Array) -> Array:
+    """Weights over the power of two above the largest: only their ratios count in a
+    mean loss, and float32 must hold them. Exact.
+    """
+    return np.ldexp(weights, -np.frexp(weights.max())[1])
+
+
 class Backpropagation:
     """A network in training: parameters, optimiser state and the kernel call.
 
@@ -156,7 +163,8 @@ class Backpropagation:
     its learning rate (0 : frozen), or None where nothing is dropped and all move alike.
     blocks : unit blocks of the output; alpha : weight decay, added to the gradient
     as ``alpha * w``; corruption : of the input, or None; code : penalties, or None;
-    state : as from ``state``, to go on with an earlier training.
+    state : as from ``state``, to go on with an earlier training; the moments begin anew
+    where parameters came or went since.
     """
 
     def __init__(
@@ -180,20 +188,17 @@ class Backpropagation:
         self.network, self.theta, self.epoch = network, theta, 1
         self.rows, self.targets, self.blocks = rows, targets, blocks
         self.optimizer, self.alpha, self.seed = optimizer, alpha, seed
-        self.row_weights = row_weights
+        self.row_weights = None if row_weights is None else _near_one(row_weights)
         self.traits = alike(len(network.layers)) if traits is None else traits
+        batch_size = min(batch_size, len(rows))  # for which there is room below
         self.batch_size, self.n_columns = batch_size, rows.n_columns
         self.code = CodePenalty() if code is None else code
         self.noise = corruption or Corruption.none(rows.n_columns)
-        if state is None:
-            state = {
-                "moments": np.zeros((2, theta.size), np.float32),
-                "step": 0,
-                "rate": optimizer.learning_rate_init,
-                "n_seen": 0,
-            }
+        if state is None or state["moments"].shape[1] != theta.size:
+            moments = np.zeros((2, theta.size), np.float32)
+            state = {"moments": moments, "step": 0, "n_seen": 0}
         self.moments, self.step = np.array(state["moments"]), state["step"]
-        self._rate, self._n_seen = state["rate"], state["n_seen"]
+        self._rate, self._n_seen = optimizer.learning_rate_init, state["n_seen"]
         self._rated_epoch = 0
         sizes = network.layers[:, 0] * network.layers[:, 1]
         self.products_per_row = int(3 * sizes.sum())
@@ -217,7 +222,6 @@ class Backpropagation:
         return {
             "moments": self.moments,
             "step": self.step,
-            "rate": self._rate,
             "n_seen": self._n_seen,
         }
 

@@ -10,6 +10,7 @@ from sklearn.utils import Bunch, check_random_state
 from sklearn.utils.parallel import Parallel, delayed
 
 from sklearn_greedy._start import RandomLayers
+from sklearn_greedy._unlabeled import strata
 
 _CONFIDENCE = 0.95
 
@@ -94,11 +95,12 @@ def compare_pretraining(
     (3,)
     """
     network, prefix = _network_of(estimator)
-    if network.pretrainer is None:
+    if network.pretrainer is None or _no_layers(network.pretrainer):
         raise ValueError(
-            "The estimator has pretrainer=None: there is no pre-training to compare."
+            f"The estimator has pretrainer={network.pretrainer!r}: there is no "
+            "pre-training to compare."
         )
-    folds = list(check_cv(cv, y, classifier=is_classifier(network)).split(X, y))
+    folds = _folds(network, X, y, cv)
     if len(folds) < 2:
         raise ValueError(f"An interval needs at least two folds. Got {len(folds)}.")
     seed = int(check_random_state(random_state).randint(2**31))
@@ -155,6 +157,16 @@ def _network_of(estimator):
             "the regressor, or a Pipeline that ends in one."
         )
     return estimator, prefix
+
+
+def _no_layers(pretrainer) -> bool:
+    return isinstance(pretrainer, list | tuple) and len(pretrainer) == 0
+
+
+def _folds(network, X, y, cv) -> list:
+    classifier = is_classifier(network)
+    kept = strata(y, network.unlabeled) if classifier else y
+    return list(check_cv(cv, kept, classifier=classifier).split(X, kept))
 
 
 def _from_scratch(pretrained, prefix: str, network, seed: int):

@@ -332,7 +332,7 @@ class GreedyPretrainedMLP(CallbackSupport, VersionedEstimator, metaclass=ABCMeta
             self._check_warm(rows.y)
         seed = draw_seed(self.random_state)
         rng, kernel_seed = layer_streams(seed, 0)
-        index, held = self._split(rows.y, rng, validation)
+        index, held = self._split(rows, rng, validation)
         self._begin_tasks(rows, warm)
         clock = [time.perf_counter()]
         if warm:
@@ -435,6 +435,8 @@ class GreedyPretrainedMLP(CallbackSupport, VersionedEstimator, metaclass=ABCMeta
         if self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True.")
         first = not hasattr(self, "coefs_")
+        if not first:
+            self._check_unchanged()
         rows = self._validate(X, y, sample_weight, reset=first)
         self._check_rows(rows, reset=first, classes=classes)
         resume = getattr(self, "_resume", None)
@@ -511,11 +513,12 @@ class GreedyPretrainedMLP(CallbackSupport, VersionedEstimator, metaclass=ABCMeta
         if y is not None and self.unlabeled is not None:
             marked = marked_rows(y, self.unlabeled)
         if marked is None or not marked.any():
+            y = y if marked is None else narrowed(y)
             X, y = validate_data(self, X, y, reset=reset, **options, **targets)
             all_X, places = X, np.arange(X.shape[0])
         else:
             all_X = validate_data(self, X, reset=reset, **options)
-            X, y, _ = labelled(marked, all_X, y, sample_weight)
+            X, y = labelled(marked, all_X, y)
             X, y = check_X_y(X, narrowed(y), estimator=self, **options, **targets)
             places = np.flatnonzero(~marked)
         weights = _checked_weights(sample_weight, all_X, places)
@@ -531,6 +534,11 @@ class GreedyPretrainedMLP(CallbackSupport, VersionedEstimator, metaclass=ABCMeta
         of_classes = self._class_weights(rows.y)
         if of_classes is not None:
             rows.weigh(of_classes)
+            if not np.any(rows.weights):
+                raise ValueError(
+                    f"class_weight={self.class_weight!r} leaves none of the "
+                    f"{len(rows.y)} labelled rows a weight above 0."
+                )
 
     def _validation_rows(self, X_val, y_val):
         """Validated rows and targets of the user's own validation set, or None."""
@@ -544,10 +552,12 @@ class GreedyPretrainedMLP(CallbackSupport, VersionedEstimator, metaclass=ABCMeta
 
     def _labelled_part(self, X, y, sample_weight):
         """What ``score`` goes by."""
-        marked = marked_rows(y, self.unlabeled)
-        if not marked.any():
+        if self.unlabeled is None:
             return X, y, sample_weight
-        return labelled(marked, X, y, sample_weight)
+        marked = marked_rows(y, self.unlabeled)
+        if marked.any():
+            X, y, sample_weight = labelled(marked, X, y, sample_weight)
+        return X, narrowed(y), sample_weight
 
     def _validate_rows(self, X):
         check_is_fitted(self)
@@ -557,12 +567,31 @@ class GreedyPretrainedMLP(CallbackSupport, VersionedEstimator, metaclass=ABCMeta
 
     def _check_warm(self, y) -> None:
         """Raise where a warm start cannot go on from the fitted network."""
+        self._check_unchanged()
+
+    def _check_unchanged(self) -> None:
+        """Raise where parameters contradict the fitted network, which goes on."""
         fitted = tuple(coef.shape[1] for coef in self.coefs_[:-1])
         own = self._own_sizes(fitted)
         if own != fitted:
             raise ValueError(
                 f"hidden_layer_sizes={own} differs from the fitted layers {fitted}. "
                 "Set warm_start=False, or call fit on a clone to start anew."
+            )
+        used = sorted(set(self._activations))
+        if self.activation != "auto" and not set(used) <= {self.activation}:
+            raise ValueError(
+                f"activation={self.activation!r} differs from that of the fitted "
+                f"layers ({', '.join(used)}). Set it back, or call fit on a clone to "
+                "start anew."
+            )
+        self._check_frozen(len(fitted))
+
+    def _check_frozen(self, n_hidden: int) -> None:
+        if self.n_frozen_layers > n_hidden:
+            raise ValueError(
+                f"n_frozen_layers={self.n_frozen_layers}, but there are only "
+                f"{n_hidden} hidden layers."
             )
 
     def _own_sizes(self, default) -> tuple[int, ...]:
@@ -759,26 +788,34 @@ class GreedyPretrainedMLP(CallbackSupport, VersionedEstimator, metaclass=ABCMeta
         sizes = tuple(coef.shape[1] for coef in start.coefs)
         own = self._own_sizes(sizes)
         check_agreement(sizes, start.activations, own, self.activation)
-        if self.n_frozen_layers > len(sizes):
-            raise ValueError(
-                f"n_frozen_layers={self.n_frozen_layers}, but there are only "
-                f"{len(sizes)} hidden layers."
-            )
+        self._check_frozen(len(sizes))
 
     # Fine-tuning.
 
-    def _split(self, y: Array, rng, validation):
-        """Row numbers for training and, where rows are held out, for validation."""
-        index = np.arange(len(y))
+    def _split(self, rows: FitRows, rng, validation):
+        """Row numbers for training and, where rows are held out, for validation. Of the
+        latter each weighs more than 0.
+        """
+        index = np.arange(len(rows.y))
         if not self.early_stopping or validation is not None:
             return index, None
-        train, held = train_test_split(
-            index,
-            test_size=self.validation_fraction,
-            random_state=int(rng.integers(2**31)),
-            stratify=self._strata(y),
-        )
-        return np.sort(train), np.sort(held)
+        weights = rows.weights
+        some = index if weights is None else np.flatnonzero(weights)
+        strata = self._strata(rows.y[some])
+        try:
+            _, held = train_test_split(
+                some,
+                test_size=self.validation_fraction,
+                random_state=int(rng.integers(2**31)),
+                stratify=strata,
+            )
+        except ValueError as exc:
+            raise ValueError(
+                f"early_stopping cannot hold out validation_fraction="
+                f"{self.validation_fraction} of {len(some)} rows: {exc} Give X_val and "
+                "y_val, set early_stopping=False, or change validation_fraction."
+            ) from exc
+        return np.setdiff1d(index, held), np.sort(held)
 
     def _new_head(self, start: Start, rng):
         """Weights and biases of the output layer: those of the start, or random ones
@@ -924,6 +961,11 @@ class GreedyPretrainedMLP(CallbackSupport, VersionedEstimator, metaclass=ABCMeta
             weights = None if rows.weights is None else rows.weights[held]
         else:
             return None
+        if is_regressor(self) and len(y) < 2:
+            raise ValueError(
+                f"The score on held-out rows, R2, needs at least two of them. Got "
+                f"{len(y)}: raise validation_fraction, or give more rows as X_val."
+            )
         targets = self._target_rows(y, training=False)
         return HeldOut(self, model, source, index, y, targets, weights)
 

@@ -98,6 +98,11 @@ def run_lbfgs(
         options={"maxiter": plan.max_iter, "maxfun": max_fun, "gtol": plan.tol},
     )
     model.theta = found.x
+    if not np.isfinite(found.fun):
+        raise ValueError(
+            f"Training diverged in {plan.place}: the loss is {found.fun}. Scale the "
+            "data."
+        )
     if not history.losses:
         record(found)
     if found.status == 1:

@@ -56,7 +56,8 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, GreedyPretrainedMLP):
         (n_in, n_out), for raw X; a pair of lists weights and biases. None is a random
         start as in MLPClassifier.
 
-    activation : {"auto", "relu", "logistic", "tanh", "identity"}, default="auto"
+    activation : {"auto", "relu", "logistic", "tanh", "identity", "softplus", "elu"}, \
+            default="auto"
         Activation of the hidden layers. "auto" is the pretrainer's, or "relu" without
         one.
 
@@ -168,15 +169,18 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, GreedyPretrainedMLP):
     n_frozen_layers : int, default=0
         Hidden layers, counted from below, that the fine-tuning does not change.
 
-    class_weight : dict, "balanced" or None, default=None
+    class_weight : dict, list of dict, "balanced" or None, default=None
         Weights of the classes in both phases, on top of ``sample_weight``:
-        ``{label: weight}``, or "balanced" for ``n_samples / (n_classes * count)``. For
-        multilabel targets see `~sklearn.utils.class_weight.compute_sample_weight`.
+        ``{label: weight}``, where classes left out weigh 1, or "balanced" for
+        ``n_samples / (n_classes * count)``, which ``partial_fit`` cannot know. For
+        multilabel targets a list with a ``{0: weight, 1: weight}`` per label, whose
+        product a row gets, as in `~sklearn.utils.class_weight.compute_sample_weight`.
 
     label_smoothing : float, default=0.0
         Share s of the target that is spread evenly over the classes, in [0, 1): the
         network is trained towards ``(1 - s) + s / n_classes`` for the label of a row
-        and ``s / n_classes`` for the others ([3]_, section 7).
+        and ``s / n_classes`` for the others ([3]_, section 7). Each label of a
+        multilabel row counts as two classes, so that ``s / 2`` takes their place.
 
     Attributes
     ----------
@@ -270,7 +274,7 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, GreedyPretrainedMLP):
 
     _parameter_constraints: dict = {
         **GreedyPretrainedMLP._parameter_constraints,
-        "class_weight": [StrOptions({"balanced"}), dict, None],
+        "class_weight": [StrOptions({"balanced"}), dict, list, None],
         "label_smoothing": [Interval(Real, 0, 1, closed="left")],
     }
 
@@ -382,6 +386,12 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, GreedyPretrainedMLP):
             diverges.
         """
         with unchanged_on_failure(self):
+            if isinstance(self.class_weight, str):
+                raise ValueError(
+                    "class_weight='balanced' needs the counts of all rows, which "
+                    "partial_fit never sees. Give a dict, for instance from "
+                    "sklearn.utils.class_weight.compute_class_weight on a sample."
+                )
             check_partial_fit_first_call(self, classes)
             return self._partial_fit(X, y, sample_weight, classes)
 
@@ -487,6 +497,11 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, GreedyPretrainedMLP):
                 "y changed between multilabel and single-label targets since the first "
                 "fit. Use a clone to start anew."
             )
+        if multilabel and not np.isin(y, (0, 1)).all():
+            raise ValueError(
+                "Multilabel targets must be 0 or 1. Got the values "
+                f"{np.unique(y).tolist()}."
+            )
         unseen = np.setdiff1d(labels, self.classes_)
         if len(unseen):
             raise ValueError(
@@ -499,10 +514,24 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, GreedyPretrainedMLP):
         return y if self._multilabel else self.classes_[y]
 
     def _class_weights(self, y: Array) -> Array | None:
-        if self.class_weight is None:
+        given = self.class_weight
+        if given is None:
             return None
-        labels = y if self._multilabel else self.classes_[y]
-        return compute_sample_weight(self.class_weight, labels)
+        if self._multilabel or isinstance(given, str):
+            return compute_sample_weight(given, y)
+        if isinstance(given, list):
+            raise ValueError(
+                "A list of class_weight belongs to multilabel targets, but each row of "
+                f"y has one label. Give a dict. Got {given!r}."
+            )
+        classes = self.classes_.tolist()
+        unknown = [label for label in given if label not in classes]
+        if unknown:
+            raise ValueError(
+                f"class_weight has the classes {unknown}, which are not among the "
+                f"known ones {classes}."
+            )
+        return np.array([given.get(label, 1.0) for label in classes])[y]
 
     def _check_warm(self, y) -> None:
         super()._check_warm(y)
@@ -571,7 +600,8 @@ class GreedyPretrainedMLPRegressor(RegressorMixin, GreedyPretrainedMLP):
         (n_in, n_out), for raw X; a pair of lists weights and biases. None is a random
         start as in MLPRegressor.
 
-    activation : {"auto", "relu", "logistic", "tanh", "identity"}, default="auto"
+    activation : {"auto", "relu", "logistic", "tanh", "identity", "softplus", "elu"}, \
+            default="auto"
         Activation of the hidden layers. "auto" is the pretrainer's, or "relu" without
         one.
 
@@ -934,12 +964,20 @@ class GreedyPretrainedMLPRegressor(RegressorMixin, GreedyPretrainedMLP):
                 f"y has {y.shape[1]} outputs, but the fitted regressor has "
                 f"{self.n_outputs_}."
             )
-        if self.loss == "poisson" and (y.min() < 0 or y.max() == 0):
+        if self.loss == "poisson" and (y.min() < 0 or (reset and y.max() == 0)):
             raise ValueError(
                 "loss='poisson' needs targets that are not negative and not all 0. Got "
                 f"targets from {y.min():.4g} to {y.max():.4g}."
             )
         return y
+
+    def _check_unchanged(self) -> None:
+        super()._check_unchanged()
+        if (self.loss == "poisson") != (self.out_activation_ == "exp"):
+            raise ValueError(
+                f"loss={self.loss!r} differs from that of the fitted network. Set it "
+                "back, or call fit on a clone to start anew."
+            )
 
     def _set_target_scaling(self, y: Array, weights: Array | None) -> None:
         """Standardise the targets inside, unless nothing is pre-trained or they are

@@ -33,8 +33,15 @@ class Supervision:
     row_weights: Array | None = None
 
     def without(self, held: Array | None) -> Array:
-        """Rows with a target that are not held out."""
-        return self.index if held is None else np.setdiff1d(self.index, held)
+        """Rows with a target that are not held out; ValueError where none is left."""
+        left = self.index if held is None else np.setdiff1d(self.index, held)
+        if not len(left):
+            raise ValueError(
+                f"early_stopping of the pretrainer holds out all {len(self.index)} "
+                "rows with a target, so that supervised_weight has none to train on. "
+                "Set early_stopping=False there, or lower its validation_fraction."
+            )
+        return left
 
 
 class SupervisedLayer:

@@ -1,7 +1,6 @@
 """Rows without a label: which they are, and what is left without them."""
 
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -17,16 +16,16 @@ Array = npt.NDArray
 def marked_rows(y, marker) -> Array:
     """Whether each row of y carries the marker instead of a target, (n,) bool.
 
-    NaN as marker stands for None and every kind of missing value as well. Raises
-    ValueError where only some outputs of a row carry it.
+    NaN as marker stands for None and every kind of missing value as well, and any of
+    these for NaN. Raises ValueError where only some outputs of a row carry it.
     """
     if marker is None or sparse.issparse(y):
         return np.zeros(y.shape[0] if hasattr(y, "shape") else len(y), dtype=bool)
     y = np.asarray(y)
-    if isinstance(marker, Real) and marker != marker:  # NaN
+    if _is_missing(marker):
         hit = _missing(y)
     else:
-        hit = np.asarray(y.astype(object) == marker, dtype=bool)
+        hit = _equal(y, marker)
     if hit.ndim == 1:
         return hit
     rows = np.asarray(hit.all(axis=1))
@@ -49,6 +48,13 @@ def _missing(y: Array) -> Array:
     return np.array(flat, dtype=bool).reshape(y.shape)
 
 
+def _equal(y: Array, marker) -> Array:
+    if y.dtype.kind != "O":
+        return np.asarray(y.astype(object) == marker, dtype=bool)
+    flat = [not _is_missing(value) and value == marker for value in y.ravel()]
+    return np.array(flat, dtype=bool).reshape(y.shape)
+
+
 def _is_missing(value) -> bool:
     try:
         return bool(value != value)
@@ -65,10 +71,27 @@ def labelled(marked: Array, *parts):
     return [part if part is None else safe_indexing(part, keep) for part in parts]
 
 
-def narrowed(y) -> Array:
+def narrowed(y):
     """Targets in a dtype that holds them, once None or NaN are gone from objects."""
+    if sparse.issparse(y):
+        return y
     y = np.asarray(y)
     return np.array(y.tolist()) if y.dtype.kind == "O" else y
+
+
+def strata(y, marker):
+    """What folds of y should keep in proportion: the classes, and the rows that carry
+    the marker as one more; of several outputs only the latter.
+    """
+    marked = marked_rows(y, marker)
+    if not marked.any():
+        return y
+    y = np.asarray(y)
+    if y.ndim > 1:
+        return marked * 1
+    codes = np.full(len(y), -1)
+    codes[~marked] = np.unique(narrowed(y[~marked]), return_inverse=True)[1]
+    return codes
 
 
 @dataclass

@@ -349,7 +349,7 @@ def test_inverse_scaling_is_that_of_mlp_classifier(rng):
     for epoch in range(1, 5):
         model.epoch = epoch
         model.train(np.arange(40))
-        assert model.state()["rate"] == pytest.approx(peer.learning_rate)
+        assert model._rate == pytest.approx(peer.learning_rate)
         peer.iteration_ends(40 * epoch)
 
 
@@ -360,13 +360,13 @@ def test_adaptive_rate_is_that_of_mlp_classifier(rng):
     while slowed:
         slowed = model.slow_down()
         assert slowed is not peer.trigger_stopping("stalled", verbose=False)
-        assert model.state()["rate"] == pytest.approx(peer.learning_rate)
+        assert model._rate == pytest.approx(peer.learning_rate)
 
 
 def test_constant_rate_does_not_slow_down(rng):
     model = training(rng.normal(size=(40, 3)))
     assert not model.slow_down()
-    assert model.state()["rate"] == 0.1
+    assert model._rate == 0.1
 
 
 def test_adaptive_rate_needs_to_see_a_stall(mixed):

@@ -1,6 +1,7 @@
 """compare_pretraining against runs by hand."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
@@ -124,6 +125,24 @@ def test_pipelines_frozen_stacks_and_regressors(iris):
         reg, X, X[:, 0], cv=2, scoring="neg_mean_squared_error", random_state=0
     )
     assert np.all(found.pretrained_scores < 0)
+
+
+@pytest.mark.parametrize("form", ["float", "Int64", "category", "objects"])
+def test_missing_labels_are_spread_over_the_folds(form, iris):
+    """Folds were once drawn by a y with NaN, which scikit-learn refuses."""
+    X, y = iris
+    known = np.arange(150) % 2 == 0
+    values = pd.Series(np.where(known, y.astype(float), np.nan))
+    if form == "objects":
+        values = pd.Series(np.where(known, np.array(["a", "b", "c"])[y], None))
+    elif form != "float":
+        values = values.astype(form)
+    marked = network(unlabeled=np.nan, max_iter=2)
+    found = compare_pretraining(marked, X, values, cv=3, random_state=0)
+    coded = np.where(known, y, -1)
+    numbered = network(unlabeled=-1, max_iter=2)
+    again = compare_pretraining(numbered, X, coded, cv=3, random_state=0)
+    assert_array_equal(found.pretrained_scores, again.pretrained_scores)
 
 
 def test_parallel_folds_give_the_same(iris):

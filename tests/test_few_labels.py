@@ -74,6 +74,8 @@ def assert_same_weights(one, other):
         (np.array(["a", *MISSING], dtype=object), np.nan, [0, 1, 1, 1, 1, 1]),
         (pd.Series(["a", None, "b"], dtype="category"), np.nan, [0, 1, 0]),
         (pd.Series([1, None, 2], dtype="Int64"), np.nan, [0, 1, 0]),
+        (pd.Series([1, None, 2], dtype="Int64"), pd.NA, [0, 1, 0]),
+        (pd.Series([1, None, -1], dtype="Int64"), -1, [0, 0, 1]),
         ([[1.0, 2.0], [np.nan, np.nan]], np.nan, [0, 1]),
         ([0, 1], None, [0, 0]),
         (sparse.csr_array(np.eye(2)), -1, [0, 0]),
@@ -131,6 +133,25 @@ def test_labels_may_be_of_any_kind(labels, rows):
     clf = build("classifier", unlabeled=np.nan).fit(X, y)
     assert sorted(clf.classes_.tolist()) == sorted(labels)
     assert set(clf.predict(X).tolist()) <= set(labels)
+
+
+@pytest.mark.parametrize("labels", [[3, 7], [False, True], ["a", "b"]])
+def test_objects_are_scored_and_validated(labels, rows):
+    """fit took objects beside None, where score, searches and y_val once did not."""
+    X, y, _ = rows
+    y = np.array(labels, dtype=object)[y]
+    known = y.copy()
+    y[60:] = None
+    clf = build("classifier", unlabeled=np.nan).fit(X, y, X_val=X, y_val=known)
+    assert clf.score(X[:60], y[:60]) == clf.score(X, y)
+    assert np.all(np.isfinite(cross_val_score(clf, X[:60], y[:60], cv=2)))
+
+
+def test_one_weight_for_all_rows(kind, rows):
+    y, _ = marked(targets_of(kind, rows), 20)
+    model = build(kind, unlabeled=-1)
+    same = build(kind, unlabeled=-1).fit(rows[0], y, sample_weight=np.full(80, 2.0))
+    assert_same_weights(model.fit(rows[0], y, sample_weight=2.0), same)
 
 
 def test_marker_is_no_class(rows):

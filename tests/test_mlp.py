@@ -508,6 +508,34 @@ def test_failed_first_partial_fit_forgets_its_classes(iris):
         clf.partial_fit(X[:60], y[:60])
 
 
+def test_a_chunk_is_learned_at_the_present_rate(mlp_class, iris):
+    """The rate of the first chunk once served all others."""
+    X, y = iris
+    classes = [[0, 1, 2]] if mlp_class is GreedyPretrainedMLPClassifier else []
+    mlp = build(mlp_class).partial_fit(X, y, *classes)
+    before = mlp.coefs_[0].copy()
+    mlp.set_params(learning_rate_init=1e-12).partial_fit(X, y)
+    assert_allclose(mlp.coefs_[0], before, rtol=1e-6)
+
+
+@pytest.mark.parametrize("goes_on", ["partial_fit", "warm_start"])
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"activation": "tanh"}, "activation='tanh' differs from"),
+        ({"hidden_layer_sizes": (7,)}, r"hidden_layer_sizes=.* differs from"),
+        ({"n_frozen_layers": 2}, "only 1 hidden layers"),
+        ({"loss": "poisson"}, "loss='poisson' differs from"),
+    ],
+)
+def test_what_a_fitted_network_cannot_change_raises(goes_on, changed, message, iris):
+    X, y = iris
+    mlp = regressor(warm_start=True).fit(X, y).set_params(**changed)
+    again = mlp.fit if goes_on == "warm_start" else mlp.partial_fit
+    with pytest.raises(ValueError, match=message):
+        again(X, y)
+
+
 @pytest.mark.parametrize("size", [1, 7, 75, 150])
 def test_partial_fit_takes_chunks_of_any_size(mlp_class, size, iris):
     X, y = iris
@@ -943,6 +971,15 @@ def test_lbfgs_says_that_it_was_stopped(iris):
         GreedyPretrainedMLPClassifier((3,), max_fun=2, **LBFGS).fit(*iris)
 
 
+def test_lbfgs_says_that_it_diverged(iris):
+    X, y = iris
+    with (
+        np.errstate(all="ignore"),
+        pytest.raises(ValueError, match=r"Training diverged .* the loss is"),
+    ):
+        regressor(solver="lbfgs").fit(X, 1e200 * y)
+
+
 def test_lbfgs_starts_from_the_pretrainer(iris):
     stack = StackedAutoencoderTransformer((5,), max_iter=5)
     params = {"max_iter": 1, "random_state": 0}
@@ -1095,6 +1132,82 @@ def test_partial_fit_takes_weights(mlp_class, iris):
     half = clone(mlp).partial_fit(X[75:], y[75:], *classes)
     # The batch of zeros is left out; the penalty is over the weights.
     assert_allclose(both.coefs_[0], half.coefs_[0], rtol=1e-5, atol=1e-7)
+
+
+def test_classes_of_a_chunk_need_not_all_have_a_weight(iris):
+    """Chunks without the class that class_weight names once failed."""
+    X, y = iris
+    clf = classifier(class_weight={2: 5.0}).partial_fit(X, y, [0, 1, 2])
+    plain = classifier().partial_fit(X, y, [0, 1, 2], sample_weight=1 + 4.0 * (y == 2))
+    assert_same(clf, plain)
+    assert_same(clf.partial_fit(X[:99], y[:99]), plain.partial_fit(X[:99], y[:99]))
+
+
+def test_multilabel_classes_are_weighed_by_a_list(iris):
+    X, code = iris
+    y = head_targets("multilabel", X, code)
+    weights = [{0: 1.0, 1: 3.0}] + [{0: 1.0, 1: 1.0}] * (y.shape[1] - 1)
+    by_class = classifier(class_weight=weights).fit(X, y)
+    by_row = classifier().fit(X, y, sample_weight=1 + 2.0 * y[:, 0])
+    assert_same(by_class, by_row)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ({7: 2.0}, r"has the classes \[7\]"),
+        ([{0: 1.0, 1: 2.0}] * 3, "belongs to multilabel"),
+        ({0: 0.0, 1: 0.0, 2: 0.0}, "leaves none of the 150"),
+    ],
+)
+def test_class_weights_that_do_not_fit_raise(weights, message, iris):
+    with pytest.raises(ValueError, match=message):
+        classifier(class_weight=weights).fit(*iris)
+
+
+def test_chunks_cannot_be_balanced(iris):
+    with pytest.raises(ValueError, match="counts of all rows"):
+        classifier(class_weight="balanced").partial_fit(*iris, [0, 1, 2])
+
+
+@pytest.mark.parametrize("size", [1e-50, 1e40])
+def test_weights_of_any_size_act_by_their_ratios(size, iris):
+    """In float32 they once were 0 or infinite."""
+    weight = np.where(iris[1] == 0, 1.0, 2.0)
+    params = {"alpha": 0.0, "batch_size": 32}  # alpha goes by their sum
+    one = classifier(**params).fit(*iris, sample_weight=weight)
+    other = classifier(**params).fit(*iris, sample_weight=size * weight)
+    assert_close(one, other, rtol=1e-5)
+
+
+def test_held_out_rows_have_a_weight(iris):
+    """Bagging gives rows a weight of 0; all that were held out could once have it."""
+    X, y = iris
+    weight = np.zeros(150)
+    weight[::25] = 1.0
+    clf = classifier(early_stopping=True, validation_fraction=0.5)
+    clf.fit(X, y, sample_weight=weight)
+    assert np.all(np.isfinite(clf.validation_scores_))
+
+
+def test_too_few_rows_to_hold_out_say_what_to_do(iris):
+    X, y = iris
+    with pytest.raises(ValueError, match=r"test_size = 2 .* Give X_val and y_val"):
+        classifier(early_stopping=True).fit(X[::10], y[::10])
+
+
+def test_one_held_out_row_of_a_regression_raises(iris):
+    """R2 of one row is no number, which was once reported as divergence."""
+    X, y = iris
+    with pytest.raises(ValueError, match=r"at least two of them. Got 1"):
+        regressor(early_stopping=True).fit(X[:10], y[:10])
+    with pytest.raises(ValueError, match=r"at least two of them. Got 1"):
+        regressor().fit(X, y, X_val=X[:1], y_val=y[:1])
+
+
+def test_multilabel_targets_are_zeros_and_ones(iris):
+    with pytest.raises(ValueError, match=r"must be 0 or 1. Got the values \[-1, 1\]"):
+        classifier().fit(iris[0], 2 * np.eye(3, dtype=int)[iris[1]] - 1)
 
 
 # --- head first, label smoothing -------------------------------------------------

@@ -19,6 +19,7 @@ from sklearn_greedy import (
     StackedRBMTransformer,
 )
 from sklearn_greedy._network import forward
+from sklearn_greedy._supervision import Supervision
 from sklearn_greedy._training import drawn_rows
 from sklearn_greedy._units import ColumnStatistics
 
@@ -185,6 +186,13 @@ def test_heads_see_no_row_without_a_target_and_none_held_out(digits, monkeypatch
     X2 = X.copy()
     X2[200:] = X2[200:][::-1]
     assert not np.array_equal(mlp.fit(X2, y).pretrainer_.coefs_[0], first)
+
+
+def test_rows_for_the_heads_cannot_all_be_held_out():
+    """Training once waited for ever for rows to learn from."""
+    supervision = Supervision(0.5, np.array([3, 8]), None, np.empty((0, 4)))
+    with pytest.raises(ValueError, match="holds out all 2 rows with a target"):
+        supervision.without(np.array([1, 3, 8]))
 
 
 def test_slices_do_not_change_a_layer_with_a_head(digits, monkeypatch):
@@ -541,3 +549,15 @@ def test_negative_counts_raise(rng):
     reg = GreedyPretrainedMLPRegressor((3,), loss="poisson")
     with pytest.raises(ValueError, match="needs targets that are not negative"):
         reg.fit(rng.normal(size=(9, 2)), np.arange(9) - 1.0)
+
+
+def test_chunks_and_validation_rows_may_hold_no_events(rng):
+    X = rng.random((40, 2))
+    y = np.r_[np.zeros(10), rng.poisson(3, 30)]
+    mlp = GreedyPretrainedMLPRegressor(
+        (4,), loss="poisson", pretrainer=None, max_iter=2, random_state=0
+    )
+    mlp.fit(X, y, X_val=X[:10], y_val=y[:10]).partial_fit(X[:10], y[:10])
+    assert np.isfinite(mlp.loss_)
+    with pytest.raises(ValueError, match="not all 0"):
+        mlp.fit(X[:10], y[:10])
