@@ -18,7 +18,7 @@ def _axes(ax):
     except ImportError as exc:
         raise ImportError(
             "Pictures need matplotlib. Install it with: "
-            "pip install 'sklearn-greedy[plot]'"
+            "pip install matplotlib"
         ) from exc
     return plt.subplots()[1] if ax is None else ax
 
@@ -369,7 +369,8 @@ class TrainingCurvesDisplay(_Display):
     """Losses of all phases of a training on one axis of epochs.
 
     Use ``from_estimator`` to make one. The losses of different layers have different
-    units, so each curve is divided by its first value.
+    units, so each curve is divided by its first value, that of validation rows by the
+    first loss of the training rows.
 
     Parameters
     ----------

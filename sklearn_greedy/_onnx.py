@@ -42,7 +42,7 @@ def register_onnx_converters():
     except ImportError as exc:
         raise ImportError(
             "Converting to ONNX needs skl2onnx. Install it with: "
-            "pip install 'sklearn-greedy[export]'"
+            "pip install skl2onnx"
         ) from exc
     from sklearn_greedy._onnx_converters import register
 
