@@ -57,13 +57,18 @@ class ColumnStatistics:
         """
         resolution = float(np.finfo(X.dtype).eps)
         if sparse.issparse(X):
+            X = _without_duplicates(X)
+            if weights is not None and weights.dtype != X.dtype:
+                # Their size does not matter, but might be beyond the range of float32.
+                weights = (weights / weights.max()).astype(X.dtype)
             low, high = min_max_axis(X, axis=0)
             mean, variance = mean_variance_axis(X, axis=0, weights=weights)
             return cls(
                 np.asarray(low, dtype=float),
                 np.asarray(high, dtype=float),
                 np.asarray(mean, dtype=float),
-                np.asarray(variance, dtype=float),
+                # That of a constant column may come out below 0.
+                np.maximum(variance, 0, dtype=float),
                 X.shape[0],
                 resolution,
             )
@@ -86,6 +91,17 @@ class ColumnStatistics:
             squares += shift**2 * mass * share
             mass += part_mass
         return cls(low, high, mean, squares / mass, n_rows, resolution)
+
+
+def _without_duplicates(X):
+    """CSR X, or a copy where it may hold a cell in several parts, which count as one:
+    the mean and variance of scikit-learn would take each for a row of its own.
+    """
+    if X.has_canonical_format:
+        return X
+    X = X.copy()
+    X.sum_duplicates()
+    return X
 
 
 @dataclass(frozen=True)
@@ -213,19 +229,30 @@ def choose_units(
                 groups[columns] = number
     gaussian = kinds == GAUSSIAN
     deviation = np.sqrt(statistics.variance)
-    # A constant column has no scale; rounding alone leaves it a tiny deviation.
-    floor = 10 * statistics.resolution * np.abs(statistics.mean)
-    varies = deviation > np.maximum(floor, np.finfo(np.float32).tiny)
+    varies = _varies(statistics, deviation)
+    # Rounding is never scaled up, but that of large numbers is large itself.
+    scale = np.where(varies, deviation, np.maximum(deviation, 1.0))
     scaled = gaussian & varies
     if least_scale and scaled.any():
         typical = np.sqrt(np.mean(statistics.variance[scaled]))
-        deviation = np.maximum(deviation, least_scale * typical)
+        scale[scaled] = np.maximum(scale[scaled], least_scale * typical)
     return Units(
         kinds=kinds,
         offset=np.where(gaussian, statistics.mean, 0.0),
-        scale=np.where(scaled, deviation, 1.0),
+        scale=np.where(gaussian, scale, 1.0),
         groups=groups,
     )
+
+
+def _varies(statistics: ColumnStatistics, deviation: Array) -> Array:
+    """Which columns vary by more than rounding, of which the data's own leaves a
+    constant column a range and that of the sums a deviation.
+    """
+    extent = statistics.high - statistics.low
+    of_data, of_sums = statistics.resolution, np.finfo(np.float64).eps
+    rounding = 10 * np.abs(statistics.mean)
+    floor = np.maximum(of_sums * rounding, np.finfo(np.float32).tiny)
+    return (extent > of_data * rounding) & (deviation > floor)
 
 
 def scaled_means(statistics: ColumnStatistics, units: Units) -> Array:

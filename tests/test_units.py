@@ -1,0 +1,88 @@
+"""Statistics of the columns, and the scales that come of them."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy import sparse
+
+from sklearn_greedy._units import ColumnStatistics, choose_units
+
+CONTAINERS = [np.asarray, sparse.csr_array]
+
+
+def scale_of(X):
+    return choose_units(ColumnStatistics.of(X), "gaussian").scale
+
+
+def in_two_parts(X):
+    """A CSR matrix that holds each value as two entries, as counting leaves it."""
+    S = sparse.csr_array(X)
+    parts = np.repeat(S.data / 2, 2), np.repeat(S.indices, 2), 2 * S.indptr
+    return sparse.csr_array(parts, shape=S.shape)
+
+
+def backwards(X):
+    """A CSR matrix whose rows hold their entries from right to left."""
+    S = sparse.csr_array(X[:, ::-1])
+    parts = S.data, X.shape[1] - 1 - S.indices, S.indptr
+    return sparse.csr_array(parts, shape=S.shape)
+
+
+@pytest.mark.parametrize("form", [in_two_parts, backwards])
+def test_entries_of_one_cell_count_as_one(form, rng):
+    """Each entry was taken for a row, and the scales were silently wrong."""
+    X = rng.poisson(1.0, (60, 5)).astype(float)
+    S = form(X)
+    before = [part.copy() for part in (S.data, S.indices, S.indptr)]
+    ours, expected = ColumnStatistics.of(S), ColumnStatistics.of(X)
+    for name, value in vars(expected).items():
+        assert_allclose(getattr(ours, name), value, rtol=1e-12, err_msg=name)
+    for part, old in zip((S.data, S.indices, S.indptr), before, strict=True):
+        assert_array_equal(part, old)
+
+
+@pytest.mark.parametrize("factor", [1e-60, 1.0, 1e60])
+def test_float32_csr_takes_weights_of_any_size(factor, rng):
+    """They were refused for their dtype; as such 1e60 is infinite in float32."""
+    X = (rng.random((50, 4)) * (rng.random((50, 4)) < 0.5)).astype(np.float32)
+    weights = rng.random(50)
+    ours = ColumnStatistics.of(sparse.csr_array(X), factor * weights)
+    expected = ColumnStatistics.of(X, weights)
+    assert_allclose(ours.mean, expected.mean, rtol=1e-5)
+    assert_allclose(ours.variance, expected.variance, rtol=1e-5)
+
+
+def test_variance_of_a_weighted_constant_is_not_below_zero(rng):
+    """It was under some weights, and its root NaN."""
+    X = sparse.csr_array(np.ones((200, 1)))
+    for _ in range(50):
+        statistics = ColumnStatistics.of(X, rng.random(200))
+        assert statistics.variance >= 0
+        assert choose_units(statistics, "gaussian").scale == 1
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_float32_columns_far_from_zero_are_scaled(container, rng):
+    """Times in seconds have forty values within these 5000; their deviation was taken
+    for rounding, and they went in as they are.
+    """
+    X = (1.7e9 + 5000 * rng.random((2000, 1))).astype(np.float32)
+    assert_allclose(scale_of(container(X)), X.std(axis=0, dtype=float), rtol=1e-5)
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("steps", [0, 1])
+@pytest.mark.parametrize("value", [0.1, 1e6 / 3, 1.7e9])
+def test_rounding_is_not_scaled_up(container, dtype, steps, value, rng):
+    """Nor does it stay as large as it is in float32 at 1.7e9."""
+    noise = rng.integers(-steps, steps + 1, (500, 1)) * np.spacing(dtype(value))
+    X = (value + noise).astype(dtype)
+    units = choose_units(ColumnStatistics.of(container(X)), "gaussian")
+    assert units.scale >= 1
+    assert np.abs((X - units.offset) / units.scale).max() < 2
+
+
+def test_long_constant_columns_are_not_scaled_up():
+    """The rounding of their sums was taken for variation."""
+    assert scale_of(np.full((500_000, 1), 0.1)) == 1
