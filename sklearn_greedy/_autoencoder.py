@@ -109,7 +109,8 @@ class StackedAutoencoderTransformer(GreedyStack):
         Number of hidden units, the largest, that each row keeps, while the others are
         set to 0 (k-sparse autoencoder [4]_), also in ``transform``. In training it
         falls linearly from all units to this number over the first half of
-        ``max_iter``. A network that starts from the stack keeps all units.
+        ``max_iter`` epochs, or chunks of ``partial_fit``. A network that starts from
+        the stack keeps all units.
 
     tied_weights : bool or array-like, default=True
         Whether the decoder uses the transposed weights of the encoder.

@@ -41,6 +41,8 @@ def dense_layer(X, coef: Array, intercept: Array) -> Array:
 
 def keep_largest(h: Array, n_active: int) -> None:
     """Zero what is below the n_active-th largest value of its row, in place."""
+    if n_active >= h.shape[1]:
+        return
     limit = np.partition(h, h.shape[1] - n_active, axis=1)[:, h.shape[1] - n_active]
     h[h < limit[:, None]] = 0
 
@@ -53,7 +55,7 @@ def forward(X, coefs, intercepts, activations, n_active=None) -> Array:
     layers = zip(coefs, intercepts, activations, kept, strict=True)
     for coef, intercept, activation, n_kept in layers:
         X = activate(dense_layer(X, coef, intercept), activation)
-        if n_kept is not None and n_kept < X.shape[1]:
+        if n_kept is not None:
             keep_largest(X, n_kept)
     return X
 

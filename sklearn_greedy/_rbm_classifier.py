@@ -12,7 +12,12 @@ from sklearn_greedy._compat import column_numbers, fit_context, validate_data
 from sklearn_greedy._energy import hidden_log_sums
 from sklearn_greedy._persistence import VersionedEstimator
 from sklearn_greedy._rbm import StackedRBMTransformer
-from sklearn_greedy._stack import draw_seed, layer_sizes, unchanged_on_failure
+from sklearn_greedy._stack import (
+    draw_seed,
+    is_sequence,
+    layer_sizes,
+    unchanged_on_failure,
+)
 
 Array = npt.NDArray
 
@@ -128,7 +133,7 @@ class StackedRBMClassifier(ClassifierMixin, VersionedEstimator):
             if pairs is not None:
                 below.set_params(visible=pairs)
             self.features_ = below.fit(X)
-            H = self.features_.transform(X)
+            H = self.features_._encode(X)
             kind = self.features_._units_above(len(self.features_.coefs_))
             pairs = [(kind, slice(0, H.shape[1]))]
         labels = slice(H.shape[1], H.shape[1] + len(self.classes_))
@@ -155,7 +160,7 @@ class StackedRBMClassifier(ClassifierMixin, VersionedEstimator):
         check_is_fitted(self)
         H = self._validate(X)
         if self.features_ is not None:
-            H = self.features_.transform(H)
+            H = self.features_._encode(H)
         rows = _beside(H, np.zeros((H.shape[0], len(self.classes_)), H.dtype))
         rbm = self.top_._rbm(0)
         x = self.top_._scaled_rows(rows) @ rbm.w + rbm.c
@@ -256,15 +261,19 @@ class StackedRBMClassifier(ClassifierMixin, VersionedEstimator):
         """Unfitted copies of the layers below the top (or None) and of the top."""
         stack = StackedRBMTransformer() if self.stack is None else clone(self.stack)
         sizes = layer_sizes(stack.hidden_layer_sizes)
+        stack._check_lengths(len(sizes))
         if self.random_state is not None or stack.random_state is None:
             stack.random_state = self.random_state
+        if stack.random_state is None:
+            stack.memory = None  # layers from a seed that never comes again
         seed = draw_seed(stack.random_state)
         below, top = clone(stack), clone(stack)
-        for name in ("hidden_layer_sizes", *stack._per_layer):
+        below.hidden_layer_sizes, top.hidden_layer_sizes = sizes[:-1], sizes[-1:]
+        for name in stack._per_layer:
             value = getattr(stack, name)
-            if isinstance(value, list | tuple | np.ndarray):
-                below.set_params(**{name: value[:-1]})
-                top.set_params(**{name: value[-1:]})
+            if is_sequence(value):
+                below.set_params(**{name: list(value)[:-1]})
+                top.set_params(**{name: list(value)[-1:]})
         below.set_params(random_state=int(seed[0]), warm_start=False)
         top.set_params(random_state=int(seed[1]), warm_start=False)
         return (below if len(sizes) > 1 else None), top

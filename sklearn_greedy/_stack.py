@@ -78,6 +78,13 @@ def layer_sizes(hidden_layer_sizes) -> tuple[int, ...]:
     return tuple(int(size) for size in sizes)
 
 
+def is_sequence(value) -> bool:
+    """Whether a parameter has values by position: a list, an array, a range, a Series,
+    but no name, dict or array without dimensions.
+    """
+    return np.asarray(value, dtype=object).ndim > 0
+
+
 def draw_seed(random_state) -> Array:
     """Two 32-bit words for the counter-based generators."""
     rng = check_random_state(random_state)
@@ -220,9 +227,9 @@ class GreedyStack(
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Training data. Memory maps and CSR matrices are read batch by batch and
-            never copied or made dense as a whole. The output of a layer is kept for
-            the next one where it fits into scikit-learn's ``working_memory``, else
+            Training data. Memory maps are read batch by batch and never copied, and
+            CSR matrices are never made dense as a whole. The output of a layer is kept
+            for the next one where it fits into scikit-learn's ``working_memory``, else
             computed anew for each batch.
         y : None
             Ignored, present for API consistency.
@@ -258,7 +265,8 @@ class GreedyStack(
         sizes = self._checked_sizes(X, warm)
         self._check_schedule()
         seed = draw_seed(self.random_state)
-        together = self.schedule == "simultaneous"
+        # Without epochs there is nothing to do together.
+        together = self.schedule == "simultaneous" and self._settings(0).max_iter > 0
         train = self._train_together if together else self._train_layerwise
         extras = {"weights": weights, "supervision": supervision}
         n_tasks = (1 if together else len(sizes)) + self._n_last_tasks()
@@ -432,7 +440,7 @@ class GreedyStack(
                 )
         for name in ("max_iter", "batch_size"):
             value = getattr(self, name)
-            if _is_sequence(value) and len(set(value)) > 1:
+            if is_sequence(value) and len(set(value)) > 1:
                 raise ValueError(
                     f"schedule='simultaneous' needs one {name} for all layers. Got "
                     f"{value!r}."
@@ -448,8 +456,8 @@ class GreedyStack(
         Each layer makes one pass over the chunk, in mini-batches of ``batch_size``
         rows in the order given, and passes its clean output up. The kinds of units
         and the scale of gaussian columns come from the first chunk (or from an
-        earlier ``fit``). ``max_iter``, ``tol``, ``shuffle`` and early stopping play
-        no part.
+        earlier ``fit``). ``tol``, ``shuffle`` and early stopping play no part, nor
+        does ``max_iter`` but for ``n_active``, where each chunk counts as an epoch.
 
         Parameters
         ----------
@@ -512,7 +520,8 @@ class GreedyStack(
         Returns
         -------
         H : ndarray of shape (n_samples, hidden_layer_sizes[-1])
-            Activations (for RBMs: probabilities) of the last layer, in the dtype of X.
+            Activations (for RBMs: probabilities) of the last layer, in float32 where
+            both X and the data of ``fit`` are, else in float64.
         """
         check_is_fitted(self)
         X = self._validate(X, reset=False)
@@ -572,7 +581,8 @@ class GreedyStack(
                 f"X has shape {H.shape}, but {type(self).__name__} expects rows of "
                 f"{width} hidden units, as transform gives them."
             )
-        if not np.issubdtype(H.dtype, np.floating):
+        # The scale of a column may lie beyond the range of float16.
+        if not np.issubdtype(H.dtype, np.floating) or H.dtype == np.float16:
             H = H.astype(self.coefs_[-1].dtype)
         return H
 
@@ -583,15 +593,11 @@ class GreedyStack(
                 f"{type(self).__name__} needs at least one hidden layer. Got "
                 f"hidden_layer_sizes={self.hidden_layer_sizes!r}."
             )
-        for name in self._per_layer:
-            value = getattr(self, name)
-            if _is_sequence(value) and len(value) != len(sizes):
-                raise ValueError(
-                    f"{name} has {len(value)} values for {len(sizes)} layers. Give "
-                    "one value for all layers or one per layer."
-                )
+        self._check_lengths(len(sizes))
         for layer in range(len(sizes)):
-            self._check_settings(self._settings(layer))
+            settings = self._settings(layer)
+            self._check_values(settings)
+            self._check_settings(settings)
         if warm and sizes != tuple(coef.shape[1] for coef in self.coefs_):
             raise ValueError(
                 f"hidden_layer_sizes={sizes} differs from the fitted layers "
@@ -599,6 +605,24 @@ class GreedyStack(
                 "warm_start=False, or call fit on a clone to start anew."
             )
         return sizes
+
+    def _check_lengths(self, n_layers: int) -> None:
+        """Raise where a parameter has not one value for each of so many layers."""
+        for name in self._per_layer:
+            value = getattr(self, name)
+            if is_sequence(value) and len(value) != n_layers:
+                raise ValueError(
+                    f"{name} has {len(value)} values for {n_layers} layers. Give "
+                    "one value for all layers or one per layer."
+                )
+
+    def _check_values(self, settings: SimpleNamespace) -> None:
+        """Raise where a parameter of a layer has a value that it cannot have."""
+        scalar = {
+            name: [c for c in self._parameter_constraints[name] if c != "array-like"]
+            for name in self._per_layer
+        }
+        validate_parameter_constraints(scalar, vars(settings), type(self).__name__)
 
     def _check_settings(self, settings: SimpleNamespace) -> None:
         """Raise where the parameters of a layer do not go together."""
@@ -608,15 +632,7 @@ class GreedyStack(
         settings = {}
         for name in self._per_layer:
             value = getattr(self, name)
-            if _is_sequence(value):
-                value = value[layer]
-                scalar = [
-                    c for c in self._parameter_constraints[name] if c != "array-like"
-                ]
-                validate_parameter_constraints(
-                    {name: scalar}, {name: value}, type(self).__name__
-                )
-            settings[name] = value
+            settings[name] = list(value)[layer] if is_sequence(value) else value
         return SimpleNamespace(**settings)
 
     def _visible_units(self, X):
@@ -801,10 +817,6 @@ class GreedyStack(
             "visible_offset_": first.offset,
             "visible_scale_": first.scale,
         }
-
-
-def _is_sequence(value) -> bool:
-    return isinstance(value, list | tuple | np.ndarray)
 
 
 def _in_dtype(fitted: dict, dtype) -> dict:

@@ -182,6 +182,21 @@ def test_k_sparse_codes_keep_the_largest(mixed):
     assert stack.n_active_ == [3, 2]
 
 
+@pytest.mark.parametrize(
+    ("sizes", "wide"), [((8, 6), [None, None]), ((16, 4), [9, None])]
+)
+def test_layers_with_fewer_units_than_n_active_keep_all(sizes, wide, mixed):
+    """The rows for the layer above were cut at a rank counted from the other end, or
+    there was no such rank.
+    """
+    params = {"activation": "tanh", "max_iter": 3}
+    stack = fit(mixed, sizes, n_active=9, **params)
+    expected = fit(mixed, sizes, n_active=wide, **params)
+    for ours, theirs in zip(stack.coefs_, expected.coefs_, strict=True):
+        assert_array_equal(ours, theirs)
+    assert_array_equal(stack.transform(mixed), expected.transform(mixed))
+
+
 def test_kept_units_fall_over_half_the_epochs():
     code = CodePenalty(n_active=10, n_hidden=100, n_falling=10)
     assert [code.kept(epoch) for epoch in (1, 6, 11, 20)] == [100, 55, 10, 10]
@@ -297,6 +312,15 @@ def test_simultaneous_training_begins_layer_by_layer(mixed):
         assert_array_equal(ours["scale"], theirs["scale"])
     for ours, theirs in zip(together.coefs_, in_turn.coefs_, strict=True):
         assert_array_equal(ours, theirs)
+
+
+def test_simultaneous_training_of_no_epochs_leaves_the_random_start(mixed):
+    """It looked for the losses of layers that there were not."""
+    start = fit(mixed, (5, 3), max_iter=0)
+    together = fit(mixed, (5, 3), max_iter=0, schedule="simultaneous")
+    for ours, theirs in zip(together.coefs_, start.coefs_, strict=True):
+        assert_array_equal(ours, theirs)
+    assert together.loss_curves_ == [[], []]
 
 
 @pytest.mark.parametrize("cls", [StackedAutoencoderTransformer, StackedRBMTransformer])

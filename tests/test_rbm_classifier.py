@@ -1,7 +1,9 @@
 """Label units in the top RBM against enumeration and exact distributions."""
 
 import numpy as np
+import pandas as pd
 import pytest
+import sklearn
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from scipy.special import logsumexp, softmax
@@ -96,11 +98,58 @@ def test_options_of_the_stack_reach_their_layers(rng):
     rbm = StackedRBMClassifier(stack, random_state=0).fit(X, y)
     assert rbm.features_.max_iter == [1, 2]
     assert rbm.top_.max_iter == [3]
-    assert rbm.top_.alpha == (0.3,)
+    assert rbm.top_.alpha == [0.3]
     assert rbm.features_.hidden_layer_sizes == (6, 5)
     assert rbm.features_.random_state != rbm.top_.random_state
     assert stack.max_iter == [1, 2, 3]
     assert not hasattr(stack, "coefs_")
+
+
+@pytest.mark.parametrize(
+    "sequence", [range(5, 3, -1), pd.Series([5, 4], index=[1, 0]), np.array([5, 4])]
+)
+def test_values_per_layer_come_as_any_sequence(sequence, rng):
+    """Ranges and Series went whole to the layers below and to the top."""
+    X, y = rows_of_three_classes(rng)
+    stack = StackedRBMTransformer(sequence, max_iter=sequence)
+    rbm = StackedRBMClassifier(stack, random_state=0).fit(X, y)
+    assert [part.coefs_[0].shape[1] for part in (rbm.features_, rbm.top_)] == [5, 4]
+    assert [part.n_iter_ for part in (rbm.features_, rbm.top_)] == [5, 4]
+
+
+@pytest.mark.parametrize("sizes", [(5,), (5, 4)])
+def test_sequence_of_wrong_length_names_the_parameter(sizes, rng):
+    """One layer took the last value, and two were counted without the top."""
+    X, y = rows_of_three_classes(rng)
+    stack = StackedRBMTransformer(sizes, learning_rate=[0.9, 0.1, 0.01])
+    message = f"learning_rate has 3 values for {len(sizes)} layers"
+    with pytest.raises(ValueError, match=message):
+        StackedRBMClassifier(stack).fit(X, y)
+
+
+@pytest.mark.parametrize("where", ["config", "stack"])
+def test_output_frames_do_not_get_between_the_layers(where, rng):
+    """The features of the layers below came as a frame."""
+    X, y = rows_of_three_classes(rng)
+    stack = StackedRBMTransformer((5, 4), max_iter=2)
+    expected = StackedRBMClassifier(stack, random_state=0).fit(X, y).predict_proba(X)
+    output = "pandas" if where == "config" else "default"
+    if where == "stack":
+        stack.set_output(transform="pandas")
+    with sklearn.config_context(transform_output=output):
+        rbm = StackedRBMClassifier(stack, random_state=0).fit(X, y)
+        assert_array_equal(rbm.predict_proba(X), expected)
+
+
+@pytest.mark.parametrize("sizes", [(4,), (5, 4)])
+def test_without_a_seed_nothing_is_kept(sizes, rng, tmp_path):
+    """Layers were stored under a seed that was drawn and never came again."""
+    X, y = rows_of_three_classes(rng)
+    stack = StackedRBMTransformer(sizes, max_iter=1, memory=str(tmp_path))
+    StackedRBMClassifier(stack).fit(X, y)
+    assert not list(tmp_path.iterdir())
+    StackedRBMClassifier(stack, random_state=0).fit(X, y)
+    assert list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("sizes", [(4,), (5, 4)])

@@ -165,6 +165,24 @@ def test_sequence_of_wrong_length_names_the_parameter(cls, name, binary):
         build(cls, **{name: values}).fit(binary)
 
 
+@pytest.mark.parametrize(
+    "values", [range(2, 4), pd.Series([2, 3], index=[1, 0]), pl.Series([2, 3])]
+)
+def test_values_per_layer_come_as_any_sequence(stack_class, values, binary):
+    """Only lists, tuples and arrays were taken apart; others met obscure errors."""
+    expected = build(stack_class, max_iter=[2, 3]).fit(binary)
+    assert_same(build(stack_class, max_iter=values).fit(binary), expected)
+    with pytest.raises(ValueError, match="max_iter has 2 values for 1 layers"):
+        build(stack_class, (5,), max_iter=values).fit(binary)
+
+
+@pytest.mark.parametrize("value", [{0: 2, 1: 3}, {2, 3}, np.array(2)])
+def test_values_without_a_position_name_the_parameter(stack_class, value, binary):
+    """They failed far inside, as an unsupported operand or an unsized object."""
+    with pytest.raises(InvalidParameterError, match="'max_iter' parameter"):
+        build(stack_class, max_iter=value).fit(binary)
+
+
 @pytest.mark.parametrize(("cls", "name"), EACH_PER_LAYER)
 def test_bad_element_raises_before_any_training(cls, name, binary, capsys):
     values = [PER_LAYER[cls][name][0], BAD_ELEMENT[name]]
@@ -305,8 +323,8 @@ def test_constant_columns_are_harmless(stack_class, table):
 
 def test_hidden_units_that_hardly_vary_keep_a_scale_of_their_layer():
     variance = np.array([4.0, 1e-12, 0.0])
-    still = np.zeros(3)
-    statistics = ColumnStatistics(still, still, still, variance, 10, 1e-16)
+    high = np.sqrt(variance)
+    statistics = ColumnStatistics(-high, high, np.zeros(3), variance, 10, 1e-16)
     assert_allclose(choose_units(statistics, "gaussian").scale, [2, 1e-6, 1])
     typical = np.sqrt(2)  # of the two that vary
     scale = choose_units(statistics, "gaussian", least_scale=0.1).scale
@@ -347,6 +365,15 @@ def test_inverse_transform_is_in_the_units_of_the_data(stack_class, dtype, rng):
         assert np.corrcoef(V[:, column], X[:, column])[0, 1] > 0.8
     assert np.all((V[:, 2] >= 0) & (V[:, 2] <= 1))
     assert np.mean((V[:, 2] > 0.5) == X[:, 2]) > 0.9
+
+
+def test_codes_in_float16_lead_back_to_large_columns(stack_class, table):
+    """The square of their scale is infinite in float16."""
+    X = 1e5 * table
+    stack = build(stack_class, (5,)).fit(X)
+    H = stack.transform(X).astype(np.float16)
+    V = stack.inverse_transform(H)
+    assert_allclose(V, stack.inverse_transform(H.astype(float)), rtol=1e-6)
 
 
 def test_inverse_transform_of_wrong_width_raises(stack_class, binary):
@@ -393,6 +420,13 @@ def test_dtype_of_the_data_is_kept(stack_class, dtype, table):
     assert H.dtype == stack.inverse_transform(H).dtype == dtype
     stack.partial_fit(X.astype(np.float64))
     assert {array.dtype for array in parameters(stack)} == {np.dtype(dtype)}
+
+
+def test_features_are_float32_where_all_the_data_are(stack_class, table):
+    """The docstring promised the dtype of X whatever the stack was fitted on."""
+    single = table.astype(np.float32)
+    for of_fit, X in ((table, single), (single, table)):
+        assert build(stack_class).fit(of_fit).transform(X).dtype == np.float64
 
 
 def test_integers_count_as_float64(stack_class, binary):
