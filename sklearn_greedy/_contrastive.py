@@ -42,7 +42,7 @@ class ContrastiveDivergence:
         self.products_per_row = size * (3 + 2 * self.settings.n_gibbs_steps)
         self.largest_product = 2 * size * self.batch_size
         self.calls_per_step = 3 + 2 * self.settings.n_gibbs_steps
-        self.sampled = task.state["sampled"] if task.state else sampled
+        self.sampled = sampled
         self.blocks = task.units.blocks(self.sampled)
         n_temperatures = self.settings.n_temperatures if self.settings.persistent else 1
         self._betas = 1 - np.arange(n_temperatures) / n_temperatures
@@ -60,7 +60,10 @@ class ContrastiveDivergence:
         self.velocity = np.array(state["velocity"])
         self.offsets = [np.array(offset) for offset in state["offsets"]]
         self.chain, self.step = np.array(state["chain"]), state["step"]
-        if self.settings.persistent and len(self.chain) < self.n_chains:
+        # A smaller batch_size alone ends no chain of an earlier call.
+        if not self.settings.persistent or self.settings.n_chains is not None:
+            self.chain = self.chain[: self.n_chains]
+        if len(self.chain) < self.n_chains:
             fresh = self._initial_chain(task)
             self.chain = np.concatenate([self.chain, fresh[len(self.chain) :]])
         self._grad = np.empty_like(self.theta)
@@ -80,7 +83,9 @@ class ContrastiveDivergence:
 
     @property
     def n_chains(self) -> int:
-        """Number of persistent chains, at all temperatures together."""
+        """Number of persistent chains, at all temperatures together, or 0."""
+        if not self.settings.persistent:
+            return 0
         chosen = self.settings.n_chains
         each = self.batch_size if chosen is None else chosen
         return each * len(self._betas)

@@ -17,8 +17,7 @@ def _axes(ax):
         from matplotlib import pyplot as plt
     except ImportError as exc:
         raise ImportError(
-            "Pictures need matplotlib. Install it with: "
-            "pip install matplotlib"
+            "Pictures need matplotlib. Install it with: pip install matplotlib"
         ) from exc
     return plt.subplots()[1] if ax is None else ax
 

@@ -54,7 +54,7 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, GreedyPretrainedMLP):
         "supervised" trains each layer on the targets, with a temporary output layer
         and the solver of the fine-tuning. A list holds the weights of each hidden layer
         (n_in, n_out), for raw X; a pair of lists weights and biases. None is a random
-        start as in MLPClassifier.
+        start as in MLPClassifier. Neither arrays nor None scale the columns of X.
 
     activation : {"auto", "relu", "logistic", "tanh", "identity", "softplus", "elu"}, \
             default="auto"
@@ -598,7 +598,7 @@ class GreedyPretrainedMLPRegressor(RegressorMixin, GreedyPretrainedMLP):
         "supervised" trains each layer on the targets, with a temporary output layer
         and the solver of the fine-tuning. A list holds the weights of each hidden layer
         (n_in, n_out), for raw X; a pair of lists weights and biases. None is a random
-        start as in MLPRegressor.
+        start as in MLPRegressor. Neither arrays nor None scale the columns of X.
 
     activation : {"auto", "relu", "logistic", "tanh", "identity", "softplus", "elu"}, \
             default="auto"

@@ -41,8 +41,7 @@ def register_onnx_converters():
         import skl2onnx  # noqa: F401
     except ImportError as exc:
         raise ImportError(
-            "Converting to ONNX needs skl2onnx. Install it with: "
-            "pip install skl2onnx"
+            "Converting to ONNX needs skl2onnx. Install it with: pip install skl2onnx"
         ) from exc
     from sklearn_greedy._onnx_converters import register
 

@@ -1,5 +1,6 @@
 """StackedRBMTransformer: a stack of restricted Boltzmann machines."""
 
+import warnings
 from numbers import Integral, Real
 
 import numpy as np
@@ -65,6 +66,7 @@ class StackedRBMTransformer(GreedyStack):
     Each layer is an RBM trained by contrastive divergence on the hidden probabilities
     of the layer below ([1]_, [2]_). Gaussian columns of the input are standardised
     inside and the scaling is folded into ``coefs_``, so that raw tables can be given.
+    ``log_likelihood`` is exact for few units and annealed [5]_ for many.
 
     Parameters
     ----------
@@ -294,8 +296,8 @@ class StackedRBMTransformer(GreedyStack):
        machines", ICML 2010.
 
     .. [7] G. Desjardins, A. Courville, Y. Bengio, P. Vincent and O. Delalleau,
-       "Parallel tempering for training of restricted Boltzmann machines", AISTATS
-       2010.
+       "Tempered Markov chain Monte Carlo for training of restricted Boltzmann
+       machines", AISTATS 2010.
 
     Examples
     --------
@@ -506,9 +508,26 @@ class StackedRBMTransformer(GreedyStack):
         Returns
         -------
         score : ndarray of shape (n_samples,)
-            Pseudo-log-likelihood, higher is better.
+            Pseudo-log-likelihood, higher is better. NaN, with a warning, where the
+            weights of a fit that diverged leave nothing to normalise.
+
+        Raises
+        ------
+        ValueError
+            If a poisson column reaches above 1e8.
         """
-        return self._by_rows(pseudo_log_likelihood, X) - self._log_scale()
+        scores = self._by_rows(pseudo_log_likelihood, X) - self._log_scale()
+        n_missing = int(np.isnan(scores).sum())
+        if n_missing:
+            warnings.warn(
+                f"score_samples is NaN for {n_missing} of {len(scores)} rows: the "
+                "weights of the first layer are too large for its density to be "
+                "normalised. Train anew with a lower learning_rate (now "
+                f"{self.learning_rates_[0]:g}).",
+                UserWarning,
+                stacklevel=2,
+            )
+        return scores
 
     def log_partition(
         self,
@@ -544,9 +563,9 @@ class StackedRBMTransformer(GreedyStack):
         Returns
         -------
         partition : dict
-            "log_z", an interval from "low" to "high" and "method"; for "ais" also what
-            the runs say of themselves and, with ``X``, "log_z_reverse" from runs in
-            the other direction, which tend to err upwards as the forward ones err
+            "log_z", a 99.7 % interval from "low" to "high" and "method"; for "ais" also
+            what the runs say of themselves and, with ``X``, "log_z_reverse" from runs
+            in the other direction, which tend to err upwards as the forward ones err
             downwards.
 
         Raises
@@ -709,13 +728,15 @@ class StackedRBMTransformer(GreedyStack):
         if init is None:
             v = initial_rows(rbms, n_samples, rng)
         else:
-            v = self._completed_rows(rbms, init, clamped, rng)
+            given = self._given_rows(init, clamped)
+            v = self._scaled_rows(given)
+            v = np.where(np.isnan(v), initial_rows(rbms, len(v), rng), v)
         drawn = sample_stack(
             rbms, v, n_gibbs_steps, rng, clamped, scalings=self._scalings()
         )
         drawn = self._unscaled(drawn)
         if clamped is not None:  # the very values, without rounding
-            drawn[:, clamped] = np.asarray(init, dtype=float)[:, clamped]
+            drawn[:, clamped] = given[:, clamped]
         return drawn.astype(self.coefs_[0].dtype)
 
     def _draw_down(self, H: Array, rng) -> Array:
@@ -738,17 +759,17 @@ class StackedRBMTransformer(GreedyStack):
         clamped[self._column_numbers(init, clamp)] = True
         return clamped
 
-    def _completed_rows(self, rbms, init, clamped, rng) -> Array:
-        """Rows of ``init`` in the scaled space; NaN is replaced by a first draw."""
+    def _given_rows(self, init, clamped) -> Array:
+        """Dense rows of ``init``; ValueError for NaN in clamped columns."""
         rows = self._validate(init, reset=False, ensure_all_finite="allow-nan")
-        v = self._scaled_rows(rows)
-        missing = np.isnan(v)
-        if clamped is not None and missing[:, clamped].any():
+        rows = rows.toarray() if sparse.issparse(rows) else rows
+        n_missing = 0 if clamped is None else int(np.isnan(rows[:, clamped]).sum())
+        if n_missing:
             raise ValueError(
-                f"init has {int(missing[:, clamped].sum())} missing values in clamped "
-                "columns. Give values there, or do not clamp these columns."
+                f"init has {n_missing} missing values in clamped columns. Give values "
+                "there, or do not clamp these columns."
             )
-        return np.where(missing, initial_rows(rbms, len(v), rng), v)
+        return rows
 
     def _scaled_rows(self, X, layer: int = 0) -> Array:
         """Dense float64 rows of a layer's input in its scaled space."""
@@ -839,8 +860,10 @@ class StackedRBMTransformer(GreedyStack):
     def _sampled_kinds(self, task: LayerTask) -> list[int]:
         """Kinds of units whose reconstructions are sampled."""
         rule = task.settings.visible_reconstruction
+        # "auto" was decided when training began; a small chunk would say nothing.
+        if rule == "auto" and task.state is not None:
+            return task.state["sampled"]
         if rule == "auto" and task.theta is not None:
-            # Decided when training began; a small chunk would say nothing.
             sampled = self.visible_reconstructions_[task.layer] == "sample"
             return list(_BINARY) if sampled else []
         if rule == "sample":

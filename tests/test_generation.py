@@ -3,8 +3,10 @@
 import itertools
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy import sparse
 from scipy.special import expit, softmax
 from scipy.stats import chi2, kstest, norm
 from tools import random_rbm
@@ -213,6 +215,24 @@ def test_clamped_flag_moves_the_other_columns(fitted):
     assert_array_equal(drawn[:, 1], init[:, 1])
     assert np.mean(drawn[:, 2] == 1 - init[:, 1]) > 0.9
     assert drawn[1::2, 0].mean() > drawn[::2, 0].mean() + 8
+
+
+@pytest.mark.parametrize("form", ["nullable frame", "csr"])
+def test_clamped_values_come_in_any_form(form, fitted):
+    """Rows were taken in these forms, but the clamped values not out of them."""
+    X, stack = fitted
+    missing = 0.0 if form == "csr" else np.nan
+    init = np.column_stack([np.full(20, missing), X[:20, 1:]])
+    given = sparse.csr_array(init)
+    if form == "nullable frame":
+        given = pd.DataFrame(init).convert_dtypes()
+        assert given.isna().to_numpy()[:, 0].all()
+    drawn, expected = (
+        stack.sample(init=rows, clamp=[1, 2], n_gibbs_steps=3, random_state=0)
+        for rows in (given, init)
+    )
+    assert_array_equal(drawn, expected)
+    assert_array_equal(drawn[:, 1:], X[:20, 1:])
 
 
 def test_sampling_leaves_the_stack_alone(fitted):

@@ -343,6 +343,33 @@ def test_grey_values_weigh_the_states(rng):
     assert grey == pytest.approx(0.75 * off + 0.25 * on)
 
 
+@pytest.mark.parametrize("rate", [900, 1024, 1100, 30_000, 200_000])
+def test_large_counts_are_normalised(rate, rng):
+    """Above 100,000 the score was NaN; the sum goes by nodes from 1024 on."""
+    w = 3 / np.sqrt(rate) * rng.normal(size=(1, 4))
+    bias = np.log([rate]) - np.maximum(w, 0).sum() / 2
+    rbm = RBM(w, -rate * w[0], bias, np.array([[0, 1, POISSON, 1]]))
+    v = rng.poisson(rate, (5, 1)).astype(float)
+    every = -rbm.free_energy(np.arange(3.0 * rate)[:, None])
+    expected = -rbm.free_energy(v) - logsumexp(every)
+    assert_allclose(pseudo_log_likelihood(rbm, v), expected, rtol=0, atol=1e-8)
+
+
+def test_counts_too_large_to_be_normalised_are_refused():
+    rbm = some_rbm("poisson")
+    with pytest.raises(ValueError, match=r"takes counts up to 1e\+08\. Got 2e\+08"):
+        pseudo_log_likelihood(rbm, np.array([[3.0, 2e8]]))
+
+
+def test_scores_that_cannot_be_normalised_warn(rng):
+    """They were NaN without a word."""
+    X = rng.poisson(3, (40, 2)).astype(float)
+    stack = StackedRBMTransformer((3,), visible="poisson", max_iter=1).fit(X)
+    stack.coefs_[0] += 30.0
+    with pytest.warns(UserWarning, match="NaN for 40 of 40 rows: .*learning_rate"):
+        assert np.isnan(stack.score_samples(X)).all()
+
+
 @pytest.mark.parametrize("hidden", HIDDEN_KINDS)
 def test_reverse_runs_begin_at_what_the_top_rbm_was_trained_on(hidden, rng):
     X = (rng.random((40, 6)) < 0.4).astype(np.float32)

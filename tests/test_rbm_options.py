@@ -321,6 +321,44 @@ def test_number_of_chains_is_its_own(n_chains, rng):
     assert np.isfinite(stack.coefs_[0]).all()
 
 
+@pytest.mark.parametrize(
+    ("change", "n_chains"),
+    [({"persistent": False}, 0), ({"n_chains": 5}, 5), ({"n_chains": 20}, 20)],
+)
+def test_chains_obey_what_is_set_between_chunks(change, n_chains, rng):
+    """Chains that were no longer wanted went on silently."""
+    X = (rng.random((50, 6)) < 0.5).astype(float)
+    stack = StackedRBMTransformer(
+        (4,), persistent=True, batch_size=16, random_state=0
+    ).partial_fit(X)
+    assert stack._resume["layers"][0]["chain"].shape == (16, 4)
+    stack.set_params(**change).partial_fit(X)
+    assert stack._resume["layers"][0]["chain"].shape == (n_chains, 4)
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "expected"),
+    [
+        ("sample", "mean", "mean"),
+        ("mean", "sample", "sample"),
+        ("sample", "auto", "sample"),
+        ("mean", "auto", "mean"),
+    ],
+)
+def test_reconstruction_set_between_chunks_is_obeyed(first, then, expected, mixed):
+    """Only "auto" stands for the earlier choice, and gaussian units share in it."""
+    X = mixed[:, :2]
+    ours, theirs = (
+        StackedRBMTransformer((4,), visible_reconstruction=first, random_state=0)
+        .partial_fit(X)
+        .set_params(visible_reconstruction=rule)
+        .partial_fit(X)
+        for rule in (then, expected)
+    )
+    assert ours.visible_reconstructions_ == [expected]
+    assert_array_equal(ours.coefs_[0], theirs.coefs_[0])
+
+
 # --- health ----------------------------------------------------------------------
 
 
