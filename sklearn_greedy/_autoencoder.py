@@ -31,7 +31,7 @@ from sklearn_greedy._network import (
     unfold_output,
     unit_log_likelihood,
 )
-from sklearn_greedy._stack import GreedyStack, LayerTask, layer_streams
+from sklearn_greedy._stack import GreedyStack, LayerTask, TrainedLayer, layer_streams
 from sklearn_greedy._training import Rows
 from sklearn_greedy._units import (
     ColumnStatistics,
@@ -176,7 +176,7 @@ class StackedAutoencoderTransformer(GreedyStack):
         layers, without ``tol`` and ``early_stopping``.
 
     memory : str, object with the joblib.Memory interface or None, default=None
-        Folder in which every trained layer is kept, as in
+        Folder in which every trained layer is kept, and the unrolled network, as in
         `~sklearn.pipeline.Pipeline`. A later fit of the same layers on the same data
         takes them from there, so that a search trains each prefix of a stack once per
         fold (user guide, "Searching with memory"). It needs a ``random_state``, does
@@ -651,7 +651,7 @@ class StackedAutoencoderTransformer(GreedyStack):
     def _n_last_tasks(self) -> int:
         return int(self.unrolled_max_iter > 0)
 
-    def _finish(self, X, seed: Array, root) -> None:
+    def _finish(self, X, seed: Array, root, cache) -> None:
         """Train the whole network of encoders and decoders, which start as they are."""
         if self.unrolled_max_iter == 0:
             return
@@ -683,8 +683,14 @@ class StackedAutoencoderTransformer(GreedyStack):
         )
         context.call_on_fit_task_begin(estimator=self, X=X)
         tasks = EpochTasks.of(context, self, X, attributes=attributes)
-        self.unrolled_loss_curve_ = self._train(task, model, tasks).losses
-        for name, value in attributes().items():
+
+        def train():
+            history = self._train(task, model, tasks)
+            return TrainedLayer(attributes(), task.units, {}, history)
+
+        unrolled = cache.layer("unrolled", task.settings, train)
+        self.unrolled_loss_curve_ = unrolled.history.losses
+        for name, value in unrolled.fitted.items():
             setattr(self, name, value)
         context.call_on_fit_task_end(
             estimator=self, X=X, reconstruction_attributes=attributes

@@ -57,17 +57,26 @@ class LayerCache:
         self._key = joblib.hash((stem, common, seed, visible, extras))
         self._load = check_memory(stack.memory).cache(_trained, ignore=["train"])
 
-    def layer(self, width: int, settings, train: Callable[[], Any]):
-        """The next layer up: from the cache, or trained now and put there unless a
-        callback ended the training, of which the key does not tell.
+    def layer(self, part: int | str, settings, train: Callable[[], Any]):
+        """The next layer up, or what is trained after all of them: from the cache, or
+        trained now and put there unless a callback ended the training, of which the
+        key does not tell. part : width of a layer, or a name.
         """
-        self._key = joblib.hash((self._key, width, vars(settings)))
+        self._key = joblib.hash((self._key, part, vars(settings)))
         try:
             return self._load(self._key, train)
         except _Stopped as stopped:
             # Nor may layers on top of it be found by a stack that was not stopped.
             self._key = joblib.hash((self._key, "stopped", stopped.layer.fitted))
             return stopped.layer
+
+
+class NoCache:
+    """In place of a `LayerCache` where nothing is kept."""
+
+    def layer(self, part: int | str, settings, train: Callable[[], Any]):
+        """What is trained now."""
+        return train()
 
 
 class _Stopped(Exception):

@@ -28,7 +28,7 @@ from sklearn_greedy._compat import (
     validate_parameter_constraints,
 )
 from sklearn_greedy._html import stack_block
-from sklearn_greedy._memory import LayerCache
+from sklearn_greedy._memory import LayerCache, NoCache
 from sklearn_greedy._network import activate, dense_layer, forward, keep_largest
 from sklearn_greedy._persistence import VersionedEstimator
 from sklearn_greedy._supervision import (
@@ -267,12 +267,19 @@ class GreedyStack(
         seed = draw_seed(self.random_state)
         # Without epochs there is nothing to do together.
         together = self.schedule == "simultaneous" and self._settings(0).max_iter > 0
-        train = self._train_together if together else self._train_layerwise
         extras = {"weights": weights, "supervision": supervision}
+        cache: LayerCache | NoCache = NoCache()
+        kept = self.memory is not None and self.random_state is not None
+        if kept and not warm and not together:
+            cache = LayerCache(self, X, seed, visible, extras)
         n_tasks = (1 if together else len(sizes)) + self._n_last_tasks()
         root = self._init_callback_context(max_subtasks=n_tasks)
         root.call_on_fit_task_begin(estimator=self, X=X)
-        layers = train(X, sizes, seed, visible, warm, extras, root)
+        parts = X, sizes, seed, visible, warm, extras, root
+        if together:
+            layers = self._train_together(*parts)
+        else:
+            layers = self._train_layerwise(*parts, cache)
         self._adopt(layers, [layer.history.losses for layer in layers])
         self.n_iter_ = sum(len(layer.history.losses) for layer in layers)
         self.validation_scores_ = None
@@ -280,7 +287,7 @@ class GreedyStack(
             self.validation_scores_ = [layer.history.scores for layer in layers]
         if hasattr(self, "_resume"):
             del self._resume
-        self._finish(X, seed, root)
+        self._finish(X, seed, root, cache)
         root.call_on_fit_task_end(estimator=self, X=X, reconstruction_attributes={})
         return self
 
@@ -288,11 +295,8 @@ class GreedyStack(
         """Number of tasks of ``_finish``."""
         return 0
 
-    def _train_layerwise(self, X, sizes, seed, visible, warm, extras, root):
+    def _train_layerwise(self, X, sizes, seed, visible, warm, extras, root, cache):
         """Each layer to its end, on the clean output of the finished ones below."""
-        cache = None
-        if self.memory is not None and self.random_state is not None and not warm:
-            cache = LayerCache(self, X, seed, visible, extras)
         layers: list[TrainedLayer] = []
         data, n_passed = X, 0
         for layer, width in enumerate(sizes):
@@ -311,10 +315,7 @@ class GreedyStack(
                 task = self._task(layer, data, width, seed, visible, warm, **extras)
                 return self._train_layer(task, X, layers, context)
 
-            if cache is None:
-                layers.append(train())
-            else:
-                layers.append(cache.layer(width, settings, train))
+            layers.append(cache.layer(width, settings, train))
             context.call_on_fit_task_end(
                 estimator=self,
                 X=X,
@@ -446,7 +447,7 @@ class GreedyStack(
                     f"{value!r}."
                 )
 
-    def _finish(self, X, seed: Array, root) -> None:
+    def _finish(self, X, seed: Array, root, cache) -> None:
         """What a subclass does with the fitted stack at the end of ``fit``."""
 
     @fit_context(prefer_skip_nested_validation=True)
@@ -788,9 +789,9 @@ class GreedyStack(
         if error > baseline * (1 + _WORSE[0]) + _WORSE[1]:
             warnings.warn(
                 f"{task.place} rebuilds its input worse than the column means would: "
-                f"mean squared error {error:.3g}, against {baseline:.3g}. Lower {rate} "
-                f"or momentum, or train longer (max_iter, now "
-                f"{task.settings.max_iter}).",
+                f"mean squared error {error:.3g}, against {baseline:.3g}. Train longer "
+                f"(max_iter, now {task.settings.max_iter}), or try another {rate}: a "
+                "lower one where the loss jumps, a higher one where it falls slowly.",
                 UserWarning,
                 stacklevel=5,
             )

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 from scipy import sparse
+from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.model_selection import GridSearchCV, HalvingGridSearchCV
@@ -118,6 +119,25 @@ def test_unrolled_network_goes_on_from_cached_layers(digits, tmp_path, trained):
     assert len(trained) == 2
     plain = StackedAutoencoderTransformer((8, 5), unrolled_max_iter=2, **SMALL).fit(X)
     same_attributes(cached, plain)
+
+
+def test_unrolled_network_is_found_again(digits, tmp_path, monkeypatch):
+    whole, train = [], StackedAutoencoderTransformer._train
+
+    def spy(self, task, model, tasks):
+        whole.append("unrolled" in task.place)
+        return train(self, task, model, tasks)
+
+    monkeypatch.setattr(StackedAutoencoderTransformer, "_train", spy)
+    stack = StackedAutoencoderTransformer(
+        (8,), unrolled_max_iter=2, memory=str(tmp_path), **SMALL
+    )
+    first = stack.fit(digits[0])
+    again = clone(stack).fit(digits[0])
+    assert whole == [False, True]
+    same_attributes(again, first)
+    clone(stack).set_params(unrolled_max_iter=3).fit(digits[0])
+    assert whole[2:] == [True]
 
 
 # --- misses --------------------------------------------------------------------
