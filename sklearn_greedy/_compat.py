@@ -13,6 +13,7 @@ from sklearn.utils._param_validation import (
     Options,
     StrOptions,
     validate_parameter_constraints,
+    validate_params,
 )
 from sklearn.utils.multiclass import _check_partial_fit_first_call
 from sklearn.utils.validation import _check_sample_weight, validate_data
@@ -32,6 +33,7 @@ __all__ = [
     "safe_indexing",
     "validate_data",
     "validate_parameter_constraints",
+    "validate_params",
 ]
 
 

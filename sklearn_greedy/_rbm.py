@@ -10,7 +10,7 @@ from sklearn.utils import gen_batches
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_greedy._backpropagation import Optimizer
-from sklearn_greedy._compat import HasMethods, Interval, StrOptions
+from sklearn_greedy._compat import HasMethods, Interval, StrOptions, validate_params
 from sklearn_greedy._contrastive import ContrastiveDivergence
 from sklearn_greedy._energy import (
     HIDDEN_ACTIVATIONS,
@@ -58,6 +58,16 @@ _BINARY = (BERNOULLI, SOFTMAX, POISSON)
 # of hidden units from this number on.
 _RATE_WIDTH = 256
 _RATE, _UNBOUNDED_RATE = 0.016, 0.0016
+
+
+# Parameters of methods.
+_AT_LEAST_ONE = Interval(Integral, 1, None, closed="left")
+_STEPS = Interval(Integral, 0, None, closed="left")
+_LIKELIHOOD_CONSTRAINTS = {
+    "method": [StrOptions({"auto", "exact", "ais"})],
+    "n_runs": [_AT_LEAST_ONE],
+    "n_temperatures": [_AT_LEAST_ONE],
+}
 
 
 class StackedRBMTransformer(GreedyStack):
@@ -529,6 +539,7 @@ class StackedRBMTransformer(GreedyStack):
             )
         return scores
 
+    @validate_params(_LIKELIHOOD_CONSTRAINTS, prefer_skip_nested_validation=True)
     def log_partition(
         self,
         X=None,
@@ -575,10 +586,6 @@ class StackedRBMTransformer(GreedyStack):
         """
         check_is_fitted(self)
         rbm = self._rbm(len(self.coefs_) - 1)
-        if method not in ("auto", "exact", "ais"):
-            raise ValueError(
-                f"method must be 'auto', 'exact' or 'ais'. Got {method!r} instead."
-            )
         if method != "ais":
             try:
                 log_z = exact_log_z(rbm)
@@ -602,6 +609,10 @@ class StackedRBMTransformer(GreedyStack):
             target_samples=samples,
         )
 
+    @validate_params(
+        {**_LIKELIHOOD_CONSTRAINTS, "n_samples": [_AT_LEAST_ONE]},
+        prefer_skip_nested_validation=True,
+    )
     def log_likelihood(
         self,
         X,
@@ -653,6 +664,7 @@ class StackedRBMTransformer(GreedyStack):
 
         return self._by_rows(bound, X) - self._log_scale()
 
+    @validate_params({"n_steps": [_STEPS]}, prefer_skip_nested_validation=True)
     def gibbs(self, X, *, n_steps=1, random_state=None):
         """Steps of Gibbs sampling in the first layer's RBM, from given rows.
 
@@ -678,6 +690,10 @@ class StackedRBMTransformer(GreedyStack):
         v = gibbs(self._rbm(0), self._scaled_rows(X), n_steps, rng)
         return self._unscaled(v).astype(X.dtype)
 
+    @validate_params(
+        {"n_samples": [_AT_LEAST_ONE], "n_gibbs_steps": [_STEPS]},
+        prefer_skip_nested_validation=True,
+    )
     def sample(
         self,
         n_samples=1,

@@ -1,5 +1,7 @@
 """StackedRBMClassifier: a stack of RBMs whose top RBM also sees the label."""
 
+from numbers import Integral
+
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
@@ -8,11 +10,17 @@ from sklearn.base import ClassifierMixin, clone
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_greedy._compat import column_numbers, fit_context, validate_data
+from sklearn_greedy._compat import (
+    Interval,
+    fit_context,
+    validate_data,
+    validate_params,
+)
 from sklearn_greedy._energy import hidden_log_sums
 from sklearn_greedy._persistence import VersionedEstimator
 from sklearn_greedy._rbm import StackedRBMTransformer
 from sklearn_greedy._stack import (
+    checked_pairs,
     draw_seed,
     is_sequence,
     layer_sizes,
@@ -201,6 +209,10 @@ class StackedRBMClassifier(ClassifierMixin, VersionedEstimator):
         """
         return np.log(self.predict_proba(X))
 
+    @validate_params(
+        {"n_gibbs_steps": [Interval(Integral, 0, None, closed="left")]},
+        prefer_skip_nested_validation=True,
+    )
     def sample(self, y, *, n_gibbs_steps=1000, random_state=None):
         """Draw a row of each of the given classes.
 
@@ -288,7 +300,7 @@ class StackedRBMClassifier(ClassifierMixin, VersionedEstimator):
         if isinstance(visible, str):
             return [(visible, slice(0, n_columns))]
         names = getattr(self, "feature_names_in_", None)
-        return [(kind, column_numbers(X, c, names, n_columns)) for kind, c in visible]
+        return checked_pairs(visible, self.top_._kinds, X, names, n_columns)
 
 
 def _beside(H, labels: Array):

@@ -9,6 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from scipy.special import expit, softmax
 from scipy.stats import chi2, kstest, norm
+from sklearn.utils._param_validation import InvalidParameterError
 from tools import random_rbm
 
 from sklearn_greedy import StackedRBMTransformer
@@ -276,3 +277,26 @@ def test_deep_stack_samples(rng):
         assert drawn.dtype == np.float32
         assert set(np.unique(drawn)) <= {0.0, 1.0}
         assert_allclose(drawn.mean(), X.mean(), atol=0.2)
+
+
+@pytest.mark.parametrize(
+    ("method", "params"),
+    [
+        ("log_partition", {"method": "exactly"}),
+        ("log_partition", {"n_runs": 0}),
+        ("log_partition", {"n_temperatures": 0}),
+        ("log_likelihood", {"n_samples": 0}),
+        ("gibbs", {"n_steps": -1}),
+        ("sample", {"n_samples": 2.5}),
+        ("sample", {"n_gibbs_steps": -1}),
+    ],
+)
+def test_parameters_of_methods_are_checked(method, params, fitted):
+    """No temperatures gave a log Z far off, no draws NaN, and -3 steps none at all."""
+    X, stack = fitted
+    rows = [X] if method in ("log_likelihood", "gibbs") else []
+    (name,) = params
+    with pytest.raises(
+        InvalidParameterError, match=f"'{name}' parameter of .*{method}"
+    ):
+        getattr(stack, method)(*rows, **params)

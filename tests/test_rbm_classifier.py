@@ -127,6 +127,17 @@ def test_sequence_of_wrong_length_names_the_parameter(sizes, rng):
         StackedRBMClassifier(stack).fit(X, y)
 
 
+@pytest.mark.parametrize(
+    ("visible", "message"),
+    [(["gaussian"], "Got 'gaussian' in the list"), ([("grey", [0])], "kind 'grey'")],
+)
+def test_kinds_are_checked_as_in_the_stack(visible, message, rng):
+    X, y = rows_of_three_classes(rng)
+    stack = StackedRBMTransformer((5,), visible=visible)
+    with pytest.raises(ValueError, match=message):
+        StackedRBMClassifier(stack).fit(X, y)
+
+
 @pytest.mark.parametrize("where", ["config", "stack"])
 def test_output_frames_do_not_get_between_the_layers(where, rng):
     """The features of the layers below came as a frame."""
