@@ -21,8 +21,6 @@ from sklearn_greedy._compat import HasMethods, Interval, StrOptions
 from sklearn_greedy._network import (
     ACTIVATIONS,
     Network,
-    activate,
-    dense_layer,
     fold_input,
     fold_output,
     forward,
@@ -522,12 +520,8 @@ class StackedAutoencoderTransformer(GreedyStack):
 
     def _decode(self, codes: Array) -> Array:
         """Pre-activation of the reconstruction of X from codes."""
-        for layer in reversed(range(1, len(self.coefs_))):
-            z = dense_layer(
-                codes, self.decoder_coefs_[layer], self.decoder_intercepts_[layer]
-            )
-            codes = activate(z, self.decoder_activations_[layer])
-        return dense_layer(codes, self.decoder_coefs_[0], self.decoder_intercepts_[0])
+        down = self.decoder_coefs_, self.decoder_intercepts_, self.decoder_activations_
+        return forward(codes, *(part[::-1] for part in down))
 
     def _activation_below(self, layer: int) -> str:
         return self._settings(layer - 1).activation
@@ -651,12 +645,13 @@ class StackedAutoencoderTransformer(GreedyStack):
     def _n_last_tasks(self) -> int:
         return int(self.unrolled_max_iter > 0)
 
-    def _finish(self, X, seed: Array, root, cache) -> None:
+    def _finish(self, X, seed: Array, weights, root, cache) -> None:
         """Train the whole network of encoders and decoders, which start as they are."""
         if self.unrolled_max_iter == 0:
             return
         n_layers = len(self.coefs_)
-        task = self._task(0, X, self.coefs_[0].shape[1], seed, None, resumed=True)
+        width = self.coefs_[0].shape[1]
+        task = self._task(0, X, width, seed, None, resumed=True, weights=weights)
         task.place = f"{type(self).__name__}, unrolled"
         task.rng, task.seed = layer_streams(seed, n_layers)
         task.settings.max_iter = self.unrolled_max_iter

@@ -49,12 +49,12 @@ class LayerCache:
     therefore share their training.
     """
 
-    def __init__(self, stack, X, seed, visible, extras: dict):
+    def __init__(self, stack, X, seed, visible, weights, supervision):
         params = stack.get_params(deep=False)
         own = _ELSEWHERE | set(stack._per_layer)
         common = {name: params[name] for name in params if name not in own}
         stem = type(stack).__name__, VERSION, data_digest(X)
-        self._key = joblib.hash((stem, common, seed, visible, extras))
+        self._key = joblib.hash((stem, common, seed, visible, weights, supervision))
         self._load = check_memory(stack.memory).cache(_trained, ignore=["train"])
 
     def layer(self, part: int | str, settings, train: Callable[[], Any]):

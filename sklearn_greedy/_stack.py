@@ -5,6 +5,7 @@ import warnings
 from abc import ABCMeta, abstractmethod
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from numbers import Integral
 from types import SimpleNamespace
 from typing import Any
@@ -29,7 +30,7 @@ from sklearn_greedy._compat import (
 )
 from sklearn_greedy._html import stack_block
 from sklearn_greedy._memory import LayerCache, NoCache
-from sklearn_greedy._network import activate, dense_layer, forward, keep_largest
+from sklearn_greedy._network import forward
 from sklearn_greedy._persistence import VersionedEstimator
 from sklearn_greedy._supervision import (
     BATCHES_TOGETHER,
@@ -83,6 +84,37 @@ def is_sequence(value) -> bool:
     but no name, dict or array without dimensions.
     """
     return np.asarray(value, dtype=object).ndim > 0
+
+
+def checked_pairs(visible, kinds, X, names, n_columns: int) -> list[tuple[str, Array]]:
+    """Pairs (kind, column numbers) of ``visible``, or ValueError; names : those of the
+    columns of X, or None.
+    """
+    pairs: list[tuple[str, Array]] = []
+    seen = np.zeros(n_columns, dtype=bool)
+    for pair in visible:
+        if not isinstance(pair, list | tuple) or len(pair) != 2:
+            raise ValueError(
+                "visible must be a kind or a list of pairs (kind, columns). Got "
+                f"{pair!r} in the list."
+            )
+        kind, columns = pair
+        if kind not in kinds:
+            raise ValueError(
+                f"visible names the kind {kind!r}; the kinds are {list(kinds)}."
+            )
+        numbers = column_numbers(X, columns, names, n_columns)
+        if seen[numbers].any():
+            twice = numbers[seen[numbers]].tolist()
+            raise ValueError(f"visible names the columns {twice} more than once.")
+        if kind == "softmax" and np.any(np.diff(numbers) != 1):
+            raise ValueError(
+                f"The columns {numbers.tolist()} of a softmax group must follow each "
+                "other in X, as OneHotEncoder puts them."
+            )
+        seen[numbers] = True
+        pairs.append((kind, numbers))
+    return pairs
 
 
 def draw_seed(random_state) -> Array:
@@ -262,24 +294,30 @@ class GreedyStack(
         if names is not None:
             self.feature_names_in_ = names
         visible = None if warm else self._visible_units(given)
-        sizes = self._checked_sizes(X, warm)
+        sizes = self._checked_sizes(warm)
         self._check_schedule()
         seed = draw_seed(self.random_state)
         # Without epochs there is nothing to do together.
         together = self.schedule == "simultaneous" and self._settings(0).max_iter > 0
-        extras = {"weights": weights, "supervision": supervision}
+        new_task = partial(
+            self._task,
+            seed=seed,
+            visible=visible,
+            resumed=warm,
+            weights=weights,
+            supervision=supervision,
+        )
         cache: LayerCache | NoCache = NoCache()
         kept = self.memory is not None and self.random_state is not None
         if kept and not warm and not together:
-            cache = LayerCache(self, X, seed, visible, extras)
+            cache = LayerCache(self, X, seed, visible, weights, supervision)
         n_tasks = (1 if together else len(sizes)) + self._n_last_tasks()
         root = self._init_callback_context(max_subtasks=n_tasks)
         root.call_on_fit_task_begin(estimator=self, X=X)
-        parts = X, sizes, seed, visible, warm, extras, root
         if together:
-            layers = self._train_together(*parts)
+            layers = self._train_together(X, sizes, new_task, seed, root)
         else:
-            layers = self._train_layerwise(*parts, cache)
+            layers = self._train_layerwise(X, sizes, new_task, root, cache)
         self._adopt(layers, [layer.history.losses for layer in layers])
         self.n_iter_ = sum(len(layer.history.losses) for layer in layers)
         self.validation_scores_ = None
@@ -287,7 +325,7 @@ class GreedyStack(
             self.validation_scores_ = [layer.history.scores for layer in layers]
         if hasattr(self, "_resume"):
             del self._resume
-        self._finish(X, seed, root, cache)
+        self._finish(X, seed, weights, root, cache)
         root.call_on_fit_task_end(estimator=self, X=X, reconstruction_attributes={})
         return self
 
@@ -295,8 +333,11 @@ class GreedyStack(
         """Number of tasks of ``_finish``."""
         return 0
 
-    def _train_layerwise(self, X, sizes, seed, visible, warm, extras, root, cache):
-        """Each layer to its end, on the clean output of the finished ones below."""
+    def _train_layerwise(self, X, sizes, new_task, root, cache):
+        """Each layer to its end, on the clean output of the finished ones below.
+
+        new_task : what ``_task`` makes of a layer's number, data and width.
+        """
         layers: list[TrainedLayer] = []
         data, n_passed = X, 0
         for layer, width in enumerate(sizes):
@@ -312,7 +353,7 @@ class GreedyStack(
                 for below in layers[n_passed:]:
                     data = _next_data(below.fitted, data)
                 n_passed = len(layers)
-                task = self._task(layer, data, width, seed, visible, warm, **extras)
+                task = new_task(layer, data, width)
                 return self._train_layer(task, X, layers, context)
 
             layers.append(cache.layer(width, settings, train))
@@ -337,7 +378,7 @@ class GreedyStack(
         self._warn_of(task, trained.report)
         return trained
 
-    def _train_together(self, X, sizes, seed, visible, warm, extras, root):
+    def _train_together(self, X, sizes, new_task, seed, root):
         """All layers in every epoch; the first one goes layer by layer, or the scale of
         the upper layers would be that of random features.
         """
@@ -359,7 +400,7 @@ class GreedyStack(
             if hooks is not None:
                 hooks.begin()
             if epoch == 1:
-                layers += self._first_epoch(X, sizes, seed, visible, warm, extras, rng)
+                layers += self._first_epoch(X, sizes, new_task, rng)
             else:
                 self._epoch_together(layers, X, rng, epoch)
             for step in layers:
@@ -377,14 +418,14 @@ class GreedyStack(
         )
         return finished
 
-    def _first_epoch(self, X, sizes, seed, visible, warm, extras, rng):
+    def _first_epoch(self, X, sizes, new_task, rng):
         """The layers, each after an epoch of its own on the output of those below."""
         layers: list[LayerInTraining] = []
         data = X
         for layer, width in enumerate(sizes):
             if layers:
                 data = self._output(layers[-1], X, data)
-            task = self._task(layer, data, width, seed, visible, warm, **extras)
+            task = new_task(layer, data, width)
             model, plan = self._build(task), self._plan(task)
             trainer = self._trainer(task, model)
             order = plan.visited(np.arange(X.shape[0]), rng)
@@ -447,7 +488,7 @@ class GreedyStack(
                     f"{value!r}."
                 )
 
-    def _finish(self, X, seed: Array, root, cache) -> None:
+    def _finish(self, X, seed: Array, weights, root, cache) -> None:
         """What a subclass does with the fitted stack at the end of ``fit``."""
 
     @fit_context(prefer_skip_nested_validation=True)
@@ -484,7 +525,7 @@ class GreedyStack(
         first = not hasattr(self, "coefs_")
         given, X = X, self._validate(X, reset=first)
         visible = self._visible_units(given) if first else None
-        sizes = self._checked_sizes(X, warm=not first)
+        sizes = self._checked_sizes(warm=not first)
         resume = getattr(self, "_resume", None)
         if resume is None:  # the first chunk, or the first after fit
             resume = {"seed": draw_seed(self.random_state), "layers": []}
@@ -587,7 +628,7 @@ class GreedyStack(
             H = H.astype(self.coefs_[-1].dtype)
         return H
 
-    def _checked_sizes(self, X, warm: bool) -> tuple[int, ...]:
+    def _checked_sizes(self, warm: bool) -> tuple[int, ...]:
         sizes = layer_sizes(self.hidden_layer_sizes)
         if not sizes:
             raise ValueError(
@@ -602,8 +643,8 @@ class GreedyStack(
         if warm and sizes != tuple(coef.shape[1] for coef in self.coefs_):
             raise ValueError(
                 f"hidden_layer_sizes={sizes} differs from the fitted layers "
-                f"{tuple(coef.shape[1] for coef in self.coefs_)}. Set "
-                "warm_start=False, or call fit on a clone to start anew."
+                f"{tuple(coef.shape[1] for coef in self.coefs_)}. Set it back, or call "
+                "fit on a clone to start anew."
             )
         return sizes
 
@@ -640,36 +681,8 @@ class GreedyStack(
         """What ``choose_units`` takes for the columns of X, as given by the user."""
         if isinstance(self.visible, str):
             return self.visible
-        return self._checked_pairs(X)
-
-    def _checked_pairs(self, X) -> list[tuple[str, Array]]:
-        """Pairs (kind, column numbers) of ``visible``, or ValueError."""
-        pairs: list[tuple[str, Array]] = []
-        seen = np.zeros(self.n_features_in_, dtype=bool)
-        for pair in self.visible:
-            if not isinstance(pair, list | tuple) or len(pair) != 2:
-                raise ValueError(
-                    "visible must be a kind or a list of pairs (kind, columns). Got "
-                    f"{pair!r} in the list."
-                )
-            kind, columns = pair
-            if kind not in self._kinds:
-                raise ValueError(
-                    f"visible names the kind {kind!r}; the kinds are "
-                    f"{list(self._kinds)}."
-                )
-            numbers = self._column_numbers(X, columns)
-            if seen[numbers].any():
-                twice = numbers[seen[numbers]].tolist()
-                raise ValueError(f"visible names the columns {twice} more than once.")
-            if kind == "softmax" and np.any(np.diff(numbers) != 1):
-                raise ValueError(
-                    f"The columns {numbers.tolist()} of a softmax group must follow "
-                    "each other in X, as OneHotEncoder puts them."
-                )
-            seen[numbers] = True
-            pairs.append((kind, numbers))
-        return pairs
+        names = getattr(self, "feature_names_in_", None)
+        return checked_pairs(self.visible, self._kinds, X, names, self.n_features_in_)
 
     def _column_numbers(self, X, columns) -> Array:
         """Column numbers of a selection named as in ColumnTransformer."""
@@ -861,18 +874,16 @@ def _next_data(fitted: dict, X):
 
 def _layer_output(fitted: dict, X) -> Array:
     """Activations of one layer, a block of rows at a time (so that Ctrl-C is heard)."""
-    coef, intercept = fitted["coefs_"], fitted["intercepts_"]
+    coef, activation = fitted["coefs_"], fitted["activations_"]
+    layer = [coef], [fitted["intercepts_"]], [activation], [fitted.get("n_active_")]
     out = np.empty((X.shape[0], coef.shape[1]), np.result_type(X.dtype, coef.dtype))
     for rows in gen_batches(X.shape[0], _OUTPUT_ROWS):
-        out[rows] = dense_layer(X[rows], coef, intercept)
-        activate(out[rows], fitted["activations_"])
-        if fitted.get("n_active_") is not None:
-            keep_largest(out[rows], fitted["n_active_"])
+        out[rows] = forward(X[rows], *layer)
     return out
 
 
-# Lower end of the range of activations that have one.
-_BOTTOM = {"logistic": 0.0, "tanh": -1.0, "relu": -0.01, "softplus": 0.0, "elu": -1.0}
+# A unit is off where its activation reaches no higher than this.
+_OFF = {"logistic": 0.01, "tanh": -0.99, "relu": 0.0, "softplus": 0.01, "elu": -0.99}
 
 
 def _constant_units(output: Array, activation: str) -> tuple[int, int]:
@@ -882,6 +893,6 @@ def _constant_units(output: Array, activation: str) -> tuple[int, int]:
     low, high = output.min(axis=0), output.max(axis=0)
     if activation == "identity":
         return int(np.sum(low == high)), 0
-    n_dead = int(np.sum(high <= _BOTTOM[activation] + 0.01))
+    n_dead = int(np.sum(high <= _OFF[activation]))
     bounded = activation in ("logistic", "tanh")
     return n_dead, int(np.sum(low > 0.99)) if bounded else 0

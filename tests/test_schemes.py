@@ -332,6 +332,22 @@ def test_an_autoencoder_rebuilds_what_weighs_most(digits):
     assert better[y == 1].mean() < -1
 
 
+def test_weights_act_in_the_unrolled_network(digits):
+    """Its rows were once drawn alike, whatever they weigh."""
+    X, y = digits
+    kept = {}
+    for digit in (0, 1):
+        weight = np.where(y == digit, 1.0, 1e-3)
+        stack = StackedAutoencoderTransformer(
+            (20,), max_iter=0, unrolled_max_iter=20, random_state=0
+        )
+        clf = GreedyPretrainedMLPClassifier(pretrainer=stack, max_iter=1)
+        kept[digit] = clf.fit(X, y, sample_weight=weight).pretrainer_.score_samples(X)
+    better = kept[0] - kept[1]
+    assert better[y == 0].mean() > 1
+    assert better[y == 1].mean() < -1
+
+
 # --- dropout, short weights, slow and frozen layers -----------------------------------
 
 
