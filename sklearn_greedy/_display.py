@@ -11,15 +11,20 @@ from sklearn_greedy._compare import compare_pretraining
 from sklearn_greedy._network import forward
 
 
-def _axes(ax):
-    """The axes to draw on: the given ones, or those of a new figure."""
+def _pyplot():
     try:
-        from matplotlib import pyplot as plt
+        from matplotlib import pyplot
     except ImportError as exc:
         raise ImportError(
             "Pictures need matplotlib. Install it with: pip install matplotlib"
         ) from exc
-    return plt.subplots()[1] if ax is None else ax
+    return pyplot
+
+
+def _axes(ax):
+    """The axes to draw on: the given ones, or those of a new figure."""
+    pyplot = _pyplot()
+    return pyplot.subplots()[1] if ax is None else ax
 
 
 class _Display(ABC):
@@ -130,6 +135,7 @@ class PretrainingComparisonDisplay(_Display):
         display : PretrainingComparisonDisplay
             With the comparison as ``display.comparison``.
         """
+        _pyplot()  # or all would be trained before it is missed
         comparison = compare_pretraining(
             estimator,
             X,

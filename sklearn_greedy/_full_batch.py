@@ -2,6 +2,7 @@
 
 import time
 import warnings
+from contextlib import suppress
 
 import numpy as np
 import numpy.typing as npt
@@ -104,7 +105,8 @@ def run_lbfgs(
             "data."
         )
     if not history.losses:
-        record(found)
+        with suppress(StopIteration):  # there is nothing left to stop
+            record(found)
     if found.status == 1:
         warnings.warn(
             f"{plan.place} stopped before it converged, after {found.nit} iterations "

@@ -184,6 +184,12 @@ def test_network_predicts_after_every_epoch(solver, stop_at, iris):
     assert_allclose(look.seen[-1], clf.predict_proba(X), rtol=1e-6)
 
 
+def test_a_fit_that_is_done_at_once_can_be_stopped(iris):
+    """L-BFGS without a step told of its one loss, and StopIteration left the fit."""
+    clf = network(solver="lbfgs", tol=1e6)
+    assert clf.set_callbacks(Recorder(stop_at=1)).fit(*iris).n_iter_ == 1
+
+
 @pytest.mark.parametrize(
     "kind", [GreedyPretrainedMLPClassifier, GreedyPretrainedMLPRegressor]
 )

@@ -240,3 +240,6 @@ def test_pictures_without_matplotlib_say_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ImportError, match="Pictures need matplotlib"):
         PretrainingComparisonDisplay.from_comparison(COMPARISON)
+    # Before anything is trained: these cannot be.
+    with pytest.raises(ImportError, match="Pictures need matplotlib"):
+        PretrainingComparisonDisplay.from_estimator(None, None, None)
