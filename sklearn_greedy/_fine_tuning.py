@@ -32,8 +32,6 @@ from sklearn_greedy._html import network_block
 from sklearn_greedy._network import (
     ACTIVATIONS,
     Network,
-    activate,
-    dense_layer,
     fold_input,
     fold_output,
     forward,
@@ -576,7 +574,7 @@ class GreedyPretrainedMLP(CallbackSupport, VersionedEstimator, metaclass=ABCMeta
         if own != fitted:
             raise ValueError(
                 f"hidden_layer_sizes={own} differs from the fitted layers {fitted}. "
-                "Set warm_start=False, or call fit on a clone to start anew."
+                "Set it back, or call fit on a clone to start anew."
             )
         used = sorted(set(self._activations))
         if self.activation != "auto" and not set(used) <= {self.activation}:
@@ -773,11 +771,8 @@ class GreedyPretrainedMLP(CallbackSupport, VersionedEstimator, metaclass=ABCMeta
             pairs.append((coef, intercept))
             head = top, bias
             if layer == 0:
-                folded = fold_input(coef, intercept, units.offset, units.scale)
-                H = dense_layer(H, *folded)
-            else:
-                H = dense_layer(H, coef, intercept)
-            H = activate(H, activation)
+                coef, intercept = fold_input(coef, intercept, units.offset, units.scale)
+            H = forward(H, [coef], [intercept], [activation])
             source = Rows(H)
         coefs, intercepts = map(list, zip(*pairs, strict=True))
         activations = [activation] * len(sizes)
@@ -824,7 +819,7 @@ class GreedyPretrainedMLP(CallbackSupport, VersionedEstimator, metaclass=ABCMeta
         if start.head is not None:
             return start.head
         activation = start.activations[-1] if start.activations else "identity"
-        return glorot_uniform(rng, start.n_outputs, self.n_outputs_, activation)
+        return glorot_uniform(rng, start.width, self.n_outputs_, activation)
 
     def _train_head(self, start: Start, head, rows: FitRows, index, rng, seed):
         """The head after training it alone, on the output of the fixed layers."""

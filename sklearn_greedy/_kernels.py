@@ -1,9 +1,10 @@
 """Everything compiled: random numbers, contrastive divergence, backpropagation.
 
 All kernels live in this one file because numba's disk cache does not notice an
-edited callee in another file. They are pure functions of arrays: they allocate
-nothing, write only to their workspace, state and output arrays, and run one slice
-(many mini-batches) per call, so that Python regains control several times a second.
+edited callee in another file. They are pure functions of arrays: they allocate only
+lists of non-zeros, write only to their workspace, state and output arrays, and run one
+slice (many mini-batches) per call, so that Python regains control several times a
+second.
 
 Random numbers are a pure function of ``(seed, step, phase, element)``. A result
 therefore does not depend on how an epoch is cut into slices. Training runs in

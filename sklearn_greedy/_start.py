@@ -44,7 +44,7 @@ class Start:
         return cls(coefs, intercepts, activations, offset, scale)
 
     @property
-    def n_outputs(self) -> int:
+    def width(self) -> int:
         """Width of what the output layer reads."""
         return self.coefs[-1].shape[1] if self.coefs else len(self.offset)
 

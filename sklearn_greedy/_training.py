@@ -358,7 +358,7 @@ def held_out_rows(n_rows: int, fraction: float, rng, owner: str) -> Array:
     n_held = int(np.ceil(fraction * n_rows))
     if n_held >= n_rows or n_rows < 2:
         raise ValueError(
-            f"{owner} got early_stopping=True and validation_fraction={fraction}, "
+            f"{owner} got early_stopping and validation_fraction={fraction}, "
             f"which leaves no training rows of n_samples={n_rows}. Use more rows or a "
             "smaller validation_fraction."
         )
