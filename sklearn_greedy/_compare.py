@@ -121,6 +121,10 @@ def compare_pretraining(
             )
             for model, fold in zip(models, folds, strict=True)
         )
+        if "test_score" not in runs[0]:
+            raise ValueError(
+                f"scoring must give one number per fold. Got scoring={scoring!r}."
+            )
         scores = np.concatenate([run["test_score"] for run in runs])
         return scores, [_network_of(run["estimator"][0])[0] for run in runs]
 

@@ -9,6 +9,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_greedy._compare import compare_pretraining
 from sklearn_greedy._network import forward
+from sklearn_greedy._rbm import StackedRBMTransformer
+from sklearn_greedy._stack import GreedyStack
 
 
 def _pyplot():
@@ -319,12 +321,15 @@ class LearnedFiltersDisplay(_Display):
         Raises
         ------
         ValueError
-            If there is no such layer, or the images have another number of pixels.
+            If there is no such layer, no unit is to be drawn, or the images have
+            another number of pixels.
         """
-        check_is_fitted(estimator)
+        _check_has_layers(estimator)
         coefs = _hidden_coefs(estimator)
         if not 0 <= layer < len(coefs):
             raise ValueError(f"There is no layer {layer}: {len(coefs)} are hidden.")
+        if n_units < 1:
+            raise ValueError(f"n_units must be at least 1. Got {n_units}.")
         filters = reduce(np.matmul, coefs[: layer + 1]).T * _input_scale(estimator)
         longest = np.argsort(-np.linalg.norm(filters, axis=1), kind="stable")
         units = np.sort(longest[:n_units])
@@ -362,6 +367,22 @@ def _input_scale(estimator):
     """What one unit of each column is inside: gaussian columns have unit variance."""
     scaled = hasattr(estimator, "visible_scale_")
     return estimator.visible_scale_ if scaled else estimator._input_scale
+
+
+def _validated(estimator, X):
+    """Rows as the estimator takes them."""
+    if isinstance(estimator, GreedyStack):
+        return estimator._validate(X, reset=False)
+    return estimator._validate_rows(X)
+
+
+def _check_has_layers(estimator) -> None:
+    check_is_fitted(estimator)
+    if not hasattr(estimator, "coefs_"):
+        raise TypeError(
+            f"{type(estimator).__name__} has no layers of its own. Give a fitted stack "
+            "or network; of a StackedRBMClassifier its features_ or top_."
+        )
 
 
 def _hidden_coefs(estimator):
@@ -429,7 +450,7 @@ class TrainingCurvesDisplay(_Display):
         display : TrainingCurvesDisplay
             The display, drawn.
         """
-        check_is_fitted(estimator)
+        _check_has_layers(estimator)
         is_network = hasattr(estimator, "out_activation_")
         layers = (
             estimator.pretraining_loss_curves_ if is_network else estimator.loss_curves_
@@ -459,7 +480,7 @@ class TrainingCurvesDisplay(_Display):
             start += len(losses)
         if self.validation_curve is not None:
             (self.lines_["validation"],) = ax.plot(
-                epochs,
+                epochs[: len(self.validation_curve)],  # partial_fit has none
                 np.divide(self.validation_curve, first),
                 "--",
                 color="black",
@@ -530,14 +551,16 @@ class HiddenUnitsDisplay(_Display):
         display : HiddenUnitsDisplay
             The display, drawn.
         """
-        check_is_fitted(estimator)
+        _check_has_layers(estimator)
         coefs = _hidden_coefs(estimator)
+        if not coefs:
+            raise ValueError("The network has no hidden layer.")
         activations = getattr(estimator, "activations_", None)
         if activations is None:
             activations = estimator._activations
         kept = getattr(estimator, "n_active_", [None] * len(coefs))
         layers = zip(coefs, estimator.intercepts_, activations, kept, strict=False)
-        means, H = [], X if sparse.issparse(X) else np.asarray(X)
+        means, H = [], _validated(estimator, X)
         for coef, intercept, activation, n_active in layers:
             H = forward(H, [coef], [intercept], [activation], [n_active])
             means.append(H.mean(axis=0))
@@ -635,8 +658,14 @@ class ReconstructionDisplay(_Display):
         ValueError
             If the images have another number of pixels.
         """
+        if not hasattr(estimator, "inverse_transform"):
+            raise TypeError(
+                f"{type(estimator).__name__} rebuilds no rows. Give a fitted "
+                "StackedAutoencoderTransformer or StackedRBMTransformer."
+            )
         rebuilt = estimator.inverse_transform(estimator.transform(X))
-        return cls(np.asarray(X), rebuilt, image_shape=image_shape).plot(ax=ax)
+        X = X.toarray() if sparse.issparse(X) else np.asarray(X)
+        return cls(X, rebuilt, image_shape=image_shape).plot(ax=ax)
 
     def _draw(self, ax):
         images = _as_images(np.vstack([self.X, self.rebuilt]), self.image_shape)
@@ -735,6 +764,11 @@ class SamplesDisplay(_Display):
         ValueError
             If the images have another number of pixels.
         """
+        if not isinstance(estimator, StackedRBMTransformer):
+            raise TypeError(
+                f"{type(estimator).__name__} draws no rows by their number. Give a "
+                "fitted StackedRBMTransformer."
+            )
         samples = estimator.sample(
             n_samples, n_gibbs_steps=n_gibbs_steps, random_state=random_state
         )

@@ -152,6 +152,12 @@ def test_parallel_folds_give_the_same(iris):
     assert_array_equal(one.scratch_scores, two.scratch_scores)
 
 
+def test_several_scores_at_once_raise(iris):
+    scoring = ["accuracy", "neg_log_loss"]
+    with pytest.raises(ValueError, match="must give one number"):
+        compare_pretraining(network(max_iter=1), *iris, cv=2, scoring=scoring)
+
+
 def test_estimator_is_left_alone(iris):
     given = network()
     before = clone(given)

@@ -4,10 +4,12 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 from numpy.testing import assert_allclose
 from scipy import sparse
+from sklearn.base import clone
 from sklearn.datasets import load_digits, load_iris, load_wine
 from sklearn.utils import Bunch
 
@@ -19,6 +21,7 @@ from sklearn_greedy import (
     ReconstructionDisplay,
     SamplesDisplay,
     StackedAutoencoderTransformer,
+    StackedRBMClassifier,
     StackedRBMTransformer,
     TrainingCurvesDisplay,
 )
@@ -226,6 +229,58 @@ def test_samples_are_those_of_the_stack(stack):
 
 
 # --- matplotlib ----------------------------------------------------------------------
+
+
+def test_rows_are_those_that_the_estimator_takes(stack, network, digits):
+    """Frames in another order were drawn as they came, and sparse rows not at all."""
+    frame = pd.DataFrame(digits[0], columns=[f"x{i}" for i in range(64)])
+    for estimator in (clone(stack), clone(network)):
+        fitted = estimator.fit(frame, digits[1])
+        nullable = HiddenUnitsDisplay.from_estimator(fitted, frame.convert_dtypes())
+        expected = HiddenUnitsDisplay.from_estimator(fitted, frame)
+        for ours, theirs in zip(
+            nullable.mean_activations, expected.mean_activations, strict=True
+        ):
+            assert_allclose(ours, theirs, rtol=1e-6)
+        with pytest.raises(ValueError, match="same order"):
+            HiddenUnitsDisplay.from_estimator(fitted, frame.iloc[:, ::-1])
+    rows = digits[0][:3]
+    dense, csr = (
+        ReconstructionDisplay.from_estimator(stack, X, image_shape=(8, 8))
+        for X in (rows, sparse.csr_matrix(rows))
+    )
+    assert_allclose(csr.X, dense.X)
+    assert_allclose(csr.rebuilt, dense.rebuilt, rtol=1e-5)
+
+
+def test_validation_curve_ends_with_the_fit(digits):
+    """Epochs of partial_fit have no validation rows, and the picture failed."""
+    X, y = digits
+    clf = GreedyPretrainedMLPClassifier((4,), pretrainer=None, max_iter=3)
+    clf.fit(X, y, X_val=X, y_val=y).partial_fit(X, y)
+    display = TrainingCurvesDisplay.from_estimator(clf)
+    assert list(display.lines_["validation"].get_xdata()) == [1, 2, 3]
+    assert len(display.lines_["fine-tuning"].get_xdata()) == 4
+
+
+def test_what_cannot_be_drawn_raises(stack, digits):
+    """A classifier drew one row of class 25 where 25 rows were asked for."""
+    X, y = digits
+    rbms = StackedRBMTransformer((4,), max_iter=1)
+    classifier = StackedRBMClassifier(rbms).fit(X, y)
+    shape = {"image_shape": (8, 8)}
+    flat = GreedyPretrainedMLPClassifier((), pretrainer=None, max_iter=1).fit(X, y)
+    with pytest.raises(TypeError, match="draws no rows by their number"):
+        SamplesDisplay.from_estimator(classifier, **shape)
+    with pytest.raises(TypeError, match="rebuilds no rows"):
+        ReconstructionDisplay.from_estimator(flat, X, **shape)
+    for display in (LearnedFiltersDisplay, TrainingCurvesDisplay):
+        with pytest.raises(TypeError, match="no layers of its own"):
+            display.from_estimator(classifier)
+    with pytest.raises(ValueError, match="no hidden layer"):
+        HiddenUnitsDisplay.from_estimator(flat, X)
+    with pytest.raises(ValueError, match="n_units must be at least 1"):
+        LearnedFiltersDisplay.from_estimator(stack, n_units=0)
 
 
 def test_import_does_not_need_matplotlib():
