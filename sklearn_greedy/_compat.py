@@ -19,6 +19,7 @@ from sklearn.utils.multiclass import _check_partial_fit_first_call
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 __all__ = [
+    "ROW_OPTIONS",
     "CallbackSupport",
     "FrozenEstimator",
     "HasMethods",
@@ -35,6 +36,10 @@ __all__ = [
     "validate_parameter_constraints",
     "validate_params",
 ]
+
+
+# What all estimators take as rows.
+ROW_OPTIONS = {"accept_sparse": "csr", "dtype": [np.float64, np.float32]}
 
 
 class NoCallbackContext:

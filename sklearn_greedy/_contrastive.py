@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from sklearn_greedy._energy import HIDDEN_KINDS, RBM, hidden_means
 from sklearn_greedy._stack import LayerTask
-from sklearn_greedy._training import SOME_ROWS, Rows, kernels
+from sklearn_greedy._training import Rows, kernels
 from sklearn_greedy._units import (
     SAMPLED,
     mean_biases,
@@ -101,10 +101,6 @@ class ContrastiveDivergence:
         floats = (n_rows + n_chains) * (self.n_columns + self.width)
         return np.empty(floats + 2 * n_chains * self.width, dtype=np.float32)
 
-    def some_rows(self, index: Array, most: int = SOME_ROWS) -> Array:
-        """Up to ``most`` of these rows, evenly spread, in the scaled space."""
-        return self.rows.spread(index, most)
-
     def views(self) -> tuple[Array, Array, Array]:
         """Weights, hidden biases and visible biases, as views into theta."""
         size = self.n_columns * self.width
@@ -135,7 +131,7 @@ class ContrastiveDivergence:
         if not self._keeps_offsets:
             return [np.zeros(n, np.float32) for n in (self.n_columns, self.width)]
         mean = scaled_means(task.statistics, task.units)
-        hidden = self.rbm().hidden_means(self.some_rows(np.arange(len(self.rows))))
+        hidden = self.rbm().hidden_means(self.rows.spread(np.arange(len(self.rows))))
         return [mean.astype(np.float32), hidden.mean(axis=0)]
 
     def _initial_chain(self, task: LayerTask) -> Array:
@@ -164,7 +160,7 @@ class ContrastiveDivergence:
 
         It is taken between epochs, so that it does not depend on slices.
         """
-        rows = self.some_rows(np.arange(len(self.rows)))
+        rows = self.rows.spread(np.arange(len(self.rows)))
         move = _SCALE_RATE * self.rbm().scale_gradient(rows)
         scale = self.units.scale * np.exp(np.clip(move, -_SCALE_RATE, _SCALE_RATE))
         scale = np.maximum(scale, self._least_scale)

@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_greedy._backpropagation import Backpropagation, Optimizer, alike
 from sklearn_greedy._callbacks import EpochTasks
 from sklearn_greedy._compat import (
+    ROW_OPTIONS,
     CallbackSupport,
     FrozenEstimator,
     HasMethods,
@@ -51,6 +52,7 @@ from sklearn_greedy._stack import (
     unchanged_on_failure,
 )
 from sklearn_greedy._start import (
+    DEFAULT_SIZES,
     Start,
     check_agreement,
     fitted_start,
@@ -379,7 +381,7 @@ class GreedyPretrainedMLP(CallbackSupport, VersionedEstimator, metaclass=ABCMeta
         if isinstance(self.pretrainer, list | tuple | FrozenEstimator):
             return 0
         if isinstance(self.pretrainer, str) and self.pretrainer == "supervised":
-            return len(self._own_sizes((100,)))
+            return len(self._own_sizes(DEFAULT_SIZES))
         return 1
 
     def _end_tasks(self, rows: FitRows) -> None:
@@ -505,24 +507,23 @@ class GreedyPretrainedMLP(CallbackSupport, VersionedEstimator, metaclass=ABCMeta
 
     def _validate(self, X, y, sample_weight, reset: bool, more=None) -> FitRows:
         """The rows of a fit, with targets as they were given."""
-        options = {"accept_sparse": "csr", "dtype": [np.float64, np.float32]}
         targets = {"multi_output": True, "y_numeric": is_regressor(self)}
-        marked = None
+        given, marked = X, None
         if y is not None and self.unlabeled is not None:
             marked = marked_rows(y, self.unlabeled)
         if marked is None or not marked.any():
             y = y if marked is None else narrowed(y)
-            X, y = validate_data(self, X, y, reset=reset, **options, **targets)
+            X, y = validate_data(self, X, y, reset=reset, **ROW_OPTIONS, **targets)
             all_X, places = X, np.arange(X.shape[0])
         else:
-            all_X = validate_data(self, X, reset=reset, **options)
+            all_X = validate_data(self, X, reset=reset, **ROW_OPTIONS)
             X, y = labelled(marked, all_X, y)
-            X, y = check_X_y(X, narrowed(y), estimator=self, **options, **targets)
+            X, y = check_X_y(X, narrowed(y), estimator=self, **ROW_OPTIONS, **targets)
             places = np.flatnonzero(~marked)
         weights = _checked_weights(sample_weight, all_X, places)
-        rows = FitRows(X, y, all_X, places, weights)
+        rows = FitRows(X, y, all_X, places, weights, given)
         if more is not None:
-            rows.add(validate_data(self, more, reset=False, **options))
+            rows.add(validate_data(self, more, reset=False, **ROW_OPTIONS))
         return rows
 
     def _check_rows(self, rows: FitRows, reset: bool, classes=None) -> None:
@@ -559,9 +560,7 @@ class GreedyPretrainedMLP(CallbackSupport, VersionedEstimator, metaclass=ABCMeta
 
     def _validate_rows(self, X):
         check_is_fitted(self)
-        return validate_data(
-            self, X, reset=False, accept_sparse="csr", dtype=[np.float64, np.float32]
-        )
+        return validate_data(self, X, reset=False, **ROW_OPTIONS)
 
     def _check_warm(self, y) -> None:
         """Raise where a warm start cannot go on from the fitted network."""
@@ -703,7 +702,9 @@ class GreedyPretrainedMLP(CallbackSupport, VersionedEstimator, metaclass=ABCMeta
 
     def _random_start(self, n_features: int, rng) -> Start:
         activation = self._activation()
-        pairs = random_layers(rng, [n_features, *self._own_sizes((100,))], activation)
+        pairs = random_layers(
+            rng, [n_features, *self._own_sizes(DEFAULT_SIZES)], activation
+        )
         return Start.unscaled(pairs, activation, n_features)
 
     def _fit_pretrainer(self, rows: FitRows, index: Array, seed: Array) -> Start:
@@ -746,7 +747,7 @@ class GreedyPretrainedMLP(CallbackSupport, VersionedEstimator, metaclass=ABCMeta
         """Hidden layers trained on the targets, each with a temporary head on top and
         fixed layers below (user guide, eq. 36). The last head stays.
         """
-        activation, sizes = self._activation(), self._own_sizes((100,))
+        activation, sizes = self._activation(), self._own_sizes(DEFAULT_SIZES)
         statistics = ColumnStatistics.of(rows.all_X, rows.all_weights)
         units = choose_units(statistics, "auto")
         H, source, pairs, head = rows.X, Rows(rows.X, units), [], None

@@ -380,10 +380,7 @@ def multiply_derivative(delta, a, activation):
     elif activation == RELU:
         for i in range(a.size):
             delta[i] = _ZERO if a[i] <= _ZERO else delta[i]
-    elif activation == SOFTPLUS:
-        for i in range(a.size):
-            delta[i] *= slope_number(a[i], activation)
-    elif activation == ELU:
+    elif activation == SOFTPLUS or activation == ELU:
         for i in range(a.size):
             delta[i] *= slope_number(a[i], activation)
 

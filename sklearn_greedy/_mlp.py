@@ -514,9 +514,18 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, GreedyPretrainedMLP):
         return y if self._multilabel else self.classes_[y]
 
     def _class_weights(self, y: Array) -> Array | None:
-        given = self.class_weight
-        if given is None:
+        if self.class_weight is None:
             return None
+        weights = self._weights_by_class(y)
+        if not np.all(np.isfinite(weights)) or weights.min() < 0:
+            raise ValueError(
+                f"class_weight must be finite and not negative. Got "
+                f"{self.class_weight!r}."
+            )
+        return weights
+
+    def _weights_by_class(self, y: Array) -> Array:
+        given = self.class_weight
         if self._multilabel or isinstance(given, str):
             return compute_sample_weight(given, y)
         if isinstance(given, list):
@@ -531,7 +540,7 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, GreedyPretrainedMLP):
                 f"class_weight has the classes {unknown}, which are not among the "
                 f"known ones {classes}."
             )
-        return np.array([given.get(label, 1.0) for label in classes])[y]
+        return np.array([given.get(label, 1.0) for label in classes], dtype=float)[y]
 
     def _check_warm(self, y) -> None:
         super()._check_warm(y)
@@ -546,7 +555,7 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, GreedyPretrainedMLP):
         if n_classes < 2 and not multilabel:
             raise ValueError(
                 f"{type(self).__name__} needs at least two classes, but y has only one "
-                f"class: {self.classes_[0]!r}."
+                f"class: {self.classes_.tolist()[0]!r}."
             )
         binary = n_classes == 2 and not multilabel
         self.n_outputs_ = 1 if binary else n_classes

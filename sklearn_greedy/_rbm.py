@@ -889,10 +889,10 @@ class StackedRBMTransformer(GreedyStack):
         return list(_BINARY)
 
     def _monitor(self, task: LayerTask, model: ContrastiveDivergence, held: Array):
-        held_rows = model.some_rows(held, _MONITOR_ROWS)
+        held_rows = model.rows.spread(held, _MONITOR_ROWS)
         rows = held_rows
         if self.early_stopping == "free_energy_gap":
-            rows = model.some_rows(task.trained, _MONITOR_ROWS)
+            rows = model.rows.spread(task.trained, _MONITOR_ROWS)
         columns = task.rng.permutation(model.n_columns)[:_MONITOR_COLUMNS]
 
         def score() -> float:
@@ -906,11 +906,11 @@ class StackedRBMTransformer(GreedyStack):
 
     def _health(self, task: LayerTask, model: ContrastiveDivergence) -> dict:
         """Reconstruction against the column means, and the free-energy gap."""
-        rbm, rows = model.rbm(), model.some_rows(task.trained)
+        rbm, rows = model.rbm(), model.rows.spread(task.trained)
         means = rbm.visible_means(rbm.hidden_means(rows))
         gap = None
         if task.held is not None:
-            gap = free_energy_gap(rbm, rows, model.some_rows(task.held))
+            gap = free_energy_gap(rbm, rows, model.rows.spread(task.held))
         return {
             "reconstruction_error": float(np.mean((rows - means) ** 2)),
             "baseline_error": float(np.mean(rows.var(axis=0))),

@@ -8,9 +8,10 @@ from scipy import sparse
 from scipy.special import softmax
 from sklearn.base import ClassifierMixin, clone
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from sklearn_greedy._compat import (
+    ROW_OPTIONS,
     Interval,
     fit_context,
     validate_data,
@@ -129,9 +130,7 @@ class StackedRBMClassifier(ClassifierMixin, VersionedEstimator):
 
     def _fit(self, X, y):
         given = X
-        X, y = validate_data(
-            self, X, y, accept_sparse="csr", dtype=[np.float64, np.float32]
-        )
+        X, y = validate_data(self, X, y, **ROW_OPTIONS)
         check_classification_targets(y)
         self.classes_, codes = np.unique(y, return_inverse=True)
         below, self.top_ = self._split_stack()
@@ -240,7 +239,7 @@ class StackedRBMClassifier(ClassifierMixin, VersionedEstimator):
             If a label was not seen in ``fit``.
         """
         check_is_fitted(self)
-        y = np.atleast_1d(y)
+        y = column_or_1d(np.atleast_1d(y))
         unknown = np.setdiff1d(y, self.classes_)
         if len(unknown):
             raise ValueError(
@@ -265,9 +264,7 @@ class StackedRBMClassifier(ClassifierMixin, VersionedEstimator):
         return tags
 
     def _validate(self, X):
-        return validate_data(
-            self, X, reset=False, accept_sparse="csr", dtype=[np.float64, np.float32]
-        )
+        return validate_data(self, X, reset=False, **ROW_OPTIONS)
 
     def _split_stack(self):
         """Unfitted copies of the layers below the top (or None) and of the top."""
@@ -288,6 +285,7 @@ class StackedRBMClassifier(ClassifierMixin, VersionedEstimator):
                 top.set_params(**{name: list(value)[-1:]})
         below.set_params(random_state=int(seed[0]), warm_start=False)
         top.set_params(random_state=int(seed[1]), warm_start=False)
+        top._n_below = len(sizes) - 1
         return (below if len(sizes) > 1 else None), top
 
     def _visible_pairs(self, X) -> list | None:

@@ -22,6 +22,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_greedy._callbacks import EpochTasks
 from sklearn_greedy._compat import (
+    ROW_OPTIONS,
     CallbackSupport,
     column_numbers,
     fit_context,
@@ -217,6 +218,8 @@ class GreedyStack(
 
     # Parameters that take one value for all layers or a sequence with one per layer.
     _per_layer: tuple[str, ...]
+    # Layers of another stack below the first one, which messages count.
+    _n_below = 0
     # The parameter to lower when training diverges.
     _rate: str
     # Kinds of visible units that the layers can have.
@@ -281,16 +284,17 @@ class GreedyStack(
             return self._fit(X)
 
     @fit_context(prefer_skip_nested_validation=True)
-    def _fit_for_network(self, X, weights, supervision, names):
+    def _fit_for_network(self, X, weights, supervision, names, given):
         """``fit`` with weights of the rows, with targets and with the names of the
-        columns, each of them or None.
+        columns, each of them or None; given : X of the user, to select columns from.
         """
         with unchanged_on_failure(self):
-            return self._fit(X, weights, supervision, names)
+            return self._fit(X, weights, supervision, names, given)
 
-    def _fit(self, X, weights=None, supervision=None, names=None):
+    def _fit(self, X, weights=None, supervision=None, names=None, given=None):
         warm = self.warm_start and hasattr(self, "coefs_")
-        given, X = X, self._validate(X, reset=not warm)
+        given = X if given is None else given
+        X = self._validate(X, reset=not warm)
         if names is not None:
             self.feature_names_in_ = names
         visible = None if warm else self._visible_units(given)
@@ -608,8 +612,7 @@ class GreedyStack(
             self,
             X,
             reset=reset,
-            accept_sparse="csr",
-            dtype=[np.float64, np.float32],
+            **ROW_OPTIONS,
             **options,
         )
 
@@ -674,7 +677,9 @@ class GreedyStack(
         settings = {}
         for name in self._per_layer:
             value = getattr(self, name)
-            settings[name] = list(value)[layer] if is_sequence(value) else value
+            value = list(value)[layer] if is_sequence(value) else value
+            # Kernels would be compiled anew for a NumPy number, and its sums overflow.
+            settings[name] = value.item() if isinstance(value, np.generic) else value
         return SimpleNamespace(**settings)
 
     def _visible_units(self, X):
@@ -701,7 +706,7 @@ class GreedyStack(
         supervision: Supervision | None = None,
     ) -> LayerTask:
         """What training the layer starts from; a resumed layer keeps its units."""
-        place = f"{type(self).__name__} layer {layer + 1}"
+        place = f"{type(self).__name__} layer {self._n_below + layer + 1}"
         statistics = ColumnStatistics.of(data, weights)
         if resumed:
             units = Units(**self._units[layer])

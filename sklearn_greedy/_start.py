@@ -17,7 +17,7 @@ from sklearn_greedy._unlabeled import FitRows
 
 Array = npt.NDArray
 
-_DEFAULT_SIZES = (100,)
+DEFAULT_SIZES = (100,)
 
 
 @dataclass
@@ -145,7 +145,7 @@ def new_pretrainer(pretrainer, *, sizes, activation: str, seed: int, verbose):
             planned = layer_sizes(params["hidden_layer_sizes"])
             check_agreement(planned, used, sizes, activation)
         return new
-    chosen = _DEFAULT_SIZES if sizes is None else sizes
+    chosen = DEFAULT_SIZES if sizes is None else sizes
     common = {"random_state": seed, "verbose": verbose}
     if pretrainer == "rbm":
         check_agreement(chosen, ["logistic"], sizes, activation)
@@ -180,9 +180,10 @@ def fitted_start(
     """
     if isinstance(pretrainer, FrozenEstimator):
         check_is_fitted(pretrainer.estimator)
+        _check_names(pretrainer.estimator, names)
     elif isinstance(pretrainer, GreedyStack):
         weights = rows.uneven_weights
-        pretrainer._fit_for_network(rows.all_X, weights, supervision, names)
+        pretrainer._fit_for_network(rows.all_X, weights, supervision, names, rows.given)
     else:
         pretrainer.fit(rows.all_X)
     _check_fitted(pretrainer, rows.X.shape[1])
@@ -191,6 +192,18 @@ def fitted_start(
     coefs[0], intercepts[0] = unfold_input(coefs[0], intercepts[0], offset, scale)
     activations = list(pretrainer.activations_)
     return Start(coefs, intercepts, activations, offset, scale)
+
+
+def _check_names(pretrainer, names: Array | None) -> None:
+    """Raise where a fitted transformer knows the columns by other names, or in another
+    order.
+    """
+    seen = getattr(pretrainer, "feature_names_in_", None)
+    if seen is not None and names is not None and list(seen) != list(names):
+        raise ValueError(
+            f"X has the columns {list(names)}, but the pretrainer was fitted on "
+            f"{list(seen)}. Give the same ones in the same order."
+        )
 
 
 def _check_fitted(pretrainer, n_features: int) -> None:

@@ -41,6 +41,8 @@ def marked_rows(y, marker) -> Array:
 def _missing(y: Array) -> Array:
     if y.dtype.kind == "f":
         return np.isnan(y)
+    if y.dtype.kind in "mM":
+        return np.isnat(y)
     if y.dtype.kind != "O":
         return np.zeros(y.shape, dtype=bool)
     # Missing values of pandas are not equal to themselves, or not comparable at all.
@@ -100,6 +102,7 @@ class FitRows:
 
     X, y : rows with a target; all_X : these and the others, of which ``places`` are the
     numbers of the former; all_weights : of all rows, or None where they weigh the same;
+    given : X of the user, whose columns may be selected by name or type;
     sample_weight : what the user gave for the rows with a target, or None.
     """
 
@@ -108,6 +111,7 @@ class FitRows:
     all_X: Any
     places: Array
     all_weights: Array | None
+    given: Any
     sample_weight: Array | None = None
 
     def __len__(self) -> int:

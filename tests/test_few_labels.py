@@ -77,6 +77,7 @@ def assert_same_weights(one, other):
         (pd.Series([1, None, 2], dtype="Int64"), pd.NA, [0, 1, 0]),
         (pd.Series([1, None, -1], dtype="Int64"), -1, [0, 0, 1]),
         ([[1.0, 2.0], [np.nan, np.nan]], np.nan, [0, 1]),
+        (np.array(["2020-01-01", "NaT"], "M8[ns]"), np.nan, [0, 1]),
         ([0, 1], None, [0, 0]),
         (sparse.csr_array(np.eye(2)), -1, [0, 0]),
     ],

@@ -13,6 +13,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from scipy.special import logsumexp
 from sklearn.base import BaseEstimator, clone
+from sklearn.compose import make_column_selector
 from sklearn.datasets import load_digits, load_iris
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
@@ -164,6 +165,35 @@ def test_frozen_pretrainer_is_used_as_it_is(mlp_class, pretrainer, iris):
     start = clone(mlp).set_params(learning_rate_init=1e-9, max_iter=1).fit(X, y)
     for ours, theirs in zip(start.coefs_[:-1], stack.coefs_, strict=True):
         assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_frozen_pretrainer_must_know_the_columns(mlp_class, iris):
+    """Its weights once went to other columns without a word."""
+    X, y = pd.DataFrame(iris[0], columns=[*"abcd"]), iris[1]
+    stack = StackedAutoencoderTransformer((5,), max_iter=1).fit(X[[*"bacd"]])
+    with pytest.raises(ValueError, match=r"fitted on \['b', 'a', 'c', 'd'\]"):
+        mlp_class(pretrainer=FrozenEstimator(stack)).fit(X, y)
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        make_column_selector(dtype_include="float"),
+        lambda frame: [name for name in frame.columns if name < "c"],
+        slice("a", "b"),
+    ],
+    ids=["selector", "callable", "slice"],
+)
+def test_pretrainer_selects_columns_of_the_users_frame(mlp_class, columns, iris):
+    """It once saw an array, which has no names and one type."""
+    X = pd.DataFrame(iris[0], columns=[*"abcd"])
+    X[["c", "d"]] = (X[["c", "d"]] > 0).astype(int)
+    stack = StackedRBMTransformer(
+        (5,), visible=[("gaussian", columns), ("bernoulli", ["c", "d"])], max_iter=1
+    )
+    mlp = build(mlp_class, pretrainer=stack).fit(X, iris[1])
+    kinds = mlp.pretrainer_.visible_kinds_
+    assert kinds.tolist() == ["gaussian", "gaussian", "bernoulli", "bernoulli"]
 
 
 def test_frozen_pretrainer_must_fit(iris):
@@ -1158,6 +1188,8 @@ def test_multilabel_classes_are_weighed_by_a_list(iris):
         ({7: 2.0}, r"has the classes \[7\]"),
         ([{0: 1.0, 1: 2.0}] * 3, "belongs to multilabel"),
         ({0: 0.0, 1: 0.0, 2: 0.0}, "leaves none of the 150"),
+        ({0: -1.0}, "finite and not negative"),
+        ({0: np.nan}, "finite and not negative"),
     ],
 )
 def test_class_weights_that_do_not_fit_raise(weights, message, iris):

@@ -152,6 +152,15 @@ def test_output_frames_do_not_get_between_the_layers(where, rng):
         assert_array_equal(rbm.predict_proba(X), expected)
 
 
+def test_messages_count_the_layers_below(rng):
+    """The top was called layer 1, as the lowest."""
+    X, y = rows_of_three_classes(rng)
+    hidden = ["bernoulli", "relu"]
+    stack = StackedRBMTransformer((5, 4), learning_rate=[0.01, 1e8], hidden=hidden)
+    with pytest.raises(ValueError, match="layer 2"):
+        StackedRBMClassifier(stack, random_state=0).fit(X, y)
+
+
 @pytest.mark.parametrize("sizes", [(4,), (5, 4)])
 def test_without_a_seed_nothing_is_kept(sizes, rng, tmp_path):
     """Layers were stored under a seed that was drawn and never came again."""

@@ -161,8 +161,8 @@ def test_heads_see_no_row_without_a_target_and_none_held_out(digits, monkeypatch
     monkeypatch.setattr(
         StackedAutoencoderTransformer,
         "_fit_for_network",
-        lambda stack, X, weights, supervision, names: (
-            seen.append(supervision.index) or fit(stack, X, weights, supervision, names)
+        lambda stack, X, weights, supervision, *rest: (
+            seen.append(supervision.index) or fit(stack, X, weights, supervision, *rest)
         ),
     )
     X, y = digits[0][:300], digits[1][:300].copy()

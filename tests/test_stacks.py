@@ -176,6 +176,18 @@ def test_values_per_layer_come_as_any_sequence(stack_class, values, binary):
         build(stack_class, (5,), max_iter=values).fit(binary)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.uint64])
+def test_numpy_numbers_are_numbers(stack_class, dtype, binary):
+    """Small types overflowed in sums, and kernels were compiled anew for others."""
+    params = {"max_iter": 2, "batch_size": 16}
+    if stack_class is StackedRBMTransformer:
+        params |= {"n_gibbs_steps": 2, "n_iter_averaged": 2}
+    expected = build(stack_class, **params).fit(binary)
+    for form in (dtype, lambda value: np.array([value, value], dtype)):
+        numbers = {name: form(value) for name, value in params.items()}
+        assert_same(build(stack_class, **numbers).fit(binary), expected)
+
+
 @pytest.mark.parametrize("value", [{0: 2, 1: 3}, {2, 3}, np.array(2)])
 def test_values_without_a_position_name_the_parameter(stack_class, value, binary):
     """They failed far inside, as an unsupported operand or an unsized object."""
