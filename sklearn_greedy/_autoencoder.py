@@ -1,6 +1,7 @@
 """StackedAutoencoderTransformer: a stack of (denoising) autoencoders."""
 
 from dataclasses import replace
+from functools import partial
 from numbers import Integral, Real
 
 import numpy as np
@@ -649,12 +650,28 @@ class StackedAutoencoderTransformer(GreedyStack):
         """Train the whole network of encoders and decoders, which start as they are."""
         if self.unrolled_max_iter == 0:
             return
-        n_layers = len(self.coefs_)
+        context = root.subcontext(
+            task_name="unrolled", max_subtasks=self.unrolled_max_iter
+        )
+        context.call_on_fit_task_begin(estimator=self, X=X)
+        settings = self._settings(0)
+        settings.max_iter = self.unrolled_max_iter
+        train = partial(self._train_unrolled, X, seed, weights, settings, context)
+        unrolled = cache.layer("unrolled", settings, train)
+        self.unrolled_loss_curve_ = unrolled.history.losses
+        for name, value in unrolled.fitted.items():
+            setattr(self, name, value)
+        context.call_on_fit_task_end(
+            estimator=self, X=X, reconstruction_attributes=lambda: unrolled.fitted
+        )
+
+    def _train_unrolled(self, X, seed: Array, weights, settings, context):
+        """The network of encoders and decoders after training, as a `TrainedLayer`."""
         width = self.coefs_[0].shape[1]
         task = self._task(0, X, width, seed, None, resumed=True, weights=weights)
         task.place = f"{type(self).__name__}, unrolled"
-        task.rng, task.seed = layer_streams(seed, n_layers)
-        task.settings.max_iter = self.unrolled_max_iter
+        task.rng, task.seed = layer_streams(seed, len(self.coefs_))
+        task.settings = settings
         ends = [*self.activations_, *self.activations_[-2::-1], "identity"]
         widths = [coef.shape[0] for coef in self.coefs_]
         network = Network.dense(
@@ -673,23 +690,9 @@ class StackedAutoencoderTransformer(GreedyStack):
             theta = model.theta.astype(np.float64)
             return self._halves(network, theta, scaling)
 
-        context = root.subcontext(
-            task_name="unrolled", max_subtasks=self.unrolled_max_iter
-        )
-        context.call_on_fit_task_begin(estimator=self, X=X)
         tasks = EpochTasks.of(context, self, X, attributes=attributes)
-
-        def train():
-            history = self._train(task, model, tasks)
-            return TrainedLayer(attributes(), task.units, {}, history)
-
-        unrolled = cache.layer("unrolled", task.settings, train)
-        self.unrolled_loss_curve_ = unrolled.history.losses
-        for name, value in unrolled.fitted.items():
-            setattr(self, name, value)
-        context.call_on_fit_task_end(
-            estimator=self, X=X, reconstruction_attributes=attributes
-        )
+        history = self._train(task, model, tasks)
+        return TrainedLayer(attributes(), task.units, {}, history)
 
     def _halves(self, network: Network, theta: Array, scaling) -> dict:
         """Fitted attributes from the two halves of the unrolled network."""

@@ -137,6 +137,24 @@ def test_cached_layers_have_no_epochs(iris, tmp_path):
     assert recorder.began == ["fit", "layer 1", "layer 2"]
 
 
+def test_cached_unrolled_network_is_shown_as_it_is(iris, tmp_path):
+    """Callbacks were once shown what it would start from."""
+    seen = []
+
+    class AtTheEnd(Recorder):
+        def on_fit_task_end(self, estimator, context, *, X, y, fitted_estimator=None):
+            if context.task_name == "unrolled":
+                seen.append(fitted_estimator.coefs_[0])
+            return False
+
+    stack = StackedAutoencoderTransformer(
+        (4,), max_iter=1, unrolled_max_iter=2, memory=str(tmp_path), random_state=0
+    )
+    for _ in range(2):
+        stack.set_callbacks(AtTheEnd()).fit(iris[0])
+        assert_array_equal(seen[-1], stack.coefs_[0])
+
+
 def test_layers_that_a_callback_stopped_are_not_kept(iris, tmp_path):
     """Nor those on top of them; what was not stopped is found with callbacks too."""
     memory = {"memory": str(tmp_path)}
