@@ -9,7 +9,7 @@ from sklearn.utils import gen_batches
 
 from sklearn_greedy._network import ACTIVATIONS, Network, forward
 from sklearn_greedy._training import Rows, kernels
-from sklearn_greedy._units import ColumnStatistics, Units, row_block
+from sklearn_greedy._units import ColumnStatistics, Units, near_one, row_block
 
 Array = npt.NDArray
 
@@ -147,13 +147,6 @@ class CodePenalty:
         )
 
 
-def _near_one(weights: Array) -> Array:
-    """Weights over the power of two above the largest: only their ratios count in a
-    mean loss, and float32 must hold them. Exact.
-    """
-    return np.ldexp(weights, -np.frexp(weights.max())[1])
-
-
 class Backpropagation:
     """A network in training: parameters, optimiser state and the kernel call.
 
@@ -188,7 +181,7 @@ class Backpropagation:
         self.network, self.theta, self.epoch = network, theta, 1
         self.rows, self.targets, self.blocks = rows, targets, blocks
         self.optimizer, self.alpha, self.seed = optimizer, alpha, seed
-        self.row_weights = None if row_weights is None else _near_one(row_weights)
+        self.row_weights = None if row_weights is None else near_one(row_weights)
         self.traits = alike(len(network.layers)) if traits is None else traits
         batch_size = min(batch_size, len(rows))  # for which there is room below
         self.batch_size, self.n_columns = batch_size, rows.n_columns

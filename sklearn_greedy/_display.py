@@ -10,7 +10,6 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_greedy._compare import compare_pretraining
 from sklearn_greedy._network import forward
 from sklearn_greedy._rbm import StackedRBMTransformer
-from sklearn_greedy._stack import GreedyStack
 
 
 def _pyplot():
@@ -369,13 +368,6 @@ def _input_scale(estimator):
     return estimator.visible_scale_ if scaled else estimator._input_scale
 
 
-def _validated(estimator, X):
-    """Rows as the estimator takes them."""
-    if isinstance(estimator, GreedyStack):
-        return estimator._validate(X, reset=False)
-    return estimator._validate_rows(X)
-
-
 def _check_has_layers(estimator) -> None:
     check_is_fitted(estimator)
     if not hasattr(estimator, "coefs_"):
@@ -560,7 +552,7 @@ class HiddenUnitsDisplay(_Display):
             activations = estimator._activations
         kept = getattr(estimator, "n_active_", [None] * len(coefs))
         layers = zip(coefs, estimator.intercepts_, activations, kept, strict=False)
-        means, H = [], _validated(estimator, X)
+        means, H = [], estimator._validate_rows(X)
         for coef, intercept, activation, n_active in layers:
             H = forward(H, [coef], [intercept], [activation], [n_active])
             means.append(H.mean(axis=0))

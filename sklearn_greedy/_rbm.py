@@ -684,8 +684,7 @@ class StackedRBMTransformer(GreedyStack):
         V : ndarray of shape (n_samples, n_features)
             States of the visible units after the steps, in the units of the data.
         """
-        check_is_fitted(self)
-        X = self._validate(X, reset=False)
+        X = self._validate_rows(X)
         rng = np.random.default_rng(draw_seed(random_state))
         v = gibbs(self._rbm(0), self._scaled_rows(X), n_steps, rng)
         return self._unscaled(v).astype(X.dtype)
@@ -821,8 +820,7 @@ class StackedRBMTransformer(GreedyStack):
 
     def _by_rows(self, measure, X) -> Array:
         """A measure of the first RBM on rows of the scaled data, in blocks."""
-        check_is_fitted(self)
-        X = self._validate(X, reset=False)
+        X = self._validate_rows(X)
         rbm = self._rbm(0)
         out = np.empty(X.shape[0], dtype=X.dtype)
         for rows in gen_batches(X.shape[0], row_block(X.shape[1], _SCORE_ROWS)):

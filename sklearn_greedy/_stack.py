@@ -569,8 +569,7 @@ class GreedyStack(
             Activations (for RBMs: probabilities) of the last layer, in float32 where
             both X and the data of ``fit`` are, else in float64.
         """
-        check_is_fitted(self)
-        X = self._validate(X, reset=False)
+        X = self._validate_rows(X)
         return self._encode(X)
 
     def _encode(self, X) -> Array:
@@ -608,13 +607,11 @@ class GreedyStack(
         return tags
 
     def _validate(self, X, reset: bool, **options):
-        return validate_data(
-            self,
-            X,
-            reset=reset,
-            **ROW_OPTIONS,
-            **options,
-        )
+        return validate_data(self, X, reset=reset, **ROW_OPTIONS, **options)
+
+    def _validate_rows(self, X):
+        check_is_fitted(self)
+        return self._validate(X, reset=False)
 
     def _validate_hidden(self, H) -> Array:
         """Hidden activations given to go down the stack."""

@@ -36,6 +36,13 @@ _CHUNK_FLOATS = 1 << 20
 LEAST_HIDDEN_SCALE = 0.1
 
 
+def near_one(weights: Array) -> Array:
+    """Weights over the power of two above the largest: only their ratios count in a
+    mean, and float32 must hold them. Exact.
+    """
+    return np.ldexp(weights, -np.frexp(weights.max())[1])
+
+
 @dataclass(frozen=True)
 class ColumnStatistics:
     """Minimum, maximum, mean and variance of each column, in float64.
@@ -59,8 +66,7 @@ class ColumnStatistics:
         if sparse.issparse(X):
             X = _without_duplicates(X)
             if weights is not None and weights.dtype != X.dtype:
-                # Their size does not matter, but might be beyond the range of float32.
-                weights = (weights / weights.max()).astype(X.dtype)
+                weights = near_one(weights).astype(X.dtype)
             low, high = min_max_axis(X, axis=0)
             mean, variance = mean_variance_axis(X, axis=0, weights=weights)
             return cls(
