@@ -632,8 +632,9 @@ class StackedAutoencoderTransformer(GreedyStack):
         optimizer = self._optimizer(task.settings, 1 - task.own_share)
         # The head sees the units that a row keeps; their penalties count once.
         code = replace(model.code, contraction=0.0, l1=0.0, sparsity_target=None)
+        table = model.network.layers
         return {
-            "activation": task.settings.activation,
+            "layers": table[: len(table) // 2],  # the other half decodes
             "optimizer": optimizer,
             "corruption": model.noise,
             "code": code,
@@ -646,7 +647,7 @@ class StackedAutoencoderTransformer(GreedyStack):
     def _n_last_tasks(self) -> int:
         return int(self.unrolled_max_iter > 0)
 
-    def _finish(self, X, seed: Array, weights, root, cache) -> None:
+    def _finish(self, X, new_task, seed: Array, root, cache) -> None:
         """Train the whole network of encoders and decoders, which start as they are."""
         if self.unrolled_max_iter == 0:
             return
@@ -656,7 +657,7 @@ class StackedAutoencoderTransformer(GreedyStack):
         context.call_on_fit_task_begin(estimator=self, X=X)
         settings = self._settings(0)
         settings.max_iter = self.unrolled_max_iter
-        train = partial(self._train_unrolled, X, seed, weights, settings, context)
+        train = partial(self._train_unrolled, X, new_task, seed, settings, context)
         unrolled = cache.layer("unrolled", settings, train)
         self.unrolled_loss_curve_ = unrolled.history.losses
         for name, value in unrolled.fitted.items():
@@ -665,10 +666,9 @@ class StackedAutoencoderTransformer(GreedyStack):
             estimator=self, X=X, reconstruction_attributes=lambda: unrolled.fitted
         )
 
-    def _train_unrolled(self, X, seed: Array, weights, settings, context):
+    def _train_unrolled(self, X, new_task, seed: Array, settings, context):
         """The network of encoders and decoders after training, as a `TrainedLayer`."""
-        width = self.coefs_[0].shape[1]
-        task = self._task(0, X, width, seed, None, resumed=True, weights=weights)
+        task = new_task(0, X, self.coefs_[0].shape[1], resumed=True)
         task.place = f"{type(self).__name__}, unrolled"
         task.rng, task.seed = layer_streams(seed, len(self.coefs_))
         task.settings = settings

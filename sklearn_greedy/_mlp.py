@@ -144,9 +144,10 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, GreedyPretrainedMLP):
 
     supervised_weight : float, default=0.0
         Weight s, in [0, 1], of the targets in the pre-training by a stack: each layer
-        also has a temporary output layer, and mini-batches for its own loss alternate
-        with others for the loss of the targets, at ``1 - s`` and ``s`` times the
-        learning rate. Rows held out by ``early_stopping`` take no part in the latter.
+        (and the code of an unrolled network) also has a temporary output layer, and
+        mini-batches for its own loss alternate with others for the loss of the targets,
+        at ``1 - s`` and ``s`` times the learning rate. Rows held out by
+        ``early_stopping`` take no part in the latter.
 
     dropout : float, default=0.0
         Share of the hidden units that is dropped in each mini-batch of the
@@ -696,9 +697,10 @@ class GreedyPretrainedMLPRegressor(RegressorMixin, GreedyPretrainedMLP):
 
     supervised_weight : float, default=0.0
         Weight s, in [0, 1], of the targets in the pre-training by a stack: each layer
-        also has a temporary output layer, and mini-batches for its own loss alternate
-        with others for the loss of the targets, at ``1 - s`` and ``s`` times the
-        learning rate. Rows held out by ``early_stopping`` take no part in the latter.
+        (and the code of an unrolled network) also has a temporary output layer, and
+        mini-batches for its own loss alternate with others for the loss of the targets,
+        at ``1 - s`` and ``s`` times the learning rate. Rows held out by
+        ``early_stopping`` take no part in the latter.
 
     dropout : float, default=0.0
         Share of the hidden units that is dropped in each mini-batch of the

@@ -26,7 +26,7 @@ from sklearn_greedy._likelihood import (
     exact_log_z,
     pseudo_log_likelihood,
 )
-from sklearn_greedy._network import fold_input, forward, unfold_input
+from sklearn_greedy._network import Network, fold_input, forward, unfold_input
 from sklearn_greedy._stack import GreedyStack, LayerTask, draw_seed
 from sklearn_greedy._units import (
     BERNOULLI,
@@ -866,10 +866,9 @@ class StackedRBMTransformer(GreedyStack):
         rate = settings.learning_rate * (1 - task.own_share)
         momentum = settings.momentum
         optimizer = Optimizer("sgd", rate, momentum, nesterovs_momentum=False)
-        return {
-            "activation": HIDDEN_ACTIVATIONS[settings.hidden],
-            "optimizer": optimizer,
-        }
+        widths = model.n_columns, task.width
+        encoder = Network.dense(widths, [HIDDEN_ACTIVATIONS[settings.hidden]])
+        return {"layers": encoder.layers, "optimizer": optimizer}
 
     def _sampled_kinds(self, task: LayerTask) -> list[int]:
         """Kinds of units whose reconstructions are sampled."""

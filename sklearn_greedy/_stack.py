@@ -35,7 +35,7 @@ from sklearn_greedy._network import forward
 from sklearn_greedy._persistence import VersionedEstimator
 from sklearn_greedy._supervision import (
     BATCHES_TOGETHER,
-    SupervisedLayer,
+    SupervisedModel,
     Supervision,
 )
 from sklearn_greedy._training import (
@@ -237,8 +237,8 @@ class GreedyStack(
 
     @abstractmethod
     def _head_options(self, task: LayerTask, model: Any) -> dict:
-        """Activation below a temporary head, its optimiser, and what else a
-        ``SupervisedLayer`` takes.
+        """Table of the layers below a temporary head, its optimiser, and what else a
+        ``SupervisedModel`` takes.
         """
 
     @abstractmethod
@@ -329,7 +329,7 @@ class GreedyStack(
             self.validation_scores_ = [layer.history.scores for layer in layers]
         if hasattr(self, "_resume"):
             del self._resume
-        self._finish(X, seed, weights, root, cache)
+        self._finish(X, new_task, seed, root, cache)
         root.call_on_fit_task_end(estimator=self, X=X, reconstruction_attributes={})
         return self
 
@@ -492,8 +492,10 @@ class GreedyStack(
                     f"{value!r}."
                 )
 
-    def _finish(self, X, seed: Array, weights, root, cache) -> None:
-        """What a subclass does with the fitted stack at the end of ``fit``."""
+    def _finish(self, X, new_task, seed: Array, root, cache) -> None:
+        """What a subclass does with the fitted stack at the end of ``fit``; new_task :
+        as in ``_train_layerwise``.
+        """
 
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y=None):
@@ -749,11 +751,10 @@ class GreedyStack(
         if task.supervision is None:
             return model
         (rng,) = task.rng.spawn(1)
-        return SupervisedLayer(
+        return SupervisedModel(
             model,
             task.supervision,
             task.supervision.without(task.held),
-            width=task.width,
             rng=rng,
             seed=rng.integers(2**32, size=2, dtype=np.uint32),
             **self._head_options(task, model),

@@ -1,4 +1,4 @@
-"""A temporary head on a layer, so that greedy training sees the targets too."""
+"""A temporary head on hidden units, so that pre-training sees the targets too."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -44,16 +44,16 @@ class Supervision:
         return left
 
 
-class SupervisedLayer:
-    """A layer in training whose hidden units also carry a head.
+class SupervisedModel:
+    """A layer or an unrolled network in training, whose code also carries a head.
 
-    Groups of mini-batches alternate: some for the layer's own loss, then as many rows
-    for the head's, whose gradient reaches the hidden units' weights as well. Both have
+    Groups of mini-batches alternate: some for the model's own loss, then as many rows
+    for the head's, whose gradient reaches the weights below as well. Both have
     optimisers of their own, with the learning rate in proportion to the loss's weight.
 
-    model : the layer, whose parameters begin with the weights and biases of its hidden
-    units; index : rows for the head; width, activation : of the hidden units;
-    optimizer, rng, seed and more options of ``Backpropagation`` : of the head alone.
+    index : rows for the head; layers : table of the network from the input to the code,
+    with the places of its parameters among the model's; optimizer, rng, seed and more
+    options of ``Backpropagation`` : of the head alone.
     """
 
     def __init__(
@@ -62,8 +62,7 @@ class SupervisedLayer:
         supervision: Supervision,
         index: Array,
         *,
-        width: int,
-        activation: str,
+        layers: Array,
         optimizer: Optimizer,
         rng,
         seed: Array,
@@ -71,8 +70,9 @@ class SupervisedLayer:
     ):
         self._model, self._share, self._rng = model, supervision.share, rng
         n_outputs = supervision.targets.n_columns
-        network = _network(model.n_columns, width, activation, n_outputs, model)
-        top = glorot_uniform(rng, width, n_outputs, activation)
+        network = _with_head(layers, n_outputs, model.theta.size)
+        code = ACTIVATIONS[layers[-1, 2]]
+        top = glorot_uniform(rng, layers[-1, 1], n_outputs, code)
         # One vector for both, of which the layer keeps using its own part.
         self.theta = np.concatenate(
             [model.theta, *(part.ravel() for part in top)], dtype=np.float32
@@ -107,7 +107,7 @@ class SupervisedLayer:
             own = 0.0
             if self._share < 1:
                 own = _mean(model.train(rows))
-            head.rows = model.rows  # whose scale the layer may have learned
+            head.rows = model.rows  # whose scale the model may have learned
             of_head = _mean(head.train(self._next(len(rows))))
             total += len(rows) * ((1 - self._share) * own + self._share * of_head)
         return total, float(len(index))
@@ -121,7 +121,7 @@ class SupervisedLayer:
         return rows
 
     def penalty(self) -> float:
-        """Penalty of the layer's own loss."""
+        """Penalty of the model's own loss."""
         return self._model.penalty()
 
     def slow_down(self) -> bool:
@@ -130,7 +130,7 @@ class SupervisedLayer:
         return self._model.slow_down()
 
     def state(self) -> dict:
-        """Optimiser state of the layer, without the head's."""
+        """Optimiser state of the model, without the head's."""
         return self._model.state()
 
 
@@ -139,13 +139,9 @@ def _mean(parts: tuple[float, float]) -> float:
     return total / mass if mass > 0 else 0.0
 
 
-def _network(n_in, width, activation, n_outputs, model) -> Network:
-    """The layer's hidden units, where its own parameters have them, and the head."""
-    size, end = n_in * width, model.theta.size
-    code, linear = ACTIVATIONS.index(activation), ACTIVATIONS.index("identity")
-    head_biases = end + width * n_outputs
-    table = [
-        (n_in, width, code, 0, size, 0),
-        (width, n_outputs, linear, end, head_biases, 0),
-    ]
-    return Network(np.array(table, dtype=np.int64), head_biases + n_outputs)
+def _with_head(layers: Array, n_outputs: int, end: int) -> Network:
+    """Layers and a head on them, whose own parameters begin at ``end``."""
+    width, linear = layers[-1, 1], ACTIVATIONS.index("identity")
+    biases = end + width * n_outputs
+    head = (width, n_outputs, linear, end, biases, 0)
+    return Network(np.vstack([layers, head]), biases + n_outputs)

@@ -18,10 +18,11 @@ from sklearn_greedy import (
     StackedAutoencoderTransformer,
     StackedRBMTransformer,
 )
-from sklearn_greedy._network import forward
-from sklearn_greedy._supervision import Supervision
-from sklearn_greedy._training import drawn_rows
-from sklearn_greedy._units import ColumnStatistics
+from sklearn_greedy._backpropagation import Backpropagation, Optimizer
+from sklearn_greedy._network import Network, forward, glorot_uniform
+from sklearn_greedy._supervision import SupervisedModel, Supervision
+from sklearn_greedy._training import OneHotRows, Rows, drawn_rows
+from sklearn_greedy._units import GAUSSIAN, SOFTMAX, ColumnStatistics
 
 MLPS = GreedyPretrainedMLPClassifier, GreedyPretrainedMLPRegressor
 STACKS = {
@@ -145,6 +146,66 @@ def test_all_weight_on_the_targets_leaves_the_own_loss_alone(name, iris):
     once, often = (getattr(stack, kept)[0] for stack in fitted)
     assert_array_equal(once, often)
     assert not np.array_equal(fitted[0].coefs_[0], fitted[1].coefs_[0])
+
+
+def test_the_unrolled_network_learns_from_the_targets(rng):
+    X, y = separable_by_noise(rng)
+    losses = {}
+    for weight in (0.0, 0.7):
+        stack = StackedAutoencoderTransformer(
+            (8, 4), max_iter=0, unrolled_max_iter=40, learning_rate_init=0.01
+        )
+        clf = GreedyPretrainedMLPClassifier(
+            pretrainer=stack,
+            supervised_weight=weight,
+            learning_rate_init=STILL,
+            max_iter=1,
+            random_state=0,
+        ).fit(X, y)
+        H = clf.hidden_activations(X)
+        probe = LogisticRegression(C=100, max_iter=2000).fit(H, y)
+        losses[weight] = log_loss(y, probe.predict_proba(H))
+    assert losses[0.7] < 0.15
+    assert losses[0.7] < 0.5 * losses[0.0]
+
+
+def test_a_head_moves_an_unrolled_encoder_as_it_would_move_the_encoder_alone(rng):
+    """With all weight on the targets, the decoder beside it is not touched."""
+    X = rng.normal(size=(32, 5)).astype(np.float32)
+    rows, codes = Rows(X), OneHotRows(rng.integers(0, 3, size=32), 3)
+    network = Network.dense((5, 4, 2, 4, 5), ["tanh", "relu", "tanh", "identity"])
+    theta = (0.5 * rng.normal(size=network.n_parameters)).astype(np.float32)
+    sgd = Optimizer("sgd", 0.1)
+    seed = np.zeros(2, np.uint32)
+    softmax = np.array([[0, 3, SOFTMAX, 0]])
+    gaussian = np.array([[0, 5, GAUSSIAN, 0]])
+    options = {"batch_size": 8, "seed": seed}
+    model = Backpropagation(network, theta.copy(), rows, gaussian, sgd, **options)
+    heads = Supervision(1.0, np.arange(32), codes, softmax)
+    drawn = [np.random.default_rng(0) for _ in range(2)]
+    layers = network.layers[:2]
+    both = SupervisedModel(
+        model, heads, heads.index, layers=layers, optimizer=sgd, rng=drawn[0], seed=seed
+    )
+    loss, _ = both.train(np.arange(32))
+
+    encoder = Network.dense((5, 4, 2, 3), ["tanh", "relu", "identity"])
+    head = glorot_uniform(drawn[1], 2, 3, "relu")
+    n_encoder = network.layers[2, 3]
+    alone = Backpropagation(
+        encoder,
+        np.concatenate([theta[:n_encoder], head[0].ravel(), head[1]], dtype=np.float32),
+        rows,
+        softmax,
+        sgd,
+        targets=codes,
+        **options,
+    )
+    expected, _ = alone.train(drawn[1].permutation(32))
+    assert loss == pytest.approx(expected, rel=1e-6)
+    assert_allclose(model.theta[:n_encoder], alone.theta[:n_encoder], rtol=1e-6)
+    assert_array_equal(model.theta[n_encoder:], theta[n_encoder:])
+    assert not np.allclose(model.theta[:n_encoder], theta[:n_encoder], atol=1e-3)
 
 
 @pytest.mark.parametrize("name", STACKS)
