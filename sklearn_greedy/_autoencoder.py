@@ -21,6 +21,7 @@ from sklearn_greedy._callbacks import EpochTasks
 from sklearn_greedy._compat import HasMethods, Interval, StrOptions
 from sklearn_greedy._network import (
     ACTIVATIONS,
+    TRANSPOSED,
     Network,
     fold_input,
     fold_output,
@@ -426,7 +427,7 @@ class StackedAutoencoderTransformer(GreedyStack):
             Reconstruction, in the units of the data.
         """
         z = self._decode(self._validate_hidden(X))
-        return unit_means(z, Units(**self._units[0]).blocks())
+        return unit_means(z, self._layer_units(0).blocks())
 
     def reconstruct(self, X):
         """Rows as the stack rebuilds them: its guess of what they are without noise.
@@ -506,7 +507,7 @@ class StackedAutoencoderTransformer(GreedyStack):
     def _fitted_units(self) -> Units:
         """Units of the columns of X."""
         check_is_fitted(self)
-        return Units(**self._units[0])
+        return self._layer_units(0)
 
     def _rebuilt(self, X):
         """Yield (dense rows, pre-activations of their reconstruction), in blocks."""
@@ -758,7 +759,7 @@ class StackedAutoencoderTransformer(GreedyStack):
         )
         width = self.coefs_[layer].shape[1]
         network = self._network(len(units.kinds), layer, width, resumed=True)
-        if network.layers[-1, 5]:
+        if network.layers[-1, TRANSPOSED]:
             decoder = encoder[0].T, decoder[1]
         return network.pack(*zip(encoder, decoder, strict=True))
 

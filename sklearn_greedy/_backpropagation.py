@@ -7,7 +7,15 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.utils import gen_batches
 
-from sklearn_greedy._network import ACTIVATIONS, Network, forward
+from sklearn_greedy._network import (
+    ACTIVATION,
+    ACTIVATIONS,
+    N_IN,
+    N_OUT,
+    TRANSPOSED,
+    Network,
+    forward,
+)
 from sklearn_greedy._training import Rows, kernels
 from sklearn_greedy._units import ColumnStatistics, Units, near_one, row_block
 
@@ -193,21 +201,21 @@ class Backpropagation:
         self.moments, self.step = np.array(state["moments"]), state["step"]
         self._rate, self._n_seen = optimizer.learning_rate_init, state["n_seen"]
         self._rated_epoch = 0
-        sizes = network.layers[:, 0] * network.layers[:, 1]
+        sizes = network.layers[:, N_IN] * network.layers[:, N_OUT]
         self.products_per_row = int(3 * sizes.sum())
         self.largest_product = int(sizes.max()) * batch_size
         self.calls_per_step = 3 * len(sizes)
-        width = int(network.layers[:, 1].sum())
-        tied = bool(network.layers[:, 5].any())
+        width = int(network.layers[:, N_OUT].sum())
+        tied = bool(network.layers[:, TRANSPOSED].any())
         self._grad = np.zeros_like(theta)  # of frozen layers none is ever written
         self._work = np.empty(batch_size * width, np.float32)
         self._deltas = np.empty(batch_size * width, np.float32)
         self._noisy = np.empty(batch_size * rows.n_columns, np.float32)
         emphasised = self.noise.kind is not None and self.noise.emphasis != 0.5
-        n_cells = batch_size * int(network.layers[-1, 1])
+        n_cells = batch_size * int(network.layers[-1, N_OUT])
         weighted = emphasised or row_weights is not None
         self._weights = np.empty(n_cells if weighted else 0, np.float32)
-        widest = int(network.layers[:, 1].max())
+        widest = int(network.layers[:, N_OUT].max())
         self._scratch = np.empty(int(sizes.max()) if tied else widest, np.float32)
 
     def state(self) -> dict:
@@ -292,7 +300,7 @@ class Backpropagation:
     def output(self, rows: Array) -> Array:
         """Pre-activations of the output for rows in the scaled space."""
         coefs, intercepts = self.network.views(self.theta)
-        activations = [ACTIVATIONS[code] for code in self.network.layers[:, 2]]
+        activations = [ACTIVATIONS[code] for code in self.network.layers[:, ACTIVATION]]
         n_active = [self.code.n_active] + [None] * (len(coefs) - 1)
         # A fit that diverged is reported by the loop, not by NumPy.
         with np.errstate(over="ignore", invalid="ignore"):
@@ -301,7 +309,7 @@ class Backpropagation:
     def codes(self, rows: Array) -> Array:
         """Activations of the first hidden layer, of rows in the scaled space."""
         coefs, intercepts = self.network.views(self.theta)
-        activation = ACTIVATIONS[self.network.layers[0, 2]]
+        activation = ACTIVATIONS[self.network.layers[0, ACTIVATION]]
         first = coefs[:1], intercepts[:1], [activation], [self.code.n_active]
         return forward(rows, *first)
 
@@ -309,8 +317,10 @@ class Backpropagation:
         """``alpha / 2`` times the sum of the squared weights."""
         if self.alpha == 0:
             return 0.0
-        own = zip(
-            self.network.views(self.theta)[0], self.network.layers[:, 5], strict=True
+        coefs, tied = (
+            self.network.views(self.theta)[0],
+            self.network.layers[:, TRANSPOSED],
         )
-        squares = sum(float(np.vdot(w, w)) for w, transposed in own if not transposed)
+        own = [coef for coef, copy in zip(coefs, tied, strict=True) if not copy]
+        squares = sum(float(np.vdot(coef, coef)) for coef in own)
         return 0.5 * self.alpha * squares

@@ -26,12 +26,12 @@ class EpochTasks:
         self._attributes = attributes
 
     @classmethod
-    def of(cls, context, estimator, X, y=None, **options) -> "EpochTasks | None":
-        """Tasks where the estimator has callbacks, else None: an epoch of few rows
-        takes no longer than a hundred calls.
+    def of(cls, context, estimator, X, y=None, **options) -> "EpochTasks | NoTasks":
+        """Tasks where the estimator has callbacks: an epoch of few rows takes no longer
+        than a hundred calls.
         """
         if not getattr(estimator, "_skl_callbacks", None):
-            return None
+            return NO_TASKS
         return cls(context, estimator, X, y, **options)
 
     def begin(self) -> None:
@@ -46,3 +46,17 @@ class EpochTasks:
             reconstruction_attributes=self._attributes,
             **self._data,
         )
+
+
+class NoTasks:
+    """In place of `EpochTasks` where no callback listens."""
+
+    def begin(self) -> None:
+        """An epoch begins."""
+
+    def end(self) -> bool:
+        """Nobody asks to stop."""
+        return False
+
+
+NO_TASKS = NoTasks()

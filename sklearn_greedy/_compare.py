@@ -193,7 +193,7 @@ def _from_scratch(pretrained, prefix: str, network, seed: int):
 
 def _activation(network) -> str:
     """The one activation of all hidden layers."""
-    used = set(network._activations)
+    used = set(network.activations_)
     if len(used) > 1:
         raise ValueError(
             f"The layers have different activations ({sorted(used)}), which a network "

@@ -547,11 +547,9 @@ class HiddenUnitsDisplay(_Display):
         coefs = _hidden_coefs(estimator)
         if not coefs:
             raise ValueError("The network has no hidden layer.")
-        activations = getattr(estimator, "activations_", None)
-        if activations is None:
-            activations = estimator._activations
         kept = getattr(estimator, "n_active_", [None] * len(coefs))
-        layers = zip(coefs, estimator.intercepts_, activations, kept, strict=False)
+        own = coefs, estimator.intercepts_, estimator.activations_, kept
+        layers = zip(*own, strict=False)
         means, H = [], estimator._validate_rows(X)
         for coef, intercept, activation, n_active in layers:
             H = forward(H, [coef], [intercept], [activation], [n_active])

@@ -575,7 +575,7 @@ class GreedyPretrainedMLP(CallbackSupport, VersionedEstimator, metaclass=ABCMeta
                 f"hidden_layer_sizes={own} differs from the fitted layers {fitted}. "
                 "Set it back, or call fit on a clone to start anew."
             )
-        used = sorted(set(self._activations))
+        used = sorted(set(self.activations_))
         if self.activation != "auto" and not set(used) <= {self.activation}:
             raise ValueError(
                 f"activation={self.activation!r} differs from that of the fitted "
@@ -599,7 +599,7 @@ class GreedyPretrainedMLP(CallbackSupport, VersionedEstimator, metaclass=ABCMeta
 
     def _output_means(self, X) -> Array:
         X = self._validate_rows(X)
-        hidden = [*self._activations, "identity"]
+        hidden = [*self.activations_, "identity"]
         z = forward(X, self.coefs_, self.intercepts_, hidden)
         return output_means(z, self.out_activation_)
 
@@ -624,11 +624,11 @@ class GreedyPretrainedMLP(CallbackSupport, VersionedEstimator, metaclass=ABCMeta
             If there is no such layer.
         """
         X = self._validate_rows(X)
-        n_hidden = len(self._activations)
+        n_hidden = len(self.activations_)
         if not -n_hidden <= layer < n_hidden:
             raise ValueError(f"There is no layer {layer}: {n_hidden} are hidden.")
         up_to = layer % n_hidden + 1
-        parts = self.coefs_, self.intercepts_, self._activations
+        parts = self.coefs_, self.intercepts_, self.activations_
         return forward(X, *(part[:up_to] for part in parts))
 
     def to_mlp(self):
@@ -648,10 +648,10 @@ class GreedyPretrainedMLP(CallbackSupport, VersionedEstimator, metaclass=ABCMeta
             has not, or the loss is one that it has not.
         """
         check_is_fitted(self)
-        used = set(self._activations) or {"identity"}
+        used = set(self.activations_) or {"identity"}
         if len(used) > 1 or not used <= _NATIVE_ACTIVATIONS:
             raise ValueError(
-                f"The hidden activations are {self._activations}; scikit-learn's "
+                f"The hidden activations are {self.activations_}; scikit-learn's "
                 f"networks have one for all layers, out of "
                 f"{sorted(_NATIVE_ACTIVATIONS)}."
             )
@@ -692,7 +692,7 @@ class GreedyPretrainedMLP(CallbackSupport, VersionedEstimator, metaclass=ABCMeta
         else:
             start = self._fit_pretrainer(rows, index, seed)
         self._check_start(start)
-        self._activations = list(start.activations)
+        self.activations_ = list(start.activations)
         self._input_offset, self._input_scale = start.offset, start.scale
         return start
 
@@ -845,7 +845,7 @@ class GreedyPretrainedMLP(CallbackSupport, VersionedEstimator, metaclass=ABCMeta
         """The whole network in training, from parameters for the scaled input."""
         coefs, intercepts = parameters
         widths = [rows.X.shape[1], *(coef.shape[1] for coef in coefs)]
-        network = Network.dense(widths, [*self._activations, "identity"])
+        network = Network.dense(widths, [*self.activations_, "identity"])
         theta = network.pack(coefs, intercepts)
         source = Rows(rows.X, self._input_units())
         traits = self._traits(len(coefs))

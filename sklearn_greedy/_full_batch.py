@@ -10,6 +10,7 @@ from scipy.optimize import minimize
 from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_greedy._backpropagation import Backpropagation
+from sklearn_greedy._network import N_IN, N_OUT
 from sklearn_greedy._training import History, Plan, kernels, report_epoch
 
 Array = npt.NDArray
@@ -23,7 +24,7 @@ class FullBatch:
 
     def __init__(self, model: Backpropagation, index: Array):
         self._model, layers = model, model.network.layers
-        m, width = len(index), int(layers[:, 1].sum())
+        m, width = len(index), int(layers[:, N_OUT].sum())
         self._x = np.empty((m, model.n_columns))
         model.rows.gather(index, self._x)
         self._y = self._x
@@ -35,7 +36,7 @@ class FullBatch:
             share = model.row_weights[index] / model.row_weights[index].mean()
             self._weights = np.repeat(share[:, None], self._y.shape[1], axis=1)
         self._work, self._deltas = np.empty(m * width), np.empty(m * width)
-        self._scratch = np.empty(int((layers[:, 0] * layers[:, 1]).max()))
+        self._scratch = np.empty(int((layers[:, N_IN] * layers[:, N_OUT]).max()))
 
     def __call__(self, theta: Array) -> tuple[float, Array]:
         model, grad = self._model, np.zeros_like(theta)
@@ -77,8 +78,7 @@ def run_lbfgs(
 
     def record(intermediate_result):
         nonlocal start
-        if plan.tasks is not None:
-            plan.tasks.begin()
+        plan.tasks.begin()
         model.theta = intermediate_result.x
         history.add(float(intermediate_result.fun), None, 0.0)
         score = None
@@ -86,7 +86,7 @@ def run_lbfgs(
             score = plan.monitor()
             history.scores.append(score)
         report_epoch(plan, len(history.losses), history.losses[-1], score, start)
-        if plan.tasks is not None and plan.tasks.end():
+        if plan.tasks.end():
             raise StopIteration
         start = time.perf_counter()
 

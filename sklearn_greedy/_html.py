@@ -72,7 +72,7 @@ def widths_in_a_row(estimator) -> str:
 
 def _layer_lines(network) -> list[str]:
     """A line per layer: number of units and activation."""
-    activations = [*network._activations, network.out_activation_]
+    activations = [*network.activations_, network.out_activation_]
     return [
         f"{len(intercept)} units, {activation}"
         for intercept, activation in zip(network.intercepts_, activations, strict=True)

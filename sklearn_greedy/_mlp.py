@@ -237,6 +237,9 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, GreedyPretrainedMLP):
     n_outputs_ : int
         Number of output units.
 
+    activations_ : list of str
+        Activation of each hidden layer.
+
     out_activation_ : str
         Activation of the output layer.
 
@@ -778,6 +781,9 @@ class GreedyPretrainedMLPRegressor(RegressorMixin, GreedyPretrainedMLP):
 
     n_outputs_ : int
         Number of output units.
+
+    activations_ : list of str
+        Activation of each hidden layer.
 
     out_activation_ : str
         Activation of the output layer.

@@ -14,6 +14,8 @@ Array = npt.NDArray
 
 # In the order of the kernels' integer codes.
 ACTIVATIONS = ("logistic", "tanh", "relu", "identity", "softplus", "elu")
+# Columns of a network's table, as the kernels have them.
+N_IN, N_OUT, ACTIVATION, WEIGHT, BIAS, TRANSPOSED = range(6)
 
 
 def activate(z: Array, activation: str) -> Array:

@@ -312,7 +312,7 @@ def _features(graph: _Graph, stack) -> str:
 
 def _output_means(graph: _Graph, mlp) -> str:
     """Means of the output units of a network."""
-    ends = [*mlp._activations, mlp.out_activation_]
+    ends = [*mlp.activations_, mlp.out_activation_]
     return _forward(graph, mlp.coefs_, mlp.intercepts_, ends, mlp._input_offset)
 
 

@@ -478,7 +478,7 @@ class StackedRBMTransformer(GreedyStack):
         """
         H = self._validate_hidden(X)
         for layer in reversed(range(len(self.coefs_))):
-            units = Units(**self._units[layer])
+            units = self._layer_units(layer)
             scale = units.scale.astype(H.dtype)
             z = H @ self.coefs_[layer].T * scale * scale
             z += self.visible_intercepts_[layer]
@@ -807,7 +807,7 @@ class StackedRBMTransformer(GreedyStack):
 
     def _rbm(self, layer: int) -> RBM:
         """A fitted layer in the scaled space, in float64."""
-        units = Units(**self._units[layer])
+        units = self._layer_units(layer)
         w, c, b = (p.astype(np.float64) for p in self._scaled_parameters(layer, units))
         hidden = KIND_OF_ACTIVATION[self.activations_[layer]]
         return RBM(w, c, b, units.blocks(), hidden)

@@ -20,7 +20,7 @@ from sklearn.base import (
 from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_greedy._callbacks import EpochTasks
+from sklearn_greedy._callbacks import NO_TASKS, EpochTasks
 from sklearn_greedy._compat import (
     ROW_OPTIONS,
     CallbackSupport,
@@ -396,13 +396,12 @@ class GreedyStack(
 
         context = root.subcontext(task_name="layers", max_subtasks=max_iter)
         context.call_on_fit_task_begin(estimator=self, X=X)
-        hooks = EpochTasks.of(
+        tasks = EpochTasks.of(
             context, self, X, attributes=lambda: self._attributes(trained())
         )
         for epoch in range(1, max_iter + 1):
             start = time.perf_counter()
-            if hooks is not None:
-                hooks.begin()
+            tasks.begin()
             if epoch == 1:
                 layers += self._first_epoch(X, sizes, new_task, rng)
             else:
@@ -410,7 +409,7 @@ class GreedyStack(
             for step in layers:
                 loss = step.history.losses[-1]
                 report_epoch(self._plan(step.task), epoch, loss, None, start)
-            if hooks is not None and hooks.end():
+            if tasks.end():
                 break
         finished = trained()
         for step, layer in zip(layers, finished, strict=True):
@@ -708,7 +707,7 @@ class GreedyStack(
         place = f"{type(self).__name__} layer {self._n_below + layer + 1}"
         statistics = ColumnStatistics.of(data, weights)
         if resumed:
-            units = Units(**self._units[layer])
+            units = self._layer_units(layer)
         elif layer == 0:
             units = choose_units(statistics, visible)
         else:
@@ -731,7 +730,11 @@ class GreedyStack(
             supervision=supervision,
         )
 
-    def _plan(self, task: LayerTask, monitor=None, tasks=None) -> Plan:
+    def _layer_units(self, layer: int) -> Units:
+        """Units of a fitted layer's input."""
+        return Units(**self._units[layer])
+
+    def _plan(self, task: LayerTask, monitor=None, tasks=NO_TASKS) -> Plan:
         return Plan(
             max_iter=task.settings.max_iter,
             tol=self.tol,

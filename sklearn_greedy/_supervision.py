@@ -8,7 +8,13 @@ import numpy.typing as npt
 from sklearn.utils import gen_batches
 
 from sklearn_greedy._backpropagation import Backpropagation, Optimizer
-from sklearn_greedy._network import ACTIVATIONS, Network, glorot_uniform
+from sklearn_greedy._network import (
+    ACTIVATION,
+    ACTIVATIONS,
+    N_OUT,
+    Network,
+    glorot_uniform,
+)
 
 Array = npt.NDArray
 
@@ -71,8 +77,8 @@ class SupervisedModel:
         self._model, self._share, self._rng = model, supervision.share, rng
         n_outputs = supervision.targets.n_columns
         network = _with_head(layers, n_outputs, model.theta.size)
-        code = ACTIVATIONS[layers[-1, 2]]
-        top = glorot_uniform(rng, layers[-1, 1], n_outputs, code)
+        code = ACTIVATIONS[layers[-1, ACTIVATION]]
+        top = glorot_uniform(rng, layers[-1, N_OUT], n_outputs, code)
         # One vector for both, of which the layer keeps using its own part.
         self.theta = np.concatenate(
             [model.theta, *(part.ravel() for part in top)], dtype=np.float32
@@ -141,7 +147,7 @@ def _mean(parts: tuple[float, float]) -> float:
 
 def _with_head(layers: Array, n_outputs: int, end: int) -> Network:
     """Layers and a head on them, whose own parameters begin at ``end``."""
-    width, linear = layers[-1, 1], ACTIVATIONS.index("identity")
+    width, linear = layers[-1, N_OUT], ACTIVATIONS.index("identity")
     biases = end + width * n_outputs
     head = (width, n_outputs, linear, end, biases, 0)
     return Network(np.vstack([layers, head]), biases + n_outputs)

@@ -15,7 +15,7 @@ from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import ThreadpoolController
 
-from sklearn_greedy._callbacks import EpochTasks
+from sklearn_greedy._callbacks import NO_TASKS, EpochTasks, NoTasks
 from sklearn_greedy._units import Units, row_block, spread_rows
 
 Array = npt.NDArray
@@ -179,7 +179,7 @@ class Plan:
     per epoch, or None; place : what is trained, for messages; follows_monitor : whether
     the score stops the training and chooses the parameters, or is only kept; weights :
     of all rows, in proportion to which they are drawn anew in each epoch, or None;
-    tasks : what callbacks are told of the epochs, or None; n_averaged : last epochs
+    tasks : what callbacks are told of the epochs; n_averaged : last epochs
     whose parameters are averaged.
     """
 
@@ -193,7 +193,7 @@ class Plan:
     report: Callable[[str], None] | None = None
     follows_monitor: bool = True
     weights: Array | None = None
-    tasks: EpochTasks | None = None
+    tasks: EpochTasks | NoTasks = NO_TASKS
     n_averaged: int = 1
 
     def visited(self, index: Array, rng) -> Array:
@@ -256,8 +256,7 @@ def run_epochs(model: Model, index: Array, plan: Plan, rng) -> History:
     stalls = plan.tol is not None or follows
     for epoch in range(1, plan.max_iter + 1):
         start = time.perf_counter()
-        if plan.tasks is not None:
-            plan.tasks.begin()
+        plan.tasks.begin()
         order = plan.visited(index, rng)
         loss = train_epoch(model, order, plan, epoch)
         if epoch > 1 and loss > _EXPLODED * max(history.losses[0], 1.0):
@@ -272,7 +271,7 @@ def run_epochs(model: Model, index: Array, plan: Plan, rng) -> History:
         if plan.n_averaged > 1:
             last_thetas.append(model.theta.copy())
         report_epoch(plan, epoch, loss, score, start)
-        if plan.tasks is not None and plan.tasks.end():
+        if plan.tasks.end():
             history.stopped = True
             break
         if stalls and history.stale > plan.n_iter_no_change:

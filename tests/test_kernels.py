@@ -17,6 +17,7 @@ from scipy.special import expit, ndtri, xlogy
 from scipy.stats import chi2, poisson
 from tools import no_list, rbm_constants, solver_constants, traits_of
 
+from sklearn_greedy import _backpropagation, _network, _units
 from sklearn_greedy import _kernels as kernels
 from sklearn_greedy._kernels import (
     ADAM,
@@ -54,6 +55,22 @@ TOLERANCE = {np.float32: 3e-6, np.float64: 1e-13}
 # The main loop of a vectorised kernel takes 4 to 64 elements, the rest come one by one.
 SIZES = [0, 1, 3, 8, 15, 16, 17, 33, 64, 100]
 KEYS = np.uint32(0x12345678), np.uint32(0x9ABCDEF0)
+
+
+@pytest.mark.parametrize("module", [_network, _units, _backpropagation])
+def test_numbers_of_kinds_and_columns_are_those_of_the_kernels(module):
+    """They stand twice, since a cached kernel would not notice a change elsewhere."""
+    both = vars(module).keys() & vars(kernels).keys()
+    numbers = {name for name in both if isinstance(vars(kernels)[name], int)}
+    assert numbers
+    for name in numbers:
+        assert vars(module)[name] == vars(kernels)[name], name
+
+
+def test_names_of_kinds_are_in_the_order_of_the_kernels():
+    for names in (_network.ACTIVATIONS, _units.KINDS, _backpropagation.SOLVERS):
+        numbers = [vars(kernels)[name.upper()] for name in names]
+        assert numbers == list(range(len(names)))
 
 
 def copies_of(arguments):
