@@ -317,10 +317,8 @@ class Backpropagation:
         """``alpha / 2`` times the sum of the squared weights."""
         if self.alpha == 0:
             return 0.0
-        coefs, tied = (
-            self.network.views(self.theta)[0],
-            self.network.layers[:, TRANSPOSED],
-        )
+        coefs, _ = self.network.views(self.theta)
+        tied = self.network.layers[:, TRANSPOSED]
         own = [coef for coef, copy in zip(coefs, tied, strict=True) if not copy]
         squares = sum(float(np.vdot(coef, coef)) for coef in own)
         return 0.5 * self.alpha * squares
