@@ -35,11 +35,12 @@ from common import (
     mnist_images,
     mnist_labels,
     one_hot,
+    over_seeds,
     run_study,
     softmax_groups,
     table_rows,
     table_set,
-    versions,
+    timed,
 )
 from sklearn.decomposition import PCA
 from sklearn.ensemble import IsolationForest
@@ -243,14 +244,12 @@ RUNS = {
 def row_of(name, options):
     """The record of one run over its seeds."""
     run = RUNS[name]
-    row = {**versions(), "seeds": list(range(run.n_seeds))}
-    row |= {"seconds": [], "figures": []}
-    for seed in row["seeds"]:
-        start = time.perf_counter()
-        row["figures"].append(run.measure(options.data, seed))
-        row["seconds"].append(time.perf_counter() - start)
-        print(f"{name}, seed {seed}: {row['figures'][-1]}", flush=True)
-    return row
+
+    def measure(seed):
+        found, spent = timed(run.measure, options.data, seed)
+        return [found], spent
+
+    return over_seeds(name, range(run.n_seeds), measure, str)
 
 
 def cells(name, run, row):

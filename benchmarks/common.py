@@ -7,6 +7,7 @@ import itertools
 import json
 import pathlib
 import platform
+import time
 import warnings
 
 import numpy as np
@@ -84,6 +85,26 @@ def run_parts(doc, study, parts, *arguments):
         return [line for lines in tables for line in (*lines, "")][:-1]
 
     run_study(doc, study, parts, row_of, table, *arguments)
+
+
+def timed(call, *args, **options):
+    """(what a call returns, its seconds)"""
+    start = time.perf_counter()
+    found = call(*args, **options)
+    return found, time.perf_counter() - start
+
+
+def over_seeds(name, seeds, measure, shown):
+    """The record of a run; measure(seed) gives a list of figures and the seconds that
+    count, and shown(figures) the text of both that is printed.
+    """
+    figures, seconds = [], []
+    for seed in seeds:
+        found, spent = measure(seed)
+        figures += found
+        seconds.append(spent)
+        print(f"{name}, seed {seed}: {shown(found)}; {spent:.0f} s", flush=True)
+    return {**versions(), "seeds": list(seeds), "seconds": seconds, "figures": figures}
 
 
 def seeds_option(default):

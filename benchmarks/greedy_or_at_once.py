@@ -25,12 +25,11 @@ their networks.
 """
 
 import functools
-import time
 from dataclasses import dataclass, replace
 
 import numpy as np
-from common import mean_and_spread, run_study, seeds_option, stamp, versions
-from networks import DEPTH, SGD, STACK, drawn_rows, error, images, recipe, timed
+from common import mean_and_spread, over_seeds, run_study, seeds_option, stamp, timed
+from networks import DEPTH, SGD, STACK, drawn_rows, error, images, recipe
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import log_loss
@@ -349,13 +348,8 @@ RUNS = {
 def row_of(name, options):
     """The record of one claim over the seeds."""
     compile_kernels(options.data)
-    figures, seconds = [], []
-    for seed in range(options.seeds):
-        start = time.perf_counter()
-        figures += RUNS[name].figures(options.data, seed)
-        seconds.append(time.perf_counter() - start)
-    seeds = list(range(options.seeds))
-    row = {**versions(), "seeds": seeds, "seconds": seconds, "figures": figures}
+    measure = functools.partial(timed, RUNS[name].figures, options.data)
+    row = over_seeds(name, range(options.seeds), measure, lambda figures: "measured")
     print("\n".join(claim_lines(name, row)), flush=True)
     return row
 

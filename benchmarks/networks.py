@@ -22,7 +22,6 @@ on the test images before (1.12 and 1.33 %). The rest was set beforehand or by t
 """
 
 import functools
-import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,10 +29,11 @@ from common import (
     mean_and_spread,
     mnist_images,
     mnist_labels,
+    over_seeds,
     run_study,
     seeds_option,
     table_rows,
-    versions,
+    timed,
 )
 from sklearn.frozen import FrozenEstimator
 
@@ -147,13 +147,6 @@ def depth_stack(folder, seed):
     return timed(stack.fit, images(folder)[0][:N_TRAIN])
 
 
-def timed(call, *args, **options):
-    """(what a call returns, its seconds)"""
-    start = time.perf_counter()
-    found = call(*args, **options)
-    return found, time.perf_counter() - start
-
-
 def drawn_rows(y, n_labels, rng):
     """Numbers of as many rows of each digit."""
     each = n_labels // 10
@@ -217,16 +210,14 @@ def of_depth(run, folder, seed):
 
 def row_of(name, options):
     """The record of one run over the seeds."""
-    run, seeds = RUNS[name], range(options.seeds)
-    figures, seconds = [], []
-    for seed in seeds:
-        measure = of_depth if run.layers else of_labels
-        found, spent = measure(run, options.data, seed)
-        figures += found
-        seconds.append(spent)
-        shown = mean_and_spread(found, "test")
-        print(f"{name}, seed {seed}: {shown} %; {spent:.0f} s", flush=True)
-    return {**versions(), "seeds": list(seeds), "seconds": seconds, "figures": figures}
+    run = RUNS[name]
+    of_seed = of_depth if run.layers else of_labels
+    measure = functools.partial(of_seed, run, options.data)
+    return over_seeds(name, range(options.seeds), measure, test_error)
+
+
+def test_error(figures):
+    return f"{mean_and_spread(figures, 'test')} %"
 
 
 def cells(name, run, row):

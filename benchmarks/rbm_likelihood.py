@@ -16,8 +16,8 @@ the two figures differ much, neither is to be trusted. ``--write`` keeps the row
 other runs.
 """
 
-import time
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from common import (
@@ -25,10 +25,11 @@ from common import (
     mean_and_spread,
     mnist_images,
     mnist_labels,
+    over_seeds,
     run_study,
     seeds_option,
     table_rows,
-    versions,
+    timed,
 )
 from sklearn.svm import LinearSVC
 
@@ -291,39 +292,31 @@ def svm_errors(stack, parts, folder):
 
 
 def one_seed(run, folder, parts, seed):
-    """Figures of one fit, and its seconds (training alone, without the measuring)."""
+    """Figures of one fit in a list, and the seconds of training alone."""
     stack = StackedRBMTransformer((run.n_hidden,), **run.params, random_state=seed)
     X = parts["train"][:N_SVM_TRAIN] if run.kind == "svm" else parts["train"]
-    start = time.perf_counter()
     if run.kind == "growing":
-        fit_growing(stack, X, seed)
+        _, seconds = timed(fit_growing, stack, X, seed)
     else:
-        stack.fit(X)
-    seconds = time.perf_counter() - start
+        _, seconds = timed(stack.fit, X)
     if run.kind == "svm":
-        return svm_errors(stack, parts, folder), seconds
-    return likelihoods(stack, parts, seed), seconds
+        return [svm_errors(stack, parts, folder)], seconds
+    return [likelihoods(stack, parts, seed)], seconds
 
 
 def row_of(name, options):
     """The record of one run over the seeds."""
-    run, seeds = RUNS[name], range(options.seeds)
-    parts = load(options.data, run.data)
-    figures, seconds = [], []
-    for seed in seeds:
-        found, spent = one_seed(run, options.data, parts, seed)
-        figures.append(found)
-        seconds.append(spent)
-        shown = ", ".join(f"{key} {value:.3f}" for key, value in found.items())
-        print(f"{name}, seed {seed}: {shown}; {spent:.0f} s", flush=True)
+    run = RUNS[name]
+    measure = partial(one_seed, run, options.data, load(options.data, run.data))
+    row = over_seeds(name, range(options.seeds), measure, listed)
     for key in ("test", "valid"):
-        print(f"{name}: {key} {mean_and_spread(figures, key)}", flush=True)
-    return {
-        **versions(),
-        "seeds": list(seeds),
-        "seconds": seconds,
-        "figures": figures,
-    }
+        print(f"{name}: {key} {mean_and_spread(row['figures'], key)}", flush=True)
+    return row
+
+
+def listed(figures):
+    (found,) = figures
+    return ", ".join(f"{key} {value:.3f}" for key, value in found.items())
 
 
 def interval(run, figures):

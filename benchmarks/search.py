@@ -18,12 +18,11 @@ DIR holds the four gzipped idx files of MNIST.
 """
 
 import tempfile
-import time
 from functools import partial
 
 import joblib
 import numpy as np
-from common import mnist_images, mnist_labels, run_parts, stamp
+from common import mnist_images, mnist_labels, run_parts, stamp, timed
 from sklearn.model_selection import GridSearchCV
 from threadpoolctl import threadpool_limits
 
@@ -42,12 +41,6 @@ KINDS = "without", "empty cache", "full cache"
 ALPHAS = [i * 1e-4 for i in range(8)]
 SECONDS_PER_FIT = 2.0
 N_TASKS, ROUNDS = 8, 3
-
-
-def timed(function, *arguments):
-    start = time.perf_counter()
-    result = function(*arguments)
-    return result, time.perf_counter() - start
 
 
 # --- memory --------------------------------------------------------------------

@@ -24,8 +24,8 @@ def _pyplot():
 
 def _axes(ax):
     """The axes to draw on: the given ones, or those of a new figure."""
-    pyplot = _pyplot()
-    return pyplot.subplots()[1] if ax is None else ax
+    # Long names beside the axes have room then.
+    return _pyplot().subplots(layout="constrained")[1] if ax is None else ax
 
 
 class _Display(ABC):
@@ -226,7 +226,7 @@ def _row_of(n: int) -> int:
 
 
 class LearnedFiltersDisplay(_Display):
-    """Weights from the input into hidden units: images, or bars with feature names.
+    """Weights from the input into hidden units: images, or a table of features.
 
     Use ``from_estimator`` to make one. Gaussian columns count by their standard
     deviation. For an upper layer the weights are the product of those of the layers up
@@ -241,10 +241,10 @@ class LearnedFiltersDisplay(_Display):
         Numbers of the units.
 
     image_shape : (int, int) or None, default=None
-        Height and width of the images; None draws bars.
+        Height and width of the images; None draws a table in colours.
 
     feature_names : array-like of shape (n_features,) or None, default=None
-        Names beside the bars; None numbers the columns.
+        Names beside the table; None numbers the columns.
 
     Attributes
     ----------
@@ -320,8 +320,8 @@ class LearnedFiltersDisplay(_Display):
         Raises
         ------
         ValueError
-            If there is no such layer, no unit is to be drawn, or the images have
-            another number of pixels.
+            If there is no such layer, no unit or feature is to be drawn, or the images
+            have another number of pixels.
         """
         _check_has_layers(estimator)
         coefs = _hidden_coefs(estimator)
@@ -329,6 +329,8 @@ class LearnedFiltersDisplay(_Display):
             raise ValueError(f"There is no layer {layer}: {len(coefs)} are hidden.")
         if n_units < 1:
             raise ValueError(f"n_units must be at least 1. Got {n_units}.")
+        if n_features < 1:
+            raise ValueError(f"n_features must be at least 1. Got {n_features}.")
         filters = reduce(np.matmul, coefs[: layer + 1]).T * _input_scale(estimator)
         longest = np.argsort(-np.linalg.norm(filters, axis=1), kind="stable")
         units = np.sort(longest[:n_units])
@@ -355,7 +357,9 @@ class LearnedFiltersDisplay(_Display):
         else:
             colours = {"cmap": "RdBu_r", "vmin": -most, "vmax": most}
             self.image_ = ax.imshow(self.filters.T, aspect="auto", **colours)
-            ax.set_yticks(range(len(self.feature_names)), self.feature_names)
+            numbers = range(self.filters.shape[1])
+            names = numbers if self.feature_names is None else self.feature_names
+            ax.set_yticks(numbers, names)
             ax.set(xlabel="hidden unit", title="weights")
             ax.set_xticks(range(len(self.units)), self.units, rotation=90)
             ax.figure.colorbar(self.image_, ax=ax)

@@ -3,7 +3,7 @@
 import copy
 import time
 from abc import ABCMeta, abstractmethod
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from numbers import Integral, Real
 
 import numpy as np
@@ -356,7 +356,6 @@ class GreedyPretrainedMLP(CallbackSupport, VersionedEstimator, metaclass=ABCMeta
             plan = self._plan(monitor, tasks=tasks)
             history = self._run(model, index, plan, rng)
         self._adopt(model, rows.X.dtype)
-        self._end_tasks(rows)
         clock = [clock[0], clock[-1], time.perf_counter()]
         self.phase_seconds_ = dict(
             zip(("pretraining", "fine_tuning"), np.diff(clock).tolist(), strict=True)
@@ -364,6 +363,7 @@ class GreedyPretrainedMLP(CallbackSupport, VersionedEstimator, metaclass=ABCMeta
         self._record(history, monitor, len(index))
         if hasattr(self, "_resume"):
             del self._resume
+        self._end_tasks(rows)
         return self
 
     # Tasks of callbacks.
@@ -402,12 +402,19 @@ class GreedyPretrainedMLP(CallbackSupport, VersionedEstimator, metaclass=ABCMeta
         }
 
     @contextmanager
-    def _task(self, name: str, rows: FitRows, n_epochs: int):
-        """A part of the fit, as the context of its task."""
+    def _task(self, name: str, rows: FitRows, n_epochs: int, inner=None):
+        """A part of the fit, as the context of its task; inner : estimator whose fit is
+        that part, or None.
+        """
         context = self._callback_root.subcontext(task_name=name, max_subtasks=n_epochs)
-        context.call_on_fit_task_begin(estimator=self, **self._told(rows))
-        yield context
-        context.call_on_fit_task_end(estimator=self, **self._told(rows))
+        # What is handed down is told of the task by the inner estimator alone.
+        down = nullcontext()
+        if inner is not None:
+            down = context.propagate_callback_context(inner)
+        with down:
+            context.call_on_fit_task_begin(estimator=self, **self._told(rows))
+            yield context
+            context.call_on_fit_task_end(estimator=self, **self._told(rows))
 
     def _run(self, model: Backpropagation, index: Array, plan: Plan, rng) -> History:
         """Train a network with the solver."""
@@ -720,10 +727,7 @@ class GreedyPretrainedMLP(CallbackSupport, VersionedEstimator, metaclass=ABCMeta
         if isinstance(self.pretrainer_, FrozenEstimator):
             start = fitted_start(self.pretrainer_, *training)
         else:
-            with (
-                self._task("pre-training", rows, 0) as context,
-                context.propagate_callback_context(self.pretrainer_),
-            ):
+            with self._task("pre-training", rows, 0, self.pretrainer_):
                 start = fitted_start(self.pretrainer_, *training)
         curves = getattr(self.pretrainer_, "loss_curves_", [])
         self.pretraining_loss_curves_ = [list(curve) for curve in curves]

@@ -129,11 +129,11 @@ def _labels(scope, model) -> Array:
     labels = get_label_classes(scope, model)
     if all(isinstance(label, str) for label in labels.tolist()):
         return labels.astype(object)
-    if labels.dtype.kind not in "biuf":
+    if labels.dtype.kind not in "biuf" or np.any(labels != labels.astype(np.int64)):
         raise ValueError(
-            f"Labels in ONNX are integers or strings, not of the type {labels.dtype}. "
-            "Convert with the options nocl=True and zipmap=False, which give the "
-            "number of the class."
+            "Labels in ONNX are integers of 64 bits or strings, not such as "
+            f"{labels[-1]} of the type {labels.dtype}. Convert with the options "
+            "nocl=True and zipmap=False, which give the number of the class."
         )
     return labels.astype(np.int64)
 
@@ -160,7 +160,8 @@ class _Graph:
         double = isinstance(given.type, DoubleTensorType)
         self.dtype = np.dtype(np.float64 if double else np.float32)
         self.X = given.full_name
-        if not isinstance(given.type, FloatTensorType | DoubleTensorType):
+        # A step before may declare doubles and give floats, as KBinsDiscretizer does.
+        if not isinstance(given.type, FloatTensorType):
             self.X = self.cast(self.X, self.dtype)
 
     def node(

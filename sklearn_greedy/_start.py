@@ -9,7 +9,13 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_greedy._autoencoder import StackedAutoencoderTransformer
 from sklearn_greedy._compat import FrozenEstimator
-from sklearn_greedy._network import fold_input, forward, random_layers, unfold_input
+from sklearn_greedy._network import (
+    ACTIVATIONS,
+    fold_input,
+    forward,
+    random_layers,
+    unfold_input,
+)
 from sklearn_greedy._rbm import StackedRBMTransformer
 from sklearn_greedy._stack import GreedyStack, layer_sizes
 from sklearn_greedy._supervision import Supervision
@@ -118,13 +124,13 @@ def _check_arrays(coefs, intercepts, n_features: int) -> None:
     )
     if not fits:
         raise ValueError(
-            f"The arrays given as pretrainer have the shapes {shapes} and "
+            f"The arrays of the pretrainer have the shapes {shapes} and "
             f"{[b.shape for b in intercepts]}. They must be weights (n_in, n_out) of "
             f"the hidden layers, the first of {n_features} inputs and each further one "
             "of as many as the layer before has units, and biases (n_out,)."
         )
     if not all(np.all(np.isfinite(array)) for array in (*coefs, *intercepts)):
-        raise ValueError("The arrays given as pretrainer hold NaN or infinity.")
+        raise ValueError("The arrays of the pretrainer hold NaN or infinity.")
 
 
 def new_pretrainer(pretrainer, *, sizes, activation: str, seed: int, verbose):
@@ -186,11 +192,22 @@ def fitted_start(
         pretrainer._fit_for_network(rows.all_X, weights, supervision, names, rows.given)
     else:
         pretrainer.fit(rows.all_X)
-    _check_fitted(pretrainer, rows.X.shape[1])
-    offset, scale = pretrainer.visible_offset_, pretrainer.visible_scale_
-    coefs, intercepts = list(pretrainer.coefs_), list(pretrainer.intercepts_)
-    coefs[0], intercepts[0] = unfold_input(coefs[0], intercepts[0], offset, scale)
+    n_features = rows.X.shape[1]
+    _check_attributes(pretrainer)
+    coefs = [np.asarray(coef) for coef in pretrainer.coefs_]
+    intercepts = [np.asarray(intercept) for intercept in pretrainer.intercepts_]
+    if len(coefs[0]) != n_features:
+        raise ValueError(
+            f"X has {n_features} features, but the pretrainer was fitted on "
+            f"{len(coefs[0])}."
+        )
+    _check_arrays(coefs, intercepts, n_features)
     activations = list(pretrainer.activations_)
+    _check_activations(activations, len(coefs))
+    offset = np.asarray(pretrainer.visible_offset_)
+    scale = np.asarray(pretrainer.visible_scale_)
+    _check_scaling(offset, scale, n_features)
+    coefs[0], intercepts[0] = unfold_input(coefs[0], intercepts[0], offset, scale)
     return Start(coefs, intercepts, activations, offset, scale)
 
 
@@ -206,7 +223,8 @@ def _check_names(pretrainer, names: Array | None) -> None:
         )
 
 
-def _check_fitted(pretrainer, n_features: int) -> None:
+def _check_attributes(pretrainer) -> None:
+    """Raise where a transformer leaves no layers behind."""
     needed = (
         "coefs_",
         "intercepts_",
@@ -221,8 +239,23 @@ def _check_fitted(pretrainer, n_features: int) -> None:
             f"{pretrainer!r} lacks {', '.join(missing)}. Use a StackedRBMTransformer "
             "or a StackedAutoencoderTransformer."
         )
-    seen = pretrainer.coefs_[0].shape[0]
-    if seen != n_features:
+
+
+def _check_activations(activations: list, n_layers: int) -> None:
+    """Raise unless each layer has an activation that a network can have."""
+    if len(activations) != n_layers or not set(activations) <= set(ACTIVATIONS):
         raise ValueError(
-            f"X has {n_features} features, but the pretrainer was fitted on {seen}."
+            f"activations_ of the pretrainer is {activations}. It must name one of "
+            f"{list(ACTIVATIONS)} for each of the {n_layers} layers."
+        )
+
+
+def _check_scaling(offset: Array, scale: Array, n_features: int) -> None:
+    """Raise unless every column has a finite offset and a scale to divide by."""
+    numbers = offset.shape == scale.shape == (n_features,)
+    if not (numbers and np.all(np.isfinite(offset)) and np.all(scale > 0)):
+        raise ValueError(
+            "visible_offset_ and visible_scale_ of the pretrainer must have a finite "
+            f"number for each of the {n_features} columns, the scale above 0. Their "
+            f"shapes are {offset.shape} and {scale.shape}."
         )

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_digits, load_iris
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -20,6 +21,18 @@ sys.path.insert(0, str(Path(__file__).parent))
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def iris():
+    return load_iris(return_X_y=True)
+
+
+@pytest.fixture(scope="session")
+def digits():
+    """Some digits, each cell in [0, 1]."""
+    X, y = load_digits(return_X_y=True)
+    return X[:300] / 16, y[:300]
 
 
 # Enough for nearly every line; what is left trains for long.

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
-from sklearn.datasets import load_iris
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -42,11 +41,6 @@ TASKS = {
     "unrolled": {"layer 1": 2, "layer 2": 3, "unrolled": 4},
     "together": {"layers": 3},
 }
-
-
-@pytest.fixture(scope="module")
-def iris():
-    return load_iris(return_X_y=True)
 
 
 class Recorder:
@@ -190,6 +184,37 @@ def test_supervised_layers_are_tasks(iris):
     clf = network(pretrainer="supervised", hidden_layer_sizes=(4, 3))
     clf.set_callbacks(recorder).fit(*iris)
     assert recorder.epochs == {"layer 1": 3, "layer 2": 3, "fine-tuning": 3}
+
+
+@pytest.mark.parametrize("name", [*STACKS, "supervised", None])
+def test_tasks_end_in_the_order_in_which_they_began(name, iris):
+    """That of a pre-training once began twice and never ended."""
+
+    class Balance(Propagated):
+        def on_fit_task_begin(self, estimator, context):
+            self.began.append((type(estimator), context.task_name))
+
+        def on_fit_task_end(self, estimator, context):
+            assert self.began.pop() == (type(estimator), context.task_name)
+
+    balance = Balance()
+    clf = network(pretrainer=STACKS.get(name, name), head_max_iter=1)
+    clf.set_callbacks(balance).fit(*iris)
+    assert balance.began == []
+
+
+def test_the_end_of_a_fit_shows_its_own_curves(iris):
+    """They were once those of the fit before, or missing."""
+
+    class AtTheEnd(Recorder):
+        def on_fit_task_end(self, estimator, context, *, fitted_estimator):
+            if context.task_name == "fit":
+                self.seen.append(len(fitted_estimator.loss_curve_))
+
+    end = AtTheEnd()
+    clf = network().set_callbacks(end).fit(*iris)
+    clf.set_params(max_iter=5).fit(*iris)
+    assert end.seen == [3, 5]
 
 
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])

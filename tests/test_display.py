@@ -10,7 +10,7 @@ from matplotlib import pyplot as plt
 from numpy.testing import assert_allclose
 from scipy import sparse
 from sklearn.base import clone
-from sklearn.datasets import load_digits, load_iris, load_wine
+from sklearn.datasets import load_iris, load_wine
 from sklearn.utils import Bunch
 
 from sklearn_greedy import (
@@ -73,12 +73,6 @@ def test_comparison_of_an_estimator():
     assert len(display.lines_) == 4
     scores = display.comparison.pretrained_scores
     assert_allclose([line.get_ydata()[1] for line in display.lines_], scores)
-
-
-@pytest.fixture(scope="module")
-def digits():
-    X, y = load_digits(return_X_y=True)
-    return X[:300] / 16, y[:300]
 
 
 @pytest.fixture(scope="module")
@@ -281,6 +275,23 @@ def test_what_cannot_be_drawn_raises(stack, digits):
         HiddenUnitsDisplay.from_estimator(flat, X)
     with pytest.raises(ValueError, match="n_units must be at least 1"):
         LearnedFiltersDisplay.from_estimator(stack, n_units=0)
+    with pytest.raises(ValueError, match="n_features must be at least 1"):
+        LearnedFiltersDisplay.from_estimator(stack, n_features=-3)
+
+
+def test_filters_without_names_are_numbered():
+    display = LearnedFiltersDisplay(np.eye(3), np.arange(3)).plot()
+    labels = display.ax_.get_yticklabels()
+    assert [label.get_text() for label in labels] == ["0", "1", "2"]
+
+
+def test_long_names_stay_within_the_figure():
+    wine = load_wine(as_frame=True).data
+    stack = StackedRBMTransformer((4,), max_iter=1).fit(wine)
+    display = LearnedFiltersDisplay.from_estimator(stack)
+    display.figure_.canvas.draw()
+    labels = display.ax_.get_yticklabels()
+    assert min(label.get_window_extent().x0 for label in labels) > 0
 
 
 def test_import_does_not_need_matplotlib():

@@ -10,7 +10,7 @@ from scipy import sparse
 from scipy.special import expit, softmax
 from scipy.stats import chi2, kstest, norm
 from sklearn.utils._param_validation import InvalidParameterError
-from tools import random_rbm
+from tools import bit_states, random_rbm
 
 from sklearn_greedy import StackedRBMTransformer
 from sklearn_greedy._energy import HIDDEN_KINDS, RBM
@@ -77,7 +77,7 @@ def test_discrete_columns_under_other_hidden_units(hidden, rng):
 def test_gaussian_columns_are_the_mixture_of_the_hidden_states(rng):
     rbm = tiny_rbm([(0, 2, GAUSSIAN)], scale=1.0)
     v = gibbs(rbm, initial_rows([rbm], N, rng), 60, rng)
-    h = np.array(list(itertools.product([0.0, 1.0], repeat=2)))
+    h = bit_states(2)
     p = softmax(rbm.hidden_log_weight(h))
     for column in range(2):
         means = rbm.visible_means(h)[:, column]

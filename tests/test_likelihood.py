@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.integrate import quad
 from scipy.special import logsumexp
-from tools import random_rbm
+from tools import bit_states, random_rbm
 
 from sklearn_greedy import StackedRBMTransformer
 from sklearn_greedy import _likelihood as likelihood
@@ -47,10 +47,6 @@ def states_of(rbm):
     return np.array([np.concatenate(row) for row in itertools.product(*parts)])
 
 
-def bits(n):
-    return np.array(list(itertools.product([0.0, 1.0], repeat=n)))
-
-
 # --- log Z -----------------------------------------------------------------------
 
 
@@ -59,7 +55,7 @@ def bits(n):
 def test_exact_log_z_is_the_sum_over_hidden_states(side, width):
     """With the hidden side the smaller or (where it is discrete) the larger one."""
     rbm = some_rbm(side, width=width)
-    expected = logsumexp(rbm.hidden_log_weight(bits(width)))
+    expected = logsumexp(rbm.hidden_log_weight(bit_states(width)))
     assert_allclose(exact_log_z(rbm), expected, rtol=1e-12)
 
 
@@ -75,7 +71,7 @@ def test_exact_log_z_is_the_sum_over_visible_states(side, hidden):
 def test_products_of_factors_equal_the_sum_of_logarithms(scale):
     """Also where the products overflow and the general form steps in."""
     rbm = some_rbm([(0, 13, BERNOULLI)], width=7, scale=scale)
-    expected = logsumexp(rbm.hidden_log_weight(bits(7)))
+    expected = logsumexp(rbm.hidden_log_weight(bit_states(7)))
     assert_allclose(exact_log_z(rbm), expected, rtol=1e-12)
 
 
@@ -203,7 +199,7 @@ def test_auto_is_exact_where_it_can_be():
 def test_log_likelihood_sums_to_one(rng):
     X = (rng.random((60, 6)) < 0.4).astype(float)
     stack = StackedRBMTransformer((4,), max_iter=5, random_state=0).fit(X)
-    assert_allclose(logsumexp(stack.log_likelihood(bits(6))), 0, atol=1e-10)
+    assert_allclose(logsumexp(stack.log_likelihood(bit_states(6))), 0, atol=1e-10)
 
 
 def test_log_likelihood_is_a_density_in_the_units_of_the_data(rng):
@@ -220,7 +216,7 @@ def tiny_stack():
 
 def exact_stack_log_likelihood(rbms, v):
     """log sum_h p(v | h) p_top(h)."""
-    h = bits(3)
+    h = bit_states(3)
     log_top = -rbms[1].free_energy(h) - exact_log_z(rbms[1])
     means = rbms[0].visible_means(h)
     log_given = np.log(np.where(v[:, None] == 1, means, 1 - means)).sum(axis=2)
@@ -229,7 +225,7 @@ def exact_stack_log_likelihood(rbms, v):
 
 def test_bound_is_below_the_exact_log_likelihood(rng):
     rbms = tiny_stack()
-    v = bits(4)
+    v = bit_states(4)
     log_z = exact_log_z(rbms[1])
     bound = dbn_bound(rbms, v, log_z, n_samples=3000, rng=rng)
     exact = exact_stack_log_likelihood(rbms, v)
@@ -242,7 +238,7 @@ def test_bound_is_tight_where_the_top_mirrors_the_bottom(rng):
     bottom = tiny_stack()[0]
     blocks = np.array([(0, 3, BERNOULLI, 1)])
     top = RBM(bottom.w.T.copy(), bottom.b, bottom.c, blocks)
-    v = bits(4)
+    v = bit_states(4)
     log_z = exact_log_z(bottom)
     assert exact_log_z(top) == pytest.approx(log_z)
     exact = -bottom.free_energy(v) - log_z
@@ -264,7 +260,7 @@ def test_bound_needs_bernoulli_units_below_the_top(rng):
     rbms = tiny_stack()
     rbms[0] = some_rbm([(0, 4, BERNOULLI)], "relu", width=3)
     with pytest.raises(ValueError, match="needs bernoulli hidden units below the top"):
-        dbn_bound(rbms, bits(4), 0.0, n_samples=1, rng=rng)
+        dbn_bound(rbms, bit_states(4), 0.0, n_samples=1, rng=rng)
 
 
 # --- pseudo-log-likelihood -------------------------------------------------------
@@ -324,7 +320,7 @@ def test_fast_form_for_bits_equals_the_general_one():
     """Also with weights far too large for its exponentials."""
     for scale in (0.1, 3.0, 200.0):
         rbm = some_rbm("bernoulli", width=6, scale=scale)
-        v = bits(5)
+        v = bit_states(5)
         nearly = np.clip(v, 1e-13, 1)  # no longer 0 or 1: the general form
         assert_allclose(
             pseudo_log_likelihood(rbm, v),

@@ -8,7 +8,6 @@ import pytest
 from numpy.testing import assert_array_equal
 from scipy import sparse
 from sklearn.base import clone
-from sklearn.datasets import load_digits
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.model_selection import GridSearchCV, HalvingGridSearchCV
 
@@ -22,12 +21,6 @@ from sklearn_greedy._memory import data_digest
 
 STACKS = [StackedRBMTransformer, StackedAutoencoderTransformer]
 SMALL = {"max_iter": 2, "random_state": 0}
-
-
-@pytest.fixture(scope="module")
-def digits():
-    X, y = load_digits(return_X_y=True)
-    return X[:300] / 16, y[:300]
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from tools import no_list, rbm_constants, solver_constants, traits_of
+from tools import bit_states, no_list, rbm_constants, solver_constants, traits_of
 
 import sklearn_greedy
 from sklearn_greedy import (
@@ -68,10 +68,6 @@ def two_classes(X):
     weights = np.linspace(-1, 1, X.shape[1]) / X.std(axis=0)
     z = X @ weights
     return (z > np.median(z)).astype(int)
-
-
-def states(n):
-    return np.array(np.meshgrid(*[[0.0, 1.0]] * n, indexing="ij")).reshape(n, -1).T
 
 
 def tiny_parameters(n=4, width=3, spread=1.0, seed=0):
@@ -147,7 +143,7 @@ def cd_slice(rows, parameters, *, batch=4, rate=0.1, momentum=0.0, alpha=0.0, **
 
 def log_likelihood(rows, w, c, b):
     """Exact mean log-likelihood of a bernoulli RBM by enumeration of all states."""
-    v, h = states(len(b)), states(len(c))
+    v, h = bit_states(len(b)), bit_states(len(c))
 
     def log_weight(v):
         return v @ b + logsumexp(h @ c + v @ w @ h.T, axis=1)
@@ -341,7 +337,7 @@ def test_row_09_next_layer_trains_on_a_fresh_transform():
 def test_row_10_persistent_chains_survive_a_short_batch():
     """Batches of 4 and 1 move the same four chains on, whatever the rows are."""
     rows, parameters = binary_rows(5, d=4), tiny_parameters()
-    chain = states(3)[[1, 6, 3, 4]].astype(F32)
+    chain = bit_states(3)[[1, 6, 3, 4]].astype(F32)
     by_hand, beside_other_rows = chain.copy(), chain.copy()
     for step, batch in enumerate((rows[:4], rows[4:])):
         cd_statistics(batch, parameters, chain=by_hand, step=step)
@@ -382,7 +378,7 @@ def test_row_10_measures_do_not_touch_the_state_of_training(persistent):
 def test_row_11_persistent_chains_advance_before_the_update():
     """The negative phase is the chain after a step under the present parameters."""
     rows, parameters = binary_rows(4, d=4), tiny_parameters()
-    chain = states(3)[[1, 6, 3, 4]].astype(F32)
+    chain = bit_states(3)[[1, 6, 3, 4]].astype(F32)
     v, h = cd_statistics(rows, parameters, chain=chain.copy())
     gradient = np.concatenate([g.ravel() for g in cd_gradient(v, h, 4)])
     start = np.concatenate([part.ravel() for part in parameters])
@@ -654,7 +650,7 @@ def test_row_22_gaussian_energy_and_noise_are_exact():
     stack = fitted_stack(StackedRBMTransformer, X)
     w, c, a = stack.coefs_[0], stack.intercepts_[0], stack.visible_intercepts_[0]
     square = 0.5 * (((X - a) / X.std(axis=0)) ** 2).sum(axis=1)
-    h = states(3)
+    h = bit_states(3)
     expected = square - logsumexp(h @ c + X @ w @ h.T, axis=1)
     assert_allclose(stack.free_energy(X), expected, rtol=1e-8)
     v = np.full((40_000, 2), 3.0, F32)
@@ -800,7 +796,7 @@ def test_row_34_free_energy_has_the_one_of_the_off_state():
     X = binary_rows()
     stack = fitted_stack(StackedRBMTransformer, X, learning_rate=0.5)
     w, c, b = stack.coefs_[0], stack.intercepts_[0], stack.visible_intercepts_[0]
-    expected = -(X @ b) - logsumexp(states(3) @ c + X @ w @ states(3).T, axis=1)
+    expected = -(X @ b) - logsumexp(bit_states(3) @ c + X @ w @ bit_states(3).T, axis=1)
     assert_allclose(stack.free_energy(X), expected, rtol=1e-9)
 
 

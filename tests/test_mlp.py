@@ -24,6 +24,7 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, scale
 from sklearn.utils.class_weight import compute_sample_weight
+from tools import leaves
 
 from sklearn_greedy import (
     GreedyPretrainedMLPClassifier,
@@ -209,6 +210,49 @@ def test_frozen_pretrainer_must_fit(iris):
 def test_pretrainer_without_layers_raises(iris):
     with pytest.raises(TypeError, match=r"PCA\(.*lacks coefs_"):
         classifier(pretrainer=PCA()).fit(*iris)
+
+
+class OwnPretrainer(BaseEstimator):
+    """Leaves one layer of four units behind, but for what is given instead."""
+
+    def __init__(self, other=None):
+        self.other = other
+
+    def fit(self, X, y=None):
+        n = X.shape[1]
+        self.coefs_, self.intercepts_ = [np.full((n, 4), 0.1)], [np.zeros(4)]
+        self.activations_ = ["tanh"]
+        self.visible_offset_, self.visible_scale_ = np.zeros(n), np.ones(n)
+        vars(self).update(self.other or {})
+        return self
+
+    def transform(self, X):
+        return np.tanh(X @ self.coefs_[0])
+
+
+@pytest.mark.parametrize(
+    ("other", "match"),
+    [
+        ({"activations_": ["gelu"]}, r"\['gelu'\].* one of \['logistic'"),
+        ({"activations_": ["tanh", "tanh"]}, "each of the 1 layers"),
+        ({"intercepts_": []}, r"shapes \[\(4, 4\)\] and \[\]"),
+        ({"coefs_": [np.full((4, 4), np.nan)]}, "hold NaN or infinity"),
+        ({"visible_offset_": np.zeros(5)}, r"number for each of the 4 .*\(5,\)"),
+        ({"visible_scale_": np.zeros(4)}, "the scale above 0"),
+    ],
+)
+def test_pretrainer_whose_layers_cannot_be_used_raises(other, match, iris):
+    with pytest.raises(ValueError, match=match):
+        classifier(pretrainer=OwnPretrainer(other)).fit(*iris)
+
+
+def test_layers_of_a_pretrainer_may_be_lists(iris):
+    lists = {"coefs_": [np.full((4, 4), 0.1).tolist()], "intercepts_": [[0.0] * 4]}
+    fitted = [
+        classifier(pretrainer=OwnPretrainer(other)).fit(*iris).coefs_[0]
+        for other in (lists, None)
+    ]
+    assert_array_equal(*fitted)
 
 
 @pytest.mark.parametrize("frozen", [False, True])
@@ -851,17 +895,6 @@ def test_stored_model_is_the_same_model(mlp_class, iris):
     loaded = pickle.loads(pickle.dumps(mlp))
     assert_array_equal(loaded.predict(X), mlp.predict(X))
     assert_same(loaded.partial_fit(X, y), mlp.partial_fit(X, y))
-
-
-def leaves(value):
-    """All values inside lists, dicts and estimators."""
-    if isinstance(value, BaseEstimator):
-        value = vars(value)
-    if isinstance(value, dict):
-        return [leaf for item in value.values() for leaf in leaves(item)]
-    if isinstance(value, list | tuple):
-        return [leaf for item in value for leaf in leaves(item)]
-    return [value]
 
 
 def test_fitted_state_is_plain(mlp_class, iris):

@@ -22,7 +22,12 @@ from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, StandardScaler
+from sklearn.preprocessing import (
+    KBinsDiscretizer,
+    MinMaxScaler,
+    OneHotEncoder,
+    StandardScaler,
+)
 
 from sklearn_greedy import (
     GreedyPretrainedMLPClassifier,
@@ -347,10 +352,26 @@ class TestRefusals:
         clf = GreedyPretrainedMLPClassifier((3,), max_iter=1, pretrainer=None)
         days = np.array(["2024-01-01", "2024-01-02", "2024-01-03"], dtype="M8[D]")
         clf.fit(WINE, days[WINE_CLASS])
-        with pytest.raises(ValueError, match=r"integers or strings, not .* datetime64"):
+        with pytest.raises(ValueError, match=r"64 bits or strings, not .* datetime64"):
             run(clf, WINE, zipmap=False)
         numbers = run(clf, WINE, zipmap=False, nocl=True)["label"]
         assert_array_equal(days[numbers], clf.predict(WINE))
+
+    def test_labels_beyond_64_bits(self):
+        """They once came out negative."""
+        clf = GreedyPretrainedMLPClassifier((3,), max_iter=1, pretrainer=None)
+        clf.fit(WINE, np.array([1, 2, 2**63 + 5], dtype=np.uint64)[WINE_CLASS])
+        with pytest.raises(ValueError, match=r"not such as 9223372036854775813 of"):
+            run(clf, WINE, zipmap=False)
+
+
+def test_doubles_behind_a_step_that_gives_floats():
+    """KBinsDiscretizer declares what it does not give."""
+    clf = GreedyPretrainedMLPClassifier((6,), max_iter=3, random_state=0)
+    bins = KBinsDiscretizer(3, encode="ordinal", strategy="kmeans")
+    pipeline = make_pipeline(bins, clf).fit(WINE, WINE_CLASS)
+    got = run(pipeline, WINE, zipmap=False)["probabilities"]
+    assert_allclose(got, pipeline.predict_proba(WINE), atol=1e-6)
 
 
 def test_open_number_of_columns(stack):

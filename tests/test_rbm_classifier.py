@@ -10,6 +10,7 @@ from scipy.special import logsumexp, softmax
 from scipy.stats import chisquare
 from sklearn.datasets import load_digits
 from sklearn.model_selection import GridSearchCV
+from tools import bit_states
 
 from sklearn_greedy import StackedRBMClassifier, StackedRBMTransformer
 
@@ -21,13 +22,9 @@ def rows_of_three_classes(rng, n=300):
     return (rng.random((n, 4)) < p[y]).astype(float), y
 
 
-def states(n):
-    return (np.arange(2**n)[:, None] >> np.arange(n) & 1).astype(float)
-
-
 def joint_weights(top, v):
     """log sum_h exp(-E(v, label, h)) for each row of v and label, by enumeration."""
-    h = states(top.coefs_[0].shape[1])
+    h = bit_states(top.coefs_[0].shape[1])
     w, c, b = top.coefs_[0], top.intercepts_[0], top.visible_intercepts_[0]
     n_labels = len(b) - v.shape[1]
     columns = []
@@ -73,7 +70,7 @@ def test_rows_of_a_class_have_its_exact_distribution(label, rng):
     rbm = StackedRBMClassifier(StackedRBMTransformer((3,)), random_state=0).fit(X, y)
     drawn = rbm.sample(np.full(8000, label), n_gibbs_steps=60, random_state=1)
     place = drawn @ (1 << np.arange(4))
-    p = softmax(joint_weights(rbm.top_, states(4))[:, label])
+    p = softmax(joint_weights(rbm.top_, bit_states(4))[:, label])
     assert chisquare(np.bincount(place.astype(int), minlength=16), 8000 * p)[1] > 1e-3
 
 

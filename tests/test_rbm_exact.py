@@ -19,7 +19,7 @@ from numpy.testing import assert_allclose
 from scipy.integrate import quad
 from scipy.special import expit, logsumexp, softmax
 from scipy.stats import chi2, chisquare
-from tools import no_list, rbm_constants
+from tools import no_list, numeric_gradient, rbm_constants
 
 from sklearn_greedy import StackedRBMTransformer
 from sklearn_greedy import _kernels as kernels
@@ -212,13 +212,6 @@ def standard_errors(v, h):
     return flat([a.std(axis=0) for a in (pairs, h, v)]) / np.sqrt(len(v))
 
 
-def finite_differences(function, theta, step=1e-5):
-    moves = step * np.eye(theta.size)
-    return np.array(
-        [(function(theta + d) - function(theta - d)) / (2 * step) for d in moves]
-    )
-
-
 # --- the exact model itself ------------------------------------------------------
 
 
@@ -234,7 +227,7 @@ def test_partition_function_agrees_between_both_ways_of_summing(kind):
 def test_gradient_is_positive_minus_exact_negative_phase(kind):
     rbm = tiny_rbm(kind)
     rows = tiny_data(rbm.kinds)
-    numeric = finite_differences(
+    numeric = numeric_gradient(
         lambda theta: rbm.at(theta).log_likelihood(rows), rbm.theta
     )
     _, h = run_chains(rbm, rows, k=1)
@@ -340,7 +333,7 @@ def test_centered_gradient_is_the_plain_one_in_centered_coordinates(kind):
     rows = tiny_data(rbm.kinds, n=7)
     v, h = run_chains(rbm, rows, 2)
     # The map is linear, so differences give its Jacobian to rounding.
-    jacobian = finite_differences(
+    jacobian = numeric_gradient(
         lambda theta: from_centered(theta, rbm, mu, lam), rbm.theta, step=1.0
     ).T
     plain = kernel_gradient(v, h, len(rows))

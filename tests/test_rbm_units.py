@@ -13,7 +13,7 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy.integrate import quad
 from scipy.special import logsumexp, softmax
-from tools import no_list
+from tools import bit_states, no_list, numeric_gradient
 
 from sklearn_greedy import _kernels as kernels
 from sklearn_greedy._energy import HIDDEN_KINDS, RBM
@@ -97,13 +97,6 @@ def flat(rbm):
     return np.concatenate([rbm.w.ravel(), rbm.c, rbm.b])
 
 
-def numeric_gradient(function, theta, step=1e-5):
-    moves = step * np.eye(theta.size)
-    return np.array(
-        [(function(theta + d) - function(theta - d)) / (2 * step) for d in moves]
-    )
-
-
 def kernel_statistics(rbm, rows, weights):
     """Weighted mean of (v' h, h, v) with h from the kernel's positive phase."""
     rows = np.ascontiguousarray(rows, F32)
@@ -156,7 +149,7 @@ def test_update_direction_is_the_gradient_of_the_exact_likelihood(side, hidden):
 @EVERY_SIDE
 def test_free_energy_sums_over_bernoulli_hidden_states(side):
     rbm = tiny_rbm(side, "bernoulli")
-    h = np.array(list(itertools.product([0.0, 1.0], repeat=N_HIDDEN)))
+    h = bit_states(N_HIDDEN)
     assert_allclose(log_partition(rbm), logsumexp(rbm.hidden_log_weight(h)), rtol=1e-9)
 
 

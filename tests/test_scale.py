@@ -12,7 +12,6 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.base import clone
-from sklearn.datasets import load_digits
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.model_selection import (
     GridSearchCV,
@@ -33,12 +32,6 @@ RATE = {
     StackedRBMTransformer: "learning_rate",
     StackedAutoencoderTransformer: "learning_rate_init",
 }
-
-
-@pytest.fixture(scope="module")
-def digits():
-    X, y = load_digits(return_X_y=True)
-    return X[:200] / 16, y[:200]
 
 
 @pytest.fixture(params=STACKS, ids=lambda c: c.__name__)

@@ -325,7 +325,7 @@ def test_another_networks_layers_are_a_start(iris):
     ],
 )
 def test_arrays_that_do_not_fit_raise(pretrainer, iris):
-    with pytest.raises(ValueError, match="arrays given as pretrainer have the shapes"):
+    with pytest.raises(ValueError, match="arrays of the pretrainer have the shapes"):
         GreedyPretrainedMLPClassifier(pretrainer=pretrainer).fit(*iris)
 
 

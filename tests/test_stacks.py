@@ -22,6 +22,7 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.neural_network import MLPRegressor
 from sklearn.utils._param_validation import InvalidParameterError
+from tools import leaves
 
 from sklearn_greedy import StackedAutoencoderTransformer, StackedRBMTransformer
 from sklearn_greedy._network import (
@@ -1025,16 +1026,6 @@ def test_stored_stack_is_the_same_stack(stack_class, store, table, tmp_path):
     assert_array_equal(loaded.transform(table), stack.transform(table))
     assert loaded.score(table) == stack.score(table)
     assert_same(loaded.partial_fit(table), stack.partial_fit(table))
-
-
-def leaves(value):
-    """All values inside lists and dicts."""
-    if isinstance(value, dict):
-        assert all(isinstance(key, str) for key in value)
-        return [leaf for item in value.values() for leaf in leaves(item)]
-    if isinstance(value, list | tuple):
-        return [leaf for item in value for leaf in leaves(item)]
-    return [value]
 
 
 def test_fitted_state_is_plain(stack_class, binary):

@@ -1,7 +1,10 @@
 """What several test files need beside the twins."""
 
+import itertools
+
 import numpy as np
 import sklearn
+from sklearn.base import BaseEstimator
 
 from sklearn_greedy._energy import RBM
 
@@ -48,3 +51,28 @@ def random_rbm(table, hidden="bernoulli", *, width=3, scale=0.5, seed=0):
     n = blocks[-1, 1]
     parameters = scale * rng.normal(size=(n, width)), rng.normal(size=width) / 2
     return RBM(*parameters, rng.normal(size=n) / 2, blocks, hidden)
+
+
+def bit_states(n):
+    """All (2**n, n) states of n binary units."""
+    return np.array(list(itertools.product([0.0, 1.0], repeat=n)))
+
+
+def numeric_gradient(function, theta, step=1e-5):
+    """Slopes of a function of a vector, by central differences."""
+    moves = step * np.eye(theta.size)
+    return np.array(
+        [(function(theta + d) - function(theta - d)) / (2 * step) for d in moves]
+    )
+
+
+def leaves(value):
+    """All values inside lists, dicts (whose keys are strings) and estimators."""
+    if isinstance(value, BaseEstimator):
+        value = vars(value)
+    if isinstance(value, dict):
+        assert all(isinstance(key, str) for key in value)
+        return [leaf for item in value.values() for leaf in leaves(item)]
+    if isinstance(value, list | tuple):
+        return [leaf for item in value for leaf in leaves(item)]
+    return [value]
