@@ -67,7 +67,8 @@ class StackedAutoencoderTransformer(GreedyStack):
 
     visible : {"auto", "bernoulli", "gaussian", "softmax"} or list, default="auto"
         Kind of the units that rebuild the columns of X. "auto" takes bernoulli units
-        for columns with all values in [0, 1] and gaussian units for the others. A list
+        for columns with all values in [0, 1], unless they hardly vary there (less than
+        2 % of the variance of binary ones), and gaussian units for the others. A list
         of pairs ``(kind, columns)`` chooses by columns, which are named as in
         ColumnTransformer; "auto" decides on columns in no pair. Each "softmax" pair is
         one group of one-hot columns that follow each other. Deeper layers rebuild
@@ -241,11 +242,12 @@ class StackedAutoencoderTransformer(GreedyStack):
 
     layer_report_ : list of dict
         Health of each layer on up to 1000 rows after the greedy phase: "n_dead" and
-        "n_saturated" units, "mean_activation", "weight_norm" (Frobenius, of the
-        encoder), "reconstruction_error" (squared error per column from clean scaled
-        input) beside "baseline_error" (that of the column means), and
-        "code_dimension": how many directions the code uses (participation ratio of
-        the eigenvalues of its covariance).
+        "n_saturated" units, "n_constant" (these and others that hardly change from row
+        to row), "mean_activation", "weight_norm" (Frobenius, of the encoder),
+        "reconstruction_error" (squared error per column from clean scaled input) beside
+        "baseline_error" (that of the column means), and "code_dimension": how many
+        directions the code uses (participation ratio of the eigenvalues of its
+        covariance).
 
     validation_scores_ : list of list of float or None
         With ``early_stopping``: score per layer and epoch.

@@ -10,7 +10,7 @@ from sklearn.utils import Bunch, check_random_state
 from sklearn.utils.parallel import Parallel, delayed
 
 from sklearn_greedy._start import RandomLayers
-from sklearn_greedy._unlabeled import strata
+from sklearn_greedy._unlabeled import marked_rows, strata
 
 _CONFIDENCE = 0.95
 
@@ -170,7 +170,10 @@ def _no_layers(pretrainer) -> bool:
 def _folds(network, X, y, cv) -> list:
     classifier = is_classifier(network)
     kept = strata(y, network.unlabeled) if classifier else y
-    return list(check_cv(cv, kept, classifier=classifier).split(X, kept))
+    folds = check_cv(cv, kept, classifier=classifier).split(X, kept)
+    marked = marked_rows(y, network.unlabeled)
+    # A scorer by name would count marked rows as errors.
+    return [(train, test[~marked[test]]) for train, test in folds]
 
 
 def _from_scratch(pretrained, prefix: str, network, seed: int):

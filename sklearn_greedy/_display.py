@@ -374,10 +374,11 @@ def _input_scale(estimator):
 
 def _check_has_layers(estimator) -> None:
     check_is_fitted(estimator)
-    if not hasattr(estimator, "coefs_"):
+    if not hasattr(estimator, "activations_"):
         raise TypeError(
             f"{type(estimator).__name__} has no layers of its own. Give a fitted stack "
-            "or network; of a StackedRBMClassifier its features_ or top_."
+            "or network of sklearn_greedy; of a StackedRBMClassifier its features_ or "
+            "top_."
         )
 
 

@@ -46,6 +46,7 @@ from sklearn_greedy._network import (
 from sklearn_greedy._persistence import VersionedEstimator
 from sklearn_greedy._stack import (
     GreedyStack,
+    check_nested,
     draw_seed,
     layer_sizes,
     layer_streams,
@@ -71,7 +72,13 @@ from sklearn_greedy._units import (
     choose_units,
     output_blocks,
 )
-from sklearn_greedy._unlabeled import FitRows, labelled, marked_rows, narrowed
+from sklearn_greedy._unlabeled import (
+    FitRows,
+    check_marker,
+    labelled,
+    marked_rows,
+    narrowed,
+)
 
 Array = npt.NDArray
 
@@ -242,6 +249,27 @@ class GreedyPretrainedMLP(CallbackSupport, VersionedEstimator, metaclass=ABCMeta
         self.max_norm = max_norm
         self.layer_decay = layer_decay
         self.n_frozen_layers = n_frozen_layers
+
+    def set_params(self, **params):
+        """Set parameters, also those of the estimator inside by ``pretrainer__<name>``.
+
+        Parameters
+        ----------
+        **params : dict
+            Names and values.
+
+        Returns
+        -------
+        self : object
+            The estimator.
+
+        Raises
+        ------
+        ValueError
+            If ``pretrainer`` is no estimator, or a name is unknown.
+        """
+        check_nested(self, params)
+        return super().set_params(**params)
 
     # What a subclass says about its targets.
 
@@ -519,6 +547,7 @@ class GreedyPretrainedMLP(CallbackSupport, VersionedEstimator, metaclass=ABCMeta
         if y is not None and self.unlabeled is not None:
             marked = marked_rows(y, self.unlabeled)
         if marked is None or not marked.any():
+            check_marker(y, self.unlabeled)
             y = y if marked is None else narrowed(y)
             X, y = validate_data(self, X, y, reset=reset, **ROW_OPTIONS, **targets)
             all_X, places = X, np.arange(X.shape[0])

@@ -135,7 +135,9 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, GreedyPretrainedMLP):
     unlabeled : scalar or None, default=None
         Value that marks rows of y without a label, such as -1, "" or NaN (which stands
         for every kind of missing value). They take part in the pre-training alone, not
-        in the fine-tuning, the validation split or ``score``. None: there are none.
+        in the fine-tuning, the validation split or ``score``. (Scorers by name, such as
+        ``scoring="accuracy"`` of a search, count them as errors: leave ``scoring`` at
+        None.) None: there are none.
 
     head_max_iter : int, default=0
         Epochs in which the output layer alone is trained on the pre-trained features,
@@ -691,7 +693,8 @@ class GreedyPretrainedMLPRegressor(RegressorMixin, GreedyPretrainedMLP):
     unlabeled : scalar or None, default=None
         Value that marks rows of y without a target, such as NaN. They take part in the
         pre-training alone, not in the fine-tuning, the validation split or ``score``.
-        None: there are none.
+        (Scorers by name, such as ``scoring="r2"`` of a search, do not know them: leave
+        ``scoring`` at None.) None: there are none.
 
     head_max_iter : int, default=0
         Epochs in which the output layer alone is trained on the pre-trained features,

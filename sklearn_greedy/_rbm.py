@@ -86,7 +86,8 @@ class StackedRBMTransformer(GreedyStack):
     visible : {"auto", "bernoulli", "gaussian", "softmax", "poisson"} or list, \
             default="auto"
         Kind of the visible units of the first layer. "auto" takes bernoulli units for
-        columns with all values in [0, 1] and gaussian units for the others. A list of
+        columns with all values in [0, 1], unless they hardly vary there (less than 2 %
+        of the variance of binary ones), and gaussian units for the others. A list of
         pairs ``(kind, columns)`` chooses by columns, which are named as in
         ColumnTransformer (names, numbers, slices, masks or a selector); "auto" decides
         on columns in no pair. Each "softmax" pair is one group of one-hot columns that
@@ -265,6 +266,7 @@ class StackedRBMTransformer(GreedyStack):
 
     layer_report_ : list of dict
         Health of each layer on up to 1000 rows: "n_dead" and "n_saturated" units,
+        "n_constant" (these and others that hardly change from row to row),
         "mean_activation", "weight_norm" (Frobenius), "reconstruction_error" (squared
         error per visible unit by a mean-field pass up and down) beside
         "baseline_error" (that of the column means), and "free_energy_gap" (training

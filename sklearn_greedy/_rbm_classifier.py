@@ -21,6 +21,7 @@ from sklearn_greedy._energy import hidden_log_sums
 from sklearn_greedy._persistence import VersionedEstimator
 from sklearn_greedy._rbm import StackedRBMTransformer
 from sklearn_greedy._stack import (
+    check_nested,
     checked_pairs,
     draw_seed,
     is_sequence,
@@ -103,6 +104,27 @@ class StackedRBMClassifier(ClassifierMixin, VersionedEstimator):
     def __init__(self, stack=None, *, random_state=None):
         self.stack = stack
         self.random_state = random_state
+
+    def set_params(self, **params):
+        """Set parameters, also those of the estimator inside by ``stack__<name>``.
+
+        Parameters
+        ----------
+        **params : dict
+            Names and values.
+
+        Returns
+        -------
+        self : object
+            The estimator.
+
+        Raises
+        ------
+        ValueError
+            If ``stack`` is no estimator, or a name is unknown.
+        """
+        check_nested(self, params)
+        return super().set_params(**params)
 
     @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y):

@@ -63,8 +63,9 @@ Array = npt.NDArray
 _OUTPUT_ROWS = 8192
 # Attributes that scikit-learn takes away when callbacks were told of the end of a fit.
 _OF_CALLBACKS = {"_callback_fit_ctx", "_skl_callbacks_to_teardown"}
-# What a reconstruction error may exceed that of the column means by, as a share and in
-# absolute terms: on rows without structure the two are equal but for noise.
+# What a reconstruction error may exceed that of the column means by, as a share of the
+# latter and of the mean square: on rows without structure the two are equal but for
+# noise.
 _WORSE = 0.1, 0.01
 
 
@@ -85,6 +86,18 @@ def is_sequence(value) -> bool:
     but no name, dict or array without dimensions.
     """
     return np.asarray(value, dtype=object).ndim > 0
+
+
+def check_nested(estimator, params: dict) -> None:
+    """Raise where a parameter of an inner estimator is to be set and there is none."""
+    for key in params:
+        name, _, inner = key.partition("__")
+        owner = params.get(name, getattr(estimator, name, estimator))
+        if inner and not hasattr(owner, "set_params"):
+            raise ValueError(
+                f"{key} cannot be set: {name}={owner!r} has no parameters of its own. "
+                f"Give an instance as {name}, such as a stack."
+            )
 
 
 def checked_pairs(visible, kinds, X, names, n_columns: int) -> list[tuple[str, Array]]:
@@ -174,6 +187,13 @@ class LayerTask:
     def own_share(self) -> float:
         """Weight of the layer's own loss beside that of a temporary head."""
         return 1.0 if self.supervision is None else 1.0 - self.supervision.share
+
+    @property
+    def mean_square(self) -> float:
+        """Mean of the squared cells, in the scaled space."""
+        mean = (self.statistics.mean - self.units.offset) / self.units.scale
+        variance = self.statistics.variance / np.square(self.units.scale)
+        return float(np.mean(np.square(mean) + variance))
 
     @property
     def trained(self) -> Array:
@@ -313,6 +333,13 @@ class GreedyStack(
         )
         cache: LayerCache | NoCache = NoCache()
         kept = self.memory is not None and self.random_state is not None
+        if self.memory is not None and not kept:
+            warnings.warn(
+                f"memory={self.memory!r} keeps nothing without a seed, of which the "
+                "layers would be others each time. Set random_state.",
+                UserWarning,
+                stacklevel=3,
+            )
         if kept and not warm and not together:
             cache = LayerCache(self, X, seed, visible, weights, supervision)
         n_tasks = (1 if together else len(sizes)) + self._n_last_tasks()
@@ -777,10 +804,11 @@ class GreedyStack(
         """Health of a layer on some of its rows."""
         rows = spread_rows(task.trained, SOME_ROWS)
         output = _layer_output(fitted, task.data[rows])
-        n_dead, n_saturated = _constant_units(output, fitted["activations_"])
+        n_dead, n_saturated, n_constant = _idle_units(output, fitted["activations_"])
         return {
             "n_dead": n_dead,
             "n_saturated": n_saturated,
+            "n_constant": n_constant,
             "mean_activation": float(output.mean()),
             "weight_norm": float(np.linalg.norm(fitted["coefs_"])),
             **self._health(task, model),
@@ -795,17 +823,18 @@ class GreedyStack(
         if task.data.shape[0] == 1 or task.settings.max_iter == 0:
             return
         rate = f"{self._rate} (now {getattr(task.settings, self._rate):g})"
-        n_constant = report["n_dead"] + report["n_saturated"]
-        if 2 * n_constant > task.width:
+        if 2 * report["n_constant"] > task.width:
             warnings.warn(
-                f"{n_constant} of {task.width} hidden units of {task.place} are dead "
-                f"or saturated: they hardly change from row to row. Lower {rate}, "
-                "train longer (max_iter), or scale the input.",
+                f"{report['n_constant']} of {task.width} hidden units of {task.place} "
+                "are constant: they hardly change from row to row "
+                f"({report['n_dead']} are off, {report['n_saturated']} saturated). "
+                f"Lower {rate}, train longer (max_iter), or scale the input.",
                 UserWarning,
                 stacklevel=5,
             )
         error, baseline = report["reconstruction_error"], report["baseline_error"]
-        if error > baseline * (1 + _WORSE[0]) + _WORSE[1]:
+        most = baseline * (1 + _WORSE[0]) + _WORSE[1] * task.mean_square
+        if error > most:
             warnings.warn(
                 f"{task.place} rebuilds its input worse than the column means would: "
                 f"mean squared error {error:.3g}, against {baseline:.3g}. Train longer "
@@ -892,13 +921,17 @@ def _layer_output(fitted: dict, X) -> Array:
 _OFF = {"logistic": 0.01, "tanh": -0.99, "relu": 0.0, "softplus": 0.01, "elu": -0.99}
 
 
-def _constant_units(output: Array, activation: str) -> tuple[int, int]:
-    """Number of units that are off, and that are at the upper end of their range, on
-    all rows.
+# Bounded activations that move less than this over the rows are constant.
+_MOVES = 0.01
+
+
+def _idle_units(output: Array, activation: str) -> tuple[int, int, int]:
+    """Number of units that are off, that are at the upper end of their range, and that
+    are constant, these or not, on all rows.
     """
     low, high = output.min(axis=0), output.max(axis=0)
-    if activation == "identity":
-        return int(np.sum(low == high)), 0
-    n_dead = int(np.sum(high <= _OFF[activation]))
     bounded = activation in ("logistic", "tanh")
-    return n_dead, int(np.sum(low > 0.99)) if bounded else 0
+    off = high <= _OFF.get(activation, -np.inf)
+    constant = off | (high - low <= (_MOVES if bounded else 0.0))
+    n_saturated = int(np.sum(low > 0.99)) if bounded else 0
+    return int(np.sum(off)), n_saturated, int(np.sum(constant))

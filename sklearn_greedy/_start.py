@@ -100,6 +100,11 @@ def given_start(parts, activation: str, n_features: int) -> Start:
     """Layers from arrays: weights of each layer alone (biases are then 0), or a pair
     of a list of weights and one of biases.
     """
+    if any(hasattr(part, "fit") for part in parts):
+        raise TypeError(
+            "A list as pretrainer holds arrays. Give a single stack, whose "
+            f"hidden_layer_sizes has a value for each layer. Got {parts!r}."
+        )
     coefs, intercepts = parts, None
     if len(parts) == 2 and not hasattr(parts[0], "ndim"):
         coefs, intercepts = parts

@@ -284,7 +284,7 @@ def run_epochs(model: Model, index: Array, plan: Plan, rng) -> History:
                 f"{plan.place} reached max_iter={plan.max_iter} before the "
                 f"{'score' if follows else 'loss'} stopped improving "
                 f"(last: {score if follows else history.losses[-1]:.6g}). "
-                "Raise max_iter or tol.",
+                "Raise max_iter or tol, or set early_stopping=True.",
                 ConvergenceWarning,
                 stacklevel=2,
             )

@@ -25,6 +25,12 @@ GAUSSIAN, BERNOULLI, SOFTMAX, POISSON = range(4)
 # Columns of a block table.
 START, STOP, KIND, SAMPLED = range(4)
 
+# Columns in [0, 1] are gaussian below this share of the variance of binary ones, unless
+# their greatest value is more than so many deviations from the mean. Images, one-hot
+# columns and tables scaled to [0, 1] have shares from .03 to 1, raw rates and sizes
+# from .001 to .02.
+_NARROW, _FAR = 0.02, 20.0
+
 # Above this share of grey, reconstructions are kept as means (user guide, eq. 10).
 GREY_LIMIT = 0.3
 
@@ -213,8 +219,8 @@ def choose_units(
 ) -> Units:
     """Unit kind, offset and scale of each column.
 
-    visible : a kind for all columns; "auto", where a column with all values in [0, 1]
-    is bernoulli and any other gaussian; or pairs (kind, column numbers), each softmax
+    visible : a kind for all columns; "auto", where a column of probabilities is
+    bernoulli and any other gaussian; or pairs (kind, column numbers), each softmax
     pair being one group, with "auto" for the columns in no pair.
 
     least_scale : least scale of a gaussian column that varies, as a share of the root
@@ -226,8 +232,7 @@ def choose_units(
         kinds = np.full(n_columns, KINDS.index(visible))
         groups[kinds == SOFTMAX] = 0
     else:
-        inside = (statistics.low >= 0) & (statistics.high <= 1)
-        kinds = np.where(inside, BERNOULLI, GAUSSIAN)
+        kinds = np.where(_probabilities(statistics), BERNOULLI, GAUSSIAN)
     if not isinstance(visible, str):
         for number, (kind, columns) in enumerate(visible):
             kinds[columns] = KINDS.index(kind)
@@ -248,6 +253,18 @@ def choose_units(
         scale=np.where(gaussian, scale, 1.0),
         groups=groups,
     )
+
+
+def _probabilities(statistics: ColumnStatistics) -> Array:
+    """Which columns have all values in [0, 1] and are no measurements that happen to
+    lie there: these hardly vary for their mean. Nor does a column of few small values
+    among zeros, but scaled to unit variance it would reach far.
+    """
+    mean, variance = statistics.mean, statistics.variance
+    inside = (statistics.low >= 0) & (statistics.high <= 1)
+    narrow = (variance > 0) & (variance < _NARROW * mean * (1 - mean))
+    near = np.square(statistics.high - mean) <= np.square(_FAR) * variance
+    return inside & ~(narrow & near)
 
 
 def _varies(statistics: ColumnStatistics, deviation: Array) -> Array:

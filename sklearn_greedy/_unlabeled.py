@@ -38,6 +38,28 @@ def marked_rows(y, marker) -> Array:
     return rows
 
 
+def check_marker(y, marker) -> None:
+    """Raise where rows seem to have no target, though none carries the marker."""
+    if sparse.issparse(y):
+        return
+    y = np.asarray(y)
+    if marker is None:
+        n_missing = int(_missing(y).sum()) if y.ndim == 1 else 0
+        if n_missing:
+            raise ValueError(
+                f"y has no value (NaN or None) in {n_missing} of {len(y)} rows. Set "
+                "unlabeled=np.nan to pre-train on these too, or leave them out."
+            )
+        return
+    # Of numbers and texts that look alike, NumPy makes texts where they meet.
+    as_text = isinstance(marker, str) or y.dtype.kind in "OUS"
+    if as_text and np.any(y.astype(str) == str(marker)):
+        raise ValueError(
+            f"y holds {str(marker)!r} as another type than unlabeled={marker!r}, which "
+            "marks no row. Give the marker as it stands in y."
+        )
+
+
 def _missing(y: Array) -> Array:
     if y.dtype.kind == "f":
         return np.isnan(y)

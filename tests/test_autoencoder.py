@@ -463,3 +463,14 @@ def test_messages_name_what_was_seen(mixed):
     message = "Got corruption='gaussian' and emphasis=0.8"
     with pytest.raises(ValueError, match=re.escape(message)):
         fit(mixed, corruption="gaussian", emphasis=0.8)
+
+
+def test_worse_than_the_means_of_small_columns_warns(rng):
+    """What noise may add to the error is in proportion to the columns."""
+    X = 0.1 * rng.random((500, 8))
+    stack = StackedAutoencoderTransformer(
+        (16,), visible="bernoulli", max_iter=40, random_state=0
+    )
+    with pytest.warns(UserWarning, match="worse than the column means"):
+        stack.fit(X)
+    assert stack.layer_report_[0]["reconstruction_error"] < 0.01

@@ -153,6 +153,19 @@ def test_several_scores_at_once_raise(iris):
         compare_pretraining(network(max_iter=1), *iris, cv=2, scoring=scoring)
 
 
+def test_marked_rows_do_not_count_with_a_scorer_by_name(iris):
+    """Each was an error, whatever was predicted."""
+    X, y = iris[0], np.where(np.arange(150) % 3 == 0, iris[1], -1)
+    own, named = (
+        compare_pretraining(
+            network(unlabeled=-1), X, y, cv=2, scoring=scoring, random_state=0
+        )
+        for scoring in (None, "accuracy")
+    )
+    assert_array_equal(own.pretrained_scores, named.pretrained_scores)
+    assert_array_equal(own.scratch_scores, named.scratch_scores)
+
+
 def test_estimator_is_left_alone(iris):
     given = network()
     before = clone(given)

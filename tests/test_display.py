@@ -271,6 +271,8 @@ def test_what_cannot_be_drawn_raises(stack, digits):
     for display in (LearnedFiltersDisplay, TrainingCurvesDisplay):
         with pytest.raises(TypeError, match="no layers of its own"):
             display.from_estimator(classifier)
+    with pytest.raises(TypeError, match="MLPClassifier has no layers of its own"):
+        LearnedFiltersDisplay.from_estimator(flat.to_mlp())
     with pytest.raises(ValueError, match="no hidden layer"):
         HiddenUnitsDisplay.from_estimator(flat, X)
     with pytest.raises(ValueError, match="n_units must be at least 1"):

@@ -206,8 +206,29 @@ def test_wrong_number_of_columns_beside_x_raises(kind, rows):
 def test_missing_target_without_marker_still_raises(kind, rows):
     y = targets_of(kind, rows).astype(float)
     y[3] = np.nan
-    with pytest.raises(ValueError, match="NaN"):
+    with pytest.raises(ValueError, match=r"1 of 80 rows\. Set unlabeled=np\.nan"):
         build(kind).fit(rows[0], y)
+
+
+def test_missing_labels_without_marker_say_what_to_do(rows):
+    y = np.where(np.arange(80) % 2 == 0, "a", "b").astype(object)
+    y[3:20] = None
+    with pytest.raises(ValueError, match=r"17 of 80 rows\. Set unlabeled=np\.nan"):
+        build("classifier").fit(rows[0], y)
+
+
+@pytest.mark.parametrize(
+    ("texts", "marker"), [(True, -1), (True, np.nan), (False, "-1")], ids=str
+)
+def test_marker_of_another_type_raises(texts, marker, rows):
+    """It was learned as a class."""
+    y = np.where(np.arange(80) < 40, rows[1], -1)
+    if texts:
+        y = np.where(y == -1, str(marker), y.astype(str))
+    with pytest.raises(ValueError, match="as another type than unlabeled="):
+        build("classifier", unlabeled=marker).fit(rows[0], y)
+    right = build("classifier", unlabeled=str(marker) if texts else -1)
+    assert set(right.fit(rows[0], y).classes_) == set(y[:40])
 
 
 def test_partial_fit_leaves_out_marked_rows(kind, rows):

@@ -255,6 +255,23 @@ def test_layers_of_a_pretrainer_may_be_lists(iris):
     assert_array_equal(*fitted)
 
 
+@pytest.mark.parametrize("pretrainer", ["autoencoder", None, [np.ones((4, 3))]])
+def test_parameters_of_a_name_cannot_be_set(pretrainer):
+    """It said that a string has no attribute."""
+    clf = GreedyPretrainedMLPClassifier(pretrainer=pretrainer)
+    with pytest.raises(ValueError, match=r"pretrainer__max_iter cannot .* an instance"):
+        clf.set_params(pretrainer__max_iter=3)
+    stack = StackedRBMTransformer()
+    clf.set_params(pretrainer=stack, pretrainer__max_iter=3)
+    assert clf.pretrainer.max_iter == 3
+
+
+def test_list_of_stacks_raises(iris):
+    stacks = [StackedRBMTransformer((8,)), StackedRBMTransformer((4,))]
+    with pytest.raises(TypeError, match="Give a single stack"):
+        classifier(pretrainer=stacks).fit(*iris)
+
+
 @pytest.mark.parametrize("frozen", [False, True])
 def test_contradicting_sizes_name_both(mlp_class, frozen, iris, capsys):
     X, y = iris

@@ -241,3 +241,18 @@ def test_skops_of_a_pipeline_warns_of_another_version(monkeypatch):
     monkeypatch.setattr(_persistence, "VERSION", "99.0")
     with pytest.warns(UserWarning, match=r"was saved by sklearn_greedy \d.* by 99\.0"):
         skops.io.loads(saved, trusted=[StackedRBMTransformer])
+
+
+def test_package_without_its_metadata_can_be_imported():
+    """A frozen program leaves them behind."""
+    code = (
+        "import importlib.metadata as m\n"
+        "real = m.metadata\n"
+        "def missing(name):\n"
+        "    if name == 'sklearn_greedy': raise m.PackageNotFoundError(name)\n"
+        "    return real(name)\n"
+        "m.metadata = missing\n"
+        "from sklearn_greedy import StackedRBMTransformer\n"
+        "StackedRBMTransformer()._repr_html_()\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -69,7 +69,7 @@ def test_rows_of_a_class_have_its_exact_distribution(label, rng):
     X, y = rows_of_three_classes(rng)
     rbm = StackedRBMClassifier(StackedRBMTransformer((3,)), random_state=0).fit(X, y)
     drawn = rbm.sample(np.full(8000, label), n_gibbs_steps=60, random_state=1)
-    place = drawn @ (1 << np.arange(4))
+    place = drawn @ (8 >> np.arange(4))
     p = softmax(joint_weights(rbm.top_, bit_states(4))[:, label])
     assert chisquare(np.bincount(place.astype(int), minlength=16), 8000 * p)[1] > 1e-3
 
@@ -208,3 +208,8 @@ def test_search_over_nested_parameters(rng):
     rbm = StackedRBMClassifier(StackedRBMTransformer((4,), max_iter=40), random_state=0)
     search = GridSearchCV(rbm, {"stack__learning_rate": [1e-6, 0.1]}, cv=3).fit(X, y)
     assert search.best_params_ == {"stack__learning_rate": 0.1}
+
+
+def test_parameters_of_no_stack_cannot_be_set():
+    with pytest.raises(ValueError, match=r"stack__max_iter cannot be set: stack=None"):
+        StackedRBMClassifier().set_params(stack__max_iter=3)

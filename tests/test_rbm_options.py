@@ -400,6 +400,15 @@ def test_sorted_rows_are_reported_and_judged_as_shuffled_ones(rng):
     assert report["n_dead"] < 6
 
 
+def test_units_that_hardly_move_are_constant(rng):
+    """All stood at about a half, neither off nor saturated, and nothing was said."""
+    X = rng.beta(2, 60, (1000, 12))
+    with pytest.warns(UserWarning, match=r"16 of 16 .* are constant.* \(0 are off"):
+        stack = fit(X, (16,), visible="bernoulli", max_iter=2)
+    assert stack.transform(X).std(axis=0).max() < 0.01
+    assert stack.layer_report_[0]["n_constant"] == 16
+
+
 def test_worse_than_the_column_means_warns_with_the_parameters(rng):
     X = (rng.random((200, 8)) < 0.5).astype(float)
     with pytest.warns(UserWarning, match=r"worse than the column means") as caught:

@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 
-from sklearn_greedy._units import ColumnStatistics, choose_units
+from sklearn_greedy._units import BERNOULLI, GAUSSIAN, ColumnStatistics, choose_units
 
 CONTAINERS = [np.asarray, sparse.csr_array]
 
@@ -86,3 +86,24 @@ def test_rounding_is_not_scaled_up(container, dtype, steps, value, rng):
 def test_long_constant_columns_are_not_scaled_up():
     """The rounding of their sums was taken for variation."""
     assert scale_of(np.full((500_000, 1), 0.1)) == 1
+
+
+def kinds_of(X):
+    return choose_units(ColumnStatistics.of(X), "auto").kinds
+
+
+def test_measurements_that_happen_to_lie_in_the_unit_interval_are_gaussian(rng):
+    """As bernoulli units they were hardly seen: rates of 3 % taught nothing."""
+    rates, times = rng.beta(2, 60, (500, 1)), 0.5 + 0.01 * rng.normal(size=(500, 1))
+    halves, bits = rng.random((500, 1)), (rng.random((500, 1)) < 0.03) * 1.0
+    X = np.hstack([rates, times, halves, bits])
+    assert kinds_of(X).tolist() == [GAUSSIAN, GAUSSIAN, BERNOULLI, BERNOULLI]
+    assert kinds_of(sparse.csr_array(X)).tolist() == kinds_of(X).tolist()
+
+
+def test_constant_and_rare_columns_are_bernoulli(rng):
+    """Scaled to unit variance, one small value among zeros would be far out."""
+    rare = np.zeros((1000, 1))
+    rare[17] = 1 / 255
+    X = np.hstack([rare, np.full((1000, 1), 0.5), np.zeros((1000, 1))])
+    assert kinds_of(X).tolist() == [BERNOULLI] * 3
