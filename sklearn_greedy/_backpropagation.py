@@ -197,8 +197,10 @@ class Backpropagation:
         self.noise = corruption or Corruption.none(rows.n_columns)
         if state is None or state["moments"].shape[1] != theta.size:
             moments = np.zeros((2, theta.size), np.float32)
-            state = {"moments": moments, "step": 0, "n_seen": 0}
+            updates = np.zeros(len(network.layers), np.int64)
+            state = {"moments": moments, "updates": updates, "step": 0, "n_seen": 0}
         self.moments, self.step = np.array(state["moments"]), state["step"]
+        self.updates = np.array(state["updates"])
         self._rate, self._n_seen = optimizer.learning_rate_init, state["n_seen"]
         self._rated_epoch = 0
         sizes = network.layers[:, N_IN] * network.layers[:, N_OUT]
@@ -222,9 +224,18 @@ class Backpropagation:
         """Optimiser state as plain arrays and numbers."""
         return {
             "moments": self.moments,
+            "updates": self.updates,
             "step": self.step,
             "n_seen": self._n_seen,
         }
+
+    def parameters(self) -> list[Array]:
+        """See ``Model.parameters``."""
+        return [self.theta]
+
+    def restore(self, parameters: list[Array]) -> None:
+        """See ``Model.restore``."""
+        (self.theta[...],) = parameters
 
     def slow_down(self) -> bool:
         """See ``Model.slow_down``."""
@@ -276,6 +287,7 @@ class Backpropagation:
             self.code.constants(self.epoch),
             self.seed,
             self.step,
+            self.updates,
             self._noisy,
             self._weights,
             self._work,

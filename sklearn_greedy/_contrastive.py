@@ -31,12 +31,9 @@ class ContrastiveDivergence:
         self._own_share = task.own_share
         self._scaled_epoch = 1
         self.units = task.units
-        # Never above the present scale: a chunk may hold less variance than others.
-        deviation = np.sqrt(task.statistics.variance)
-        self._least_scale = np.minimum(_SCALE_FLOOR * deviation, task.units.scale)
         self.rows, self._data = Rows(task.data, task.units), task.data
         self.n_columns, self.width = self.rows.n_columns, task.width
-        self.batch_size = task.settings.batch_size
+        self.batch_size = min(task.settings.batch_size, len(self.rows))
         self.centered, self.hidden = centered, task.settings.hidden
         size = self.n_columns * self.width
         self.products_per_row = size * (3 + 2 * self.settings.n_gibbs_steps)
@@ -56,10 +53,12 @@ class ContrastiveDivergence:
             "offsets": offsets,
             "chain": self._initial_chain(task),
             "step": 0,
+            "least_scale": _least_scale(task),
         }
         self.velocity = np.array(state["velocity"])
         self.offsets = [np.array(offset) for offset in state["offsets"]]
         self.chain, self.step = np.array(state["chain"]), state["step"]
+        self._least_scale = state["least_scale"]
         # A smaller batch_size alone ends no chain of an earlier call.
         if not self.settings.persistent or self.settings.n_chains is not None:
             self.chain = self.chain[: self.n_chains]
@@ -87,18 +86,22 @@ class ContrastiveDivergence:
         if not self.settings.persistent:
             return 0
         chosen = self.settings.n_chains
-        each = self.batch_size if chosen is None else chosen
+        each = self.settings.batch_size if chosen is None else chosen
         return each * len(self._betas)
 
     def rbm(self) -> RBM:
         """The RBM at the present parameters, which it shares."""
         return RBM(*self.views(), self.blocks, self.hidden)
 
+    def precise_rbm(self) -> RBM:
+        """The same in float64, a copy."""
+        w, c, b = (part.astype(np.float64) for part in self.views())
+        return RBM(w, c, b, self.blocks, self.hidden)
+
     def _workspace(self) -> Array:
         """Room for the states of both phases and of the chains (see the kernel)."""
-        n_rows = min(self.batch_size, len(self.rows))
-        n_chains = max(len(self.chain), n_rows)
-        floats = (n_rows + n_chains) * (self.n_columns + self.width)
+        n_chains = max(len(self.chain), self.batch_size)
+        floats = (self.batch_size + n_chains) * (self.n_columns + self.width)
         return np.empty(floats + 2 * n_chains * self.width, dtype=np.float32)
 
     def views(self) -> tuple[Array, Array, Array]:
@@ -153,7 +156,17 @@ class ContrastiveDivergence:
             "chain": self.chain,
             "step": self.step,
             "sampled": self.sampled,
+            "least_scale": self._least_scale,
         }
+
+    def parameters(self) -> list[Array]:
+        """See ``Model.parameters``."""
+        return [self.theta, self.units.scale]
+
+    def restore(self, parameters: list[Array]) -> None:
+        """See ``Model.restore``."""
+        self.theta[...], scale = parameters
+        self._rescale(scale)
 
     def _learn_scale(self) -> None:
         """One step up the likelihood in the log of the scales of gaussian columns.
@@ -163,7 +176,9 @@ class ContrastiveDivergence:
         rows = self.rows.spread(np.arange(len(self.rows)))
         move = _SCALE_RATE * self.rbm().scale_gradient(rows)
         scale = self.units.scale * np.exp(np.clip(move, -_SCALE_RATE, _SCALE_RATE))
-        scale = np.maximum(scale, self._least_scale)
+        self._rescale(np.maximum(scale, self._least_scale))
+
+    def _rescale(self, scale: Array) -> None:
         self.units = replace(self.units, scale=scale)
         self.rows = Rows(self._data, self.units)
 
@@ -228,3 +243,12 @@ class ContrastiveDivergence:
     def penalty(self) -> float:
         """The reported reconstruction error holds no penalty."""
         return 0.0
+
+
+def _least_scale(task: LayerTask) -> Array:
+    """What learned scales do not fall below: never above the present ones, since a
+    chunk may hold less variance than others; constant columns stay as they are.
+    """
+    deviation = np.sqrt(task.statistics.variance)
+    share = np.where(task.statistics.varies(), _SCALE_FLOOR * deviation, np.inf)
+    return np.minimum(share, task.units.scale)

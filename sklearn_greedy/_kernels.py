@@ -1459,11 +1459,13 @@ def poisson_loss(z, y):
     """Half the deviance sum exp(z) - y - y (z - log y), and z <- exp(z) - y."""
     total = 0.0
     for i in range(z.size):
-        mean = exp32(z[i]) if z.itemsize == 4 else math.exp(z[i])
-        total += mean - y[i] - y[i] * z[i]
-        if y[i] > _ZERO:
-            total += y[i] * math.log(y[i])
-        z[i] = mean - y[i]
+        # In float32 the terms of large counts would leave nothing of their difference.
+        log_mean, count = float(z[i]), float(y[i])
+        mean = math.exp(log_mean)
+        total += mean - count - count * log_mean
+        if count > 0.0:
+            total += count * math.log(count)
+        z[i] = mean - count
     return total
 
 
@@ -1651,9 +1653,12 @@ def code_penalty(h, delta, w, activation, code, sums):
     if code[CONTRACTION] > 0.0:
         squared_columns(w, sums)
         factor = h.dtype.type(code[CONTRACTION] * share)
+        lost = code[N_ACTIVE] > 0.0  # units at 0, which no input moves
         for r in range(m):
             for j in range(n):
                 slope = slope_number(h[r, j], activation)
+                if lost and h[r, j] == _ZERO:
+                    slope = _ZERO
                 part = factor * slope * sums[j]
                 total += part * slope
                 delta[r, j] += (part + part) * curvature_number(h[r, j], activation)
@@ -1661,17 +1666,21 @@ def code_penalty(h, delta, w, activation, code, sums):
 
 
 @_jit()
-def add_contraction(h, w, activation, weight, grad, sums):
+def add_contraction(h, w, activation, code, grad, sums):
     """grad += derivative of the contractive penalty by the weights at a fixed code:
-    2 weight <f'(z_j)**2> w_ij. h : (m, n); w, grad : (n_in, n); sums : (n,) workspace.
+    2 contraction <f'(z_j)**2> w_ij. h : (m, n); w, grad : (n_in, n); sums : (n,)
+    workspace.
     """
     m, n = h.shape
-    factor = h.dtype.type(2.0 * weight / m)
+    factor = h.dtype.type(2.0 * code[CONTRACTION] / m)
+    lost = code[N_ACTIVE] > 0.0
     for j in range(n):
         sums[j] = _ZERO
     for r in range(m):
         for j in range(n):
             slope = slope_number(h[r, j], activation)
+            if lost and h[r, j] == _ZERO:
+                slope = _ZERO
             sums[j] += factor * slope * slope
     for i in range(w.shape[0]):
         for j in range(n):
@@ -1751,7 +1760,7 @@ def backward(
             work[: m * n_out].reshape(m, n_out),
             theta[first : first + n_in * n_out].reshape(n_in, n_out),
             layers[0, ACTIVATION],
-            code[CONTRACTION],
+            code,
             grad[first : first + n_in * n_out].reshape(n_in, n_out),
             scratch[:n_out],
         )
@@ -1794,10 +1803,13 @@ def loss_gradient(
     )
 
 
-@_jit()
+@_jit(fastmath=_REORDER)
 def clip_gradient(grad, most):
     """Scale grad : (size,) down to the Euclidean norm ``most`` where it is longer."""
-    norm = math.sqrt(inner_product(grad, grad))
+    square = 0.0
+    for i in range(grad.size):
+        square += float(grad[i]) * float(grad[i])  # beyond float32 sooner than the norm
+    norm = math.sqrt(square)
     if norm > most:
         factor = grad.dtype.type(most / norm)
         for i in range(grad.size):
@@ -1867,13 +1879,14 @@ def limit_columns(w, most, sums):
 
 @_jit(inline="always")
 def update_parameters(
-    theta, state, grad, layers, traits, solver, hyper, step, alpha, scratch
+    theta, state, grad, layers, traits, solver, hyper, updates, alpha, scratch
 ):
     """One optimiser step on all layers; only weights, not biases, decay. Then the
     weights into a hidden unit are held to the length MAX_NORM.
 
-    state : (2, theta.size) moments; scratch : a row of the widest layer. Tied weights
-    are updated once, with the layer that holds them untransposed.
+    state : (2, theta.size) moments; updates : (n_layers,) steps of each layer so far,
+    which are counted here; scratch : a row of the widest layer. Tied weights are
+    updated once, with the layer that holds them untransposed.
     """
     first, second = state[0], state[1]
     for i in range(layers.shape[0]):
@@ -1894,10 +1907,11 @@ def update_parameters(
                 grad[a:b],
                 solver,
                 hyper,
-                step,
+                updates[i],
                 pace,
                 decay,
             )
+        updates[i] += 1
         if hyper[MAX_NORM] > 0.0 and i < layers.shape[0] - 1:
             a, n_in, n_out = layers[i, WEIGHT], layers[i, N_IN], layers[i, N_OUT]
             w = theta[a : a + n_in * n_out].reshape(n_in, n_out)
@@ -1926,6 +1940,7 @@ def backprop_slice(
     code,
     seed,
     step,
+    updates,
     noisy,
     weights,
     work,
@@ -1942,8 +1957,8 @@ def backprop_slice(
     ``corrupt``; code : constants of the penalties on the first layer's hidden units.
     noisy : workspace of batch_size rows of input, weights : of batch_size rows of
     targets, or empty where all cells and rows weigh 1; step counts mini-batches from
-    the start of training (optimiser time and random streams). Returns the weighted sum
-    over rows of the loss.
+    the start of training (random streams), updates : (L,) those that moved each layer
+    (the optimiser's time). Returns the weighted sum over rows of the loss.
     """
     total = 0.0
     longest = hyper[MAX_GRADIENT]
@@ -1994,7 +2009,7 @@ def backprop_slice(
         if longest > 0.0:
             clip_gradient(grad, longest)
         update_parameters(
-            theta, state, grad, layers, traits, solver, hyper, number, alpha, scratch
+            theta, state, grad, layers, traits, solver, hyper, updates, alpha, scratch
         )
     return total
 

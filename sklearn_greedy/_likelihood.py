@@ -40,6 +40,8 @@ _MOST_NODES = 100_000
 # Counts are summed one by one up to the first number; the last needs 60,000 nodes.
 _SINGLE_COUNTS = 1024
 _MOST_COUNTS = 1e8
+# Steps from above onto the last mode of a count; fewer leave a greater bound.
+_MODE_STEPS = 20
 # Gauss-Legendre nodes on a stretch of two standard deviations.
 _PANEL_NODES = 8
 # Confidence of the interval of annealed importance sampling.
@@ -394,6 +396,7 @@ def _log_count(rbm: RBM, value, off, weights, bias) -> Array:
         hidden = hidden_log_sums(off + np.asarray(k)[..., None] * weights, rbm.hidden)
         return bias * k - gammaln(k + 1) + hidden
 
+    largest = max(largest, _largest_mean(off, weights, bias))
     total = np.full(len(value), -np.inf)
     for k, log_weight in itertools.islice(_count_nodes(), _MOST_NODES):
         term = log_term(np.full(len(value), k)) + log_weight
@@ -401,6 +404,22 @@ def _log_count(rbm: RBM, value, off, weights, bias) -> Array:
         if k > largest and np.all(term < total - 40):
             return log_term(value) - total
     return np.full_like(value, np.nan)
+
+
+def _largest_mean(off, weights, bias) -> float:
+    """Count near which the last of the modes of a poisson unit lies, for any row, or a
+    greater one: with hidden units that large counts switch on, there may be several.
+
+    Modes are fixed points of the mean ``exp(bias + sum_j w_j s(off_j + w_j k))``;
+    from the greatest there can be, with positive weights alone, it falls onto the last.
+    """
+    up = np.maximum(weights, 0)
+    most = np.log(_MOST_COUNTS)
+    mean = np.full(len(off), np.exp(min(bias + up.sum(), most)))
+    for _ in range(_MODE_STEPS):
+        on = expit(off + mean[:, None] * up)
+        mean = np.exp(np.minimum(bias + on @ up, most))
+    return float(mean.max(initial=0))
 
 
 def _count_nodes():

@@ -77,6 +77,8 @@ def unit_log_likelihood(x: Array, z: Array, blocks: Array, scale: Array) -> Arra
         elif kind == BERNOULLI:
             terms = (value - 1) * part + log_expit(part)
         elif kind == POISSON:
+            # Of large counts float32 would leave nothing but rounding.
+            value, part = value.astype(np.float64), part.astype(np.float64)
             terms = value * (1 + part) - xlogy(value, value) - np.exp(part)
         else:
             terms = value * log_softmax(part, axis=1)

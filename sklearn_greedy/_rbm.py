@@ -888,16 +888,20 @@ class StackedRBMTransformer(GreedyStack):
         return list(_BINARY)
 
     def _monitor(self, task: LayerTask, model: ContrastiveDivergence, held: Array):
-        held_rows = model.rows.spread(held, _MONITOR_ROWS)
-        rows = held_rows
-        if self.early_stopping == "free_energy_gap":
-            rows = model.rows.spread(task.trained, _MONITOR_ROWS)
         columns = task.rng.permutation(model.n_columns)[:_MONITOR_COLUMNS]
+        follows_gap = self.early_stopping == "free_energy_gap"
+
+        def some(index: Array) -> Array:
+            # Gathered anew, since the scale may be learned, and in float64: large
+            # weights leave nothing of a probability near 1 in float32.
+            return model.rows.spread(index, _MONITOR_ROWS).astype(np.float64)
 
         def score() -> float:
-            rbm = model.rbm()
+            rbm, held_rows = model.precise_rbm(), some(held)
+            rows = some(task.trained) if follows_gap else held_rows
             likelihood = float(np.mean(pseudo_log_likelihood(rbm, rows, columns)))
-            if rows is held_rows:
+            likelihood -= float(np.log(model.units.scale / task.units.scale).sum())
+            if not follows_gap:
                 return likelihood
             return likelihood + free_energy_gap(rbm, rows, held_rows)
 

@@ -189,6 +189,13 @@ class LayerTask:
         return 1.0 if self.supervision is None else 1.0 - self.supervision.share
 
     @property
+    def weighing(self) -> Array:
+        """Numbers of the rows of weight above 0."""
+        if self.weights is None:
+            return np.arange(self.data.shape[0])
+        return np.flatnonzero(self.weights)
+
+    @property
     def mean_square(self) -> float:
         """Mean of the squared cells, in the scaled space."""
         mean = (self.statistics.mean - self.units.offset) / self.units.scale
@@ -793,9 +800,11 @@ class GreedyStack(
     def _train(self, task: LayerTask, model: Model, tasks) -> History:
         monitor = None
         if self.early_stopping:
-            task.held = held_out_rows(
-                task.data.shape[0], self.validation_fraction, task.rng, task.place
+            rows = task.weighing
+            held = held_out_rows(
+                len(rows), self.validation_fraction, task.rng, task.place
             )
+            task.held = rows[held]
             monitor = self._monitor(task, model, task.held)
         plan = self._plan(task, monitor, tasks)
         return run_epochs(self._trainer(task, model), task.trained, plan, task.rng)

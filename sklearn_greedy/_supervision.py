@@ -126,9 +126,18 @@ class SupervisedModel:
         rows, self._queue = np.split(self._queue, [n])
         return rows
 
+    def parameters(self) -> list[Array]:
+        """See ``Model.parameters``; the first are those of the head too."""
+        return [self.theta, *self._model.parameters()[1:]]
+
+    def restore(self, parameters: list[Array]) -> None:
+        """See ``Model.restore``."""
+        self.theta[...] = parameters[0]
+        self._model.restore([self._model.theta, *parameters[1:]])
+
     def penalty(self) -> float:
-        """Penalty of the model's own loss."""
-        return self._model.penalty()
+        """Penalty of the model's own loss, by the weight that this has."""
+        return (1 - self._share) * self._model.penalty()
 
     def slow_down(self) -> bool:
         """See ``Model.slow_down``."""

@@ -157,6 +157,12 @@ class Model(Protocol):
     def train(self, index: Array) -> tuple[float, float]:
         """Train on the rows ``index`` in mini-batches; (sum of losses, weight)."""
 
+    def parameters(self) -> list[Array]:
+        """All that training changes and the fitted model keeps, theta first."""
+
+    def restore(self, parameters: list[Array]) -> None:
+        """Go back to parameters as from ``parameters``."""
+
     def penalty(self) -> float:
         """Penalty part of the loss at the present parameters."""
 
@@ -250,8 +256,8 @@ def run_epochs(model: Model, index: Array, plan: Plan, rng) -> History:
     """
     history = History()
     tol = 0.0 if plan.tol is None else plan.tol
-    best_theta = None
-    last_thetas: deque[Array] = deque(maxlen=plan.n_averaged)
+    best: list[Array] | None = None
+    last: deque[list[Array]] = deque(maxlen=plan.n_averaged)
     follows = plan.follows_monitor and plan.monitor is not None
     stalls = plan.tol is not None or follows
     for epoch in range(1, plan.max_iter + 1):
@@ -267,9 +273,9 @@ def run_epochs(model: Model, index: Array, plan: Plan, rng) -> History:
         if score is not None and not follows:
             history.scores.append(score)
         if history.add(loss, score if follows else None, tol):
-            best_theta = model.theta.copy()
+            best = copied(model)
         if plan.n_averaged > 1:
-            last_thetas.append(model.theta.copy())
+            last.append(copied(model))
         report_epoch(plan, epoch, loss, score, start)
         if plan.tasks.end():
             history.stopped = True
@@ -288,11 +294,16 @@ def run_epochs(model: Model, index: Array, plan: Plan, rng) -> History:
                 ConvergenceWarning,
                 stacklevel=2,
             )
-    if best_theta is not None:
-        model.theta[...] = best_theta
-    elif last_thetas:
-        model.theta[...] = np.mean(last_thetas, axis=0)
+    if best is not None:
+        model.restore(best)
+    elif last:
+        model.restore([np.mean(parts, axis=0) for parts in zip(*last, strict=True)])
     return history
+
+
+def copied(model: Model) -> list[Array]:
+    """The present parameters of a model, to go back to."""
+    return [part.copy() for part in model.parameters()]
 
 
 def train_epoch(model: Model, order: Array, plan: Plan, epoch: int) -> float:

@@ -66,14 +66,18 @@ class ColumnStatistics:
     @classmethod
     def of(cls, X, weights: Array | None = None) -> "ColumnStatistics":
         """Read X (dense or CSR) once, in chunks: a memory map is never copied. With
-        weights, mean and variance are weighted.
+        weights, mean and variance are weighted, and rows of weight 0 have no part in
+        minimum and maximum.
         """
         resolution = float(np.finfo(X.dtype).eps)
         if sparse.issparse(X):
             X = _without_duplicates(X)
             if weights is not None and weights.dtype != X.dtype:
                 weights = near_one(weights).astype(X.dtype)
-            low, high = min_max_axis(X, axis=0)
+            counted = X
+            if weights is not None and not np.all(weights > 0):
+                counted = X[weights > 0]
+            low, high = min_max_axis(counted, axis=0)
             mean, variance = mean_variance_axis(X, axis=0, weights=weights)
             return cls(
                 np.asarray(low, dtype=float),
@@ -89,13 +93,15 @@ class ColumnStatistics:
         mean, squares, mass = np.zeros(n_columns), np.zeros(n_columns), 0.0
         for rows in gen_batches(n_rows, max(1, _CHUNK_FLOATS // n_columns)):
             part = np.asarray(X[rows], dtype=np.float64)
+            counts = np.ones(len(part))
+            if weights is not None:
+                part, counts = part[weights[rows] > 0], weights[rows][weights[rows] > 0]
+            if not len(part):
+                continue
             low = np.minimum(low, part.min(axis=0))
             high = np.maximum(high, part.max(axis=0))
             # Chan's update: stable where the mean is large beside the deviation.
-            counts = np.ones(len(part)) if weights is None else weights[rows]
             part_mass = float(counts.sum())
-            if part_mass == 0:
-                continue
             part_mean = counts @ part / part_mass
             shift, share = part_mean - mean, part_mass / (mass + part_mass)
             mean = mean + shift * share
@@ -103,6 +109,15 @@ class ColumnStatistics:
             squares += shift**2 * mass * share
             mass += part_mass
         return cls(low, high, mean, squares / mass, n_rows, resolution)
+
+    def varies(self) -> Array:
+        """Which columns vary by more than rounding, of which the data's own leaves a
+        constant column a range and that of the sums a deviation.
+        """
+        extent, deviation = self.high - self.low, np.sqrt(self.variance)
+        of_sums, rounding = np.finfo(np.float64).eps, 10 * np.abs(self.mean)
+        floor = np.maximum(of_sums * rounding, np.finfo(np.float32).tiny)
+        return (extent > self.resolution * rounding) & (deviation > floor)
 
 
 def _without_duplicates(X):
@@ -240,7 +255,7 @@ def choose_units(
                 groups[columns] = number
     gaussian = kinds == GAUSSIAN
     deviation = np.sqrt(statistics.variance)
-    varies = _varies(statistics, deviation)
+    varies = statistics.varies()
     # Rounding is never scaled up, but that of large numbers is large itself.
     scale = np.where(varies, deviation, np.maximum(deviation, 1.0))
     scaled = gaussian & varies
@@ -265,17 +280,6 @@ def _probabilities(statistics: ColumnStatistics) -> Array:
     narrow = (variance > 0) & (variance < _NARROW * mean * (1 - mean))
     near = np.square(statistics.high - mean) <= np.square(_FAR) * variance
     return inside & ~(narrow & near)
-
-
-def _varies(statistics: ColumnStatistics, deviation: Array) -> Array:
-    """Which columns vary by more than rounding, of which the data's own leaves a
-    constant column a range and that of the sums a deviation.
-    """
-    extent = statistics.high - statistics.low
-    of_data, of_sums = statistics.resolution, np.finfo(np.float64).eps
-    rounding = 10 * np.abs(statistics.mean)
-    floor = np.maximum(of_sums * rounding, np.finfo(np.float32).tiny)
-    return (extent > of_data * rounding) & (deviation > floor)
 
 
 def scaled_means(statistics: ColumnStatistics, units: Units) -> Array:

@@ -9,6 +9,7 @@ from scipy import sparse
 from sklearn.utils import check_consistent_length
 
 from sklearn_greedy._compat import safe_indexing
+from sklearn_greedy._units import near_one
 
 Array = npt.NDArray
 
@@ -148,7 +149,7 @@ class FitRows:
     def uneven_weights(self) -> Array | None:
         """Weights of all rows for the pre-training, where only their ratios count."""
         weights = self.all_weights
-        return None if weights is None or np.ptp(weights) == 0 else weights
+        return None if weights is None or np.ptp(weights) == 0 else near_one(weights)
 
     def weigh(self, factors: Array) -> None:
         """Multiply the weights of the rows with a target."""

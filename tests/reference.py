@@ -920,17 +920,23 @@ def code_penalty(h, delta, w, activation, code, sums):
         delta += sums
     if code[CONTRACTION] > 0:
         squared_columns(w, sums)
-        slope = slope_number(h, activation)
+        slope = _slope_of_code(h, activation, code)
         part = code[CONTRACTION] / m * slope * sums
         total += np.sum(part * slope)
         delta += 2 * part * curvature_number(h, activation)
     return total
 
 
-def add_contraction(h, w, activation, weight, grad, sums):
-    """The part of the contractive gradient at a fixed code."""
+def _slope_of_code(h, activation, code):
+    """Derivatives of the hidden units, of which those that lost stand still."""
     slope = slope_number(h, activation)
-    sums[...] = 2 * weight * np.mean(slope**2, axis=0)
+    return np.where((code[N_ACTIVE] > 0) & (h == 0), 0, slope)
+
+
+def add_contraction(h, w, activation, code, grad, sums):
+    """The part of the contractive gradient at a fixed code."""
+    slope = _slope_of_code(h, activation, code)
+    sums[...] = 2 * code[CONTRACTION] * np.mean(slope**2, axis=0)
     grad += sums * w
 
 
@@ -973,7 +979,7 @@ def backward(
     if code[CONTRACTION] > 0:
         first, sums = layers[0], scratch[: layers[0, N_OUT]]
         parts = outputs[0], _weights(theta, first), first[ACTIVATION]
-        add_contraction(*parts, code[CONTRACTION], _weights(grad, first), sums)
+        add_contraction(*parts, code, _weights(grad, first), sums)
     return penalty
 
 
@@ -1044,7 +1050,7 @@ def limit_columns(w, most, sums):
 
 
 def update_parameters(
-    theta, state, grad, layers, traits, solver, hyper, step, alpha, scratch
+    theta, state, grad, layers, traits, solver, hyper, updates, alpha, scratch
 ):
     """One step on all layers that move; biases do not decay, tied weights move once."""
     for i, layer in enumerate(layers):
@@ -1058,9 +1064,9 @@ def update_parameters(
         )
         for part, decay in parts:
             first, second = state[0, part], state[1, part]
-            update_part(
-                theta[part], first, second, grad[part], solver, hyper, step, pace, decay
-            )
+            moved = theta[part], first, second, grad[part]
+            update_part(*moved, solver, hyper, updates[i], pace, decay)
+        updates[i] += 1
         if hyper[MAX_NORM] > 0 and i < len(layers) - 1:
             limit_columns(
                 _weights(theta, layer), hyper[MAX_NORM], scratch[: layer[N_OUT]]
@@ -1088,6 +1094,7 @@ def backprop_slice(
     code,
     seed,
     step,
+    updates,
     noisy,
     weights,
     work,
@@ -1139,7 +1146,7 @@ def backprop_slice(
         if hyper[MAX_GRADIENT] > 0:
             clip_gradient(grad, hyper[MAX_GRADIENT])
         update_parameters(
-            theta, state, grad, layers, traits, solver, hyper, number, alpha, scratch
+            theta, state, grad, layers, traits, solver, hyper, updates, alpha, scratch
         )
     return total
 

@@ -167,6 +167,7 @@ def test_gradient_of_a_tied_autoencoder(activation, output, rng):
 # What each penalty on the code does, alone: contraction, L1, target, weight, winners.
 PENALTIES = {
     "contraction": [0.7, 0, 0, 0, 0],
+    "both": [0.7, 0, 0, 0, 2],  # a unit that lost is moved by no input
     "l1": [0, 0.7, 0, 0, 0],
     "winners": [0, 0, 0, 0, 2],
     "sparsity": [0, 0, 0.1, 0.7, 0],
@@ -177,7 +178,7 @@ PENALTIES = {
 @pytest.mark.parametrize(
     ("activation", "penalty"),
     [
-        *itertools.product(ACTIVATIONS, ["contraction", "l1", "winners"]),
+        *itertools.product(ACTIVATIONS, ["contraction", "l1", "winners", "both"]),
         ("logistic", "sparsity"),  # a target for probabilities
         ("logistic", "all"),
     ],
@@ -463,7 +464,7 @@ def update_network(
         traits_of(len(layers), pace=pace),
         solver,
         hyper,
-        step,
+        np.full(len(layers), step),
         alpha,
         np.empty(layers[:, 1].max()),
     )

@@ -1039,6 +1039,7 @@ def network_arguments(
         "code": np.array([0.0] * 5 if code is None else code),
         "seed": np.array([33, 44], dtype=np.uint32),
         "step": 2,
+        "updates": np.arange(len(layers)),
         "noisy": unwritten(batch_size * 6, dtype),
         "weights": unwritten(n_cells if emphasised or row_weights else 0, dtype),
         "work": unwritten(batch_size * width, dtype),
@@ -1220,9 +1221,12 @@ def test_penalties_on_the_code_equal_their_twins(dtype, activation, rng):
     w, grad = rng.normal(size=(2, 5, 4)).astype(dtype)
     sums = unwritten(4, dtype)
     check_twin("squared_columns", w, sums)
-    check_twin("add_contraction", h, w, activation, 0.3, grad, sums)
-    code = np.array([*PENALTIES[:2], 0.0, 0.0, 0.0])
-    check_twin("code_penalty", h, 0 * h, w, activation, code, sums)
+    lost = h.copy()
+    lost[:, 1] = 0
+    for units, n_active in ((h, 0.0), (lost, 3.0)):
+        code = np.array([*PENALTIES[:2], 0.0, 0.0, n_active])
+        check_twin("add_contraction", units, w, activation, code, grad, sums)
+        check_twin("code_penalty", units, 0 * h, w, activation, code, sums)
     if activation == LOGISTIC:
         check_twin("code_penalty", h, 0 * h, w, LOGISTIC, np.array(PENALTIES), sums)
     for value in h.ravel():
@@ -1244,6 +1248,22 @@ def test_winners_keep_ties_and_nan():
     assert_array_equal(h[0], [1, 1, 0, 0])
     assert np.isnan(h[1, 0])
     assert_array_equal(h[2], 0)
+
+
+def test_clipping_of_a_gradient_whose_square_float32_does_not_hold():
+    """It came out as 0."""
+    grad = np.full(4, 1e20, np.float32)
+    kernels.clip_gradient(grad, 1.0)
+    assert_allclose(grad, 0.5, rtol=1e-6)
+
+
+def test_poisson_loss_of_large_counts_is_exact(rng):
+    """Half a deviance near 1/2 is the difference of terms of 1e7."""
+    log_mean = np.full(500, 14.0)
+    y = rng.poisson(np.exp(log_mean)).astype(np.float32)
+    exact = reference.poisson_loss(log_mean.copy(), y.astype(float))
+    loss = kernels.poisson_loss(log_mean.astype(np.float32), y)
+    assert loss == pytest.approx(exact, rel=1e-6)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -1308,7 +1328,8 @@ def test_solver_step_equals_its_twin(dtype, solver, step, rng):
     grad = rng.normal(size=theta.size).astype(dtype)
     check_twin("update_part", theta, *state, grad, solver, hyper, step, 0.5, 0.1)
     traits, scratch = arguments["traits"], arguments["scratch"]
-    step_of = theta, state, grad, layers, traits, solver, hyper, step, 0.1, scratch
+    updates = step + np.arange(len(layers))
+    step_of = theta, state, grad, layers, traits, solver, hyper, updates, 0.1, scratch
     check_twin("update_parameters", *step_of)
 
 
@@ -1413,6 +1434,16 @@ def test_weighted_training_equals_its_twin(dtype, corruption, tied):
     check_twin("weigh_rows", np.ones((5, 3), dtype), arguments["row_weights"][5:10])
 
 
+def test_batches_without_weight_and_frozen_layers_take_no_time():
+    """Adam's bias correction once counted steps that moved nothing."""
+    arguments = network_arguments(np.float64, ADAM, NO_CORRUPTION, row_weights=True)
+    arguments["row_weights"][:5] = 0
+    arguments["traits"][0, 1] = 0
+    (before,), _ = in_slices(kernels.backprop_slice, arguments, [], ["updates"])
+    (updates,), _ = in_slices(kernels.backprop_slice, arguments, [5], ["updates"])
+    assert_array_equal(updates - before, [0, 4, 4, 4])
+
+
 @pytest.mark.parametrize("solver", [SGD, NESTEROV, ADAM])
 def test_a_weight_of_two_is_the_row_twice(solver):
     """One mini-batch: repeated rows and weighted rows move the network alike."""
@@ -1422,7 +1453,7 @@ def test_a_weight_of_two_is_the_row_twice(solver):
         arguments[name] = np.empty(60 * 30)
     counts = np.arange(23) % 3
     arguments["row_weights"] = counts.astype(float)
-    state = ["theta", "state"]
+    state = ["theta", "state", "updates"]
     weighted, (total,) = in_slices(kernels.backprop_slice, arguments, [1], state)
     for name in ("rows", "targets"):
         arguments[name] = np.repeat(arguments[name], counts, axis=0)
@@ -1438,7 +1469,7 @@ def test_a_weight_of_two_is_the_row_twice(solver):
 def test_network_training_does_not_depend_on_slices(solver, tied):
     """Ten batches, the last one short: at once, in 3 + 4 + 3, and one by one."""
     arguments = network_arguments(np.float32, solver, tied=tied, n_rows=48)
-    state = ["theta", "state"]
+    state = ["theta", "state", "updates"]
     whole, (total,) = in_slices(kernels.backprop_slice, arguments, [10], state)
     for batches in [(3, 4, 3), (1,) * 10]:
         parts, totals = in_slices(kernels.backprop_slice, arguments, batches, state)

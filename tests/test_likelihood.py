@@ -350,6 +350,19 @@ def test_large_counts_are_normalised(rate, rng):
     assert_allclose(pseudo_log_likelihood(rbm, v), expected, rtol=0, atol=1e-8)
 
 
+def test_counts_are_normalised_beyond_a_second_mode():
+    """A hidden unit that counts near 29 switch on was missed by rows of small ones, so
+    that a score depended on the rows beside it.
+    """
+    w, c, block = np.array([[5.0]]), np.array([-145.0]), np.array([[0, 1, POISSON, 1]])
+    rbm = RBM(w, c, np.zeros(1), block)
+    v = np.array([[0.0], [150.0]])
+    every = -rbm.free_energy(np.arange(1000.0)[:, None])
+    expected = -rbm.free_energy(v) - logsumexp(every)
+    assert_allclose(pseudo_log_likelihood(rbm, v), expected, atol=1e-8)
+    assert_allclose(pseudo_log_likelihood(rbm, v[:1]), expected[:1], atol=1e-8)
+
+
 def test_counts_too_large_to_be_normalised_are_refused():
     rbm = some_rbm("poisson")
     with pytest.raises(ValueError, match=r"takes counts up to 1e\+08\. Got 2e\+08"):

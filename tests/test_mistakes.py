@@ -446,7 +446,7 @@ def test_row_15_one_optimiser_for_all_parameters(solver):
             traits_of(1),
             solver,
             hyper,
-            step,
+            np.array([step]),
             0.0,
             theta[:0],
         )
@@ -481,7 +481,16 @@ def test_row_18_only_weights_decay():
     zero, hyper = np.zeros(9, F32), solver_constants()
     state, traits = np.zeros((2, 9), F32), traits_of(1)
     kernels.update_parameters(
-        theta, state, zero, layers, traits, kernels.SGD, hyper, 0, 0.5, theta[:0]
+        theta,
+        state,
+        zero,
+        layers,
+        traits,
+        kernels.SGD,
+        hyper,
+        np.zeros(1, np.int64),
+        0.5,
+        theta[:0],
     )
     kernels.momentum_ascent(rbm, np.zeros(9, F32), zero, 6, 0.1, rbm_constants(l2=0.5))
     for moved in (theta, rbm):
@@ -867,6 +876,7 @@ def test_row_38_only_the_input_is_corrupted(corruption):
         np.zeros(5),
         SEED,
         4,
+        np.zeros(2, np.int64),
         np.empty(60, F32),
         np.empty(0, F32),
         np.empty(90, F32),

@@ -451,6 +451,59 @@ def test_learned_scale_finds_the_noise_within_clusters(rng):
     assert_array_equal(again.visible_scale_, learned.visible_scale_)
 
 
+def test_best_epoch_of_a_learned_scale_keeps_its_scale(monkeypatch, rng):
+    """Scores were of rows in the first scale, and the scale that of the last epoch."""
+    monkeypatch.setattr(
+        "sklearn_greedy._stack.held_out_rows", lambda n, *_: np.arange(300, n)
+    )
+    X = rng.integers(0, 2, (400, 2)) @ np.array([[3.0, -2, 1], [1, 2, -3]])
+    X += 0.3 * rng.normal(size=X.shape) + 5
+    stack = fit(X, learn_scale=True, early_stopping=True, max_iter=25)
+    kept = stack.score(X[300:]) + np.log(X.std(axis=0)).sum()
+    assert kept == pytest.approx(max(stack.validation_scores_[0]), rel=1e-5)
+    assert np.argmax(stack.validation_scores_[0]) > 15
+
+
+def test_learned_scale_of_a_constant_column_stays(rng):
+    """It shrank by a fifth in every epoch, to 0 in the end."""
+    X = np.column_stack([rng.normal(size=(100, 2)), np.full(100, 5.0)])
+    stack = fit(X, visible="gaussian", learn_scale=True, max_iter=50)
+    assert stack.visible_scale_[2] == 1
+
+
+def test_floor_of_a_learned_scale_is_that_of_the_first_chunk(rng):
+    X = 2 * rng.normal(size=(200, 3))
+    stack = fit(X, learn_scale=True, max_iter=1)
+    stack.partial_fit(X)
+    for _ in range(60):
+        stack.partial_fit(X[:1] + 1e-3 * rng.normal(size=(50, 3)))
+    assert np.all(stack.visible_scale_ >= 0.05 * X.std(axis=0) * (1 - 1e-12))
+
+
+def test_validation_score_of_large_weights_is_exact(rng):
+    """In float32 the score of two equal columns became NaN, where weights reach 17."""
+    X = np.repeat(rng.integers(0, 2, (600, 1)), 2, axis=1).astype(float)
+    stack = fit(
+        X,
+        (1,),
+        learning_rate=10.0,
+        momentum=0.5,
+        alpha=0,
+        early_stopping=True,
+        max_iter=200,
+        n_iter_no_change=1000,
+    )
+    assert np.abs(stack.coefs_[0]).max() > 17
+    assert np.isfinite(stack.validation_scores_[0]).all()
+
+
+def test_batches_of_more_rows_than_there_are(rng):
+    """Room was taken for as many as asked."""
+    X = (rng.random((50, 6)) < 0.5).astype(float)
+    most, whole = fit(X, batch_size=10**9), fit(X, batch_size=50)
+    assert_array_equal(most.coefs_[0], whole.coefs_[0])
+
+
 def test_learned_scale_has_a_floor(rng):
     X = rng.integers(0, 2, (100, 1)) * np.array([[10.0, 10.0, 10.0]])  # no noise at all
     stack = fit(X, (3,), learn_scale=True, learning_rate=1e-3, max_iter=60)

@@ -54,6 +54,12 @@ def mlp_class(request):
     return request.param
 
 
+def network_on(pretrainer, **params):
+    """A classifier whose fine-tuning does next to nothing."""
+    still = {"learning_rate_init": STILL, "max_iter": 1, "random_state": 0}
+    return GreedyPretrainedMLPClassifier(pretrainer=pretrainer, **{**still, **params})
+
+
 # --- greedy training on the targets -------------------------------------------------
 
 
@@ -208,6 +214,16 @@ def test_a_head_moves_an_unrolled_encoder_as_it_would_move_the_encoder_alone(rng
     assert not np.allclose(model.theta[:n_encoder], theta[:n_encoder], atol=1e-3)
 
 
+def test_decay_counts_in_the_loss_by_the_weight_of_the_own_loss(iris):
+    """With all weight on the targets nothing decays, but the curve held the penalty."""
+    curves = []
+    for alpha in (0.0, 10.0):
+        stack = StackedAutoencoderTransformer((6,), alpha=alpha, max_iter=2)
+        clf = network_on(stack, supervised_weight=1.0).fit(*iris)
+        curves.append(clf.pretrainer_.loss_curves_)
+    assert curves[0] == curves[1]
+
+
 @pytest.mark.parametrize("name", STACKS)
 def test_targets_of_weight_zero_change_nothing(name, mlp_class, iris):
     mlp = mlp_class(pretrainer=STACKS[name], max_iter=1, random_state=0)
@@ -351,6 +367,30 @@ def test_rows_are_drawn_in_proportion(rng):
     times = np.array([(each == i).sum() for i in index])
     assert np.all(np.abs(times - share) < 1)
     assert_array_equal(drawn_rows(index, np.ones(5), rng), index)
+
+
+def test_rows_of_weight_zero_are_not_held_out(digits):
+    """Where the others were all held out, no row was left to draw."""
+    X, y = digits
+    weight = np.zeros(len(X))
+    weight[[5, 150]] = 1
+    for seed in range(4):
+        stack = StackedAutoencoderTransformer(
+            (8,), early_stopping=True, validation_fraction=0.5, max_iter=1
+        )
+        stack.set_params(random_state=seed)
+        network_on(stack).fit(X, y, sample_weight=weight)
+
+
+@pytest.mark.parametrize("container", [np.asarray, sparse.csr_array])
+def test_rows_of_weight_zero_choose_no_kinds(container, rng):
+    X = (rng.random((50, 3)) < 0.5).astype(float)
+    X[7] = [9, -4, 0]
+    weights = np.ones(50)
+    weights[7] = 0
+    ours = ColumnStatistics.of(container(X), weights)
+    rest = ColumnStatistics.of(container(np.delete(X, 7, axis=0)))
+    assert_array_equal([ours.low, ours.high], [rest.low, rest.high])
 
 
 @pytest.mark.parametrize("container", [np.asarray, sparse.csr_array])
