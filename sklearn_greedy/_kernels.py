@@ -1460,7 +1460,7 @@ def poisson_loss(z, y):
     total = 0.0
     for i in range(z.size):
         # In float32 the terms of large counts would leave nothing of their difference.
-        log_mean, count = float(z[i]), float(y[i])
+        log_mean, count = np.float64(z[i]), np.float64(y[i])
         mean = math.exp(log_mean)
         total += mean - count - count * log_mean
         if count > 0.0:
@@ -1808,7 +1808,8 @@ def clip_gradient(grad, most):
     """Scale grad : (size,) down to the Euclidean norm ``most`` where it is longer."""
     square = 0.0
     for i in range(grad.size):
-        square += float(grad[i]) * float(grad[i])  # beyond float32 sooner than the norm
+        number = np.float64(grad[i])  # whose square float32 may not hold
+        square += number * number
     norm = math.sqrt(square)
     if norm > most:
         factor = grad.dtype.type(most / norm)
