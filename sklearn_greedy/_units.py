@@ -25,11 +25,10 @@ GAUSSIAN, BERNOULLI, SOFTMAX, POISSON = range(4)
 # Columns of a block table.
 START, STOP, KIND, SAMPLED = range(4)
 
-# Columns in [0, 1] are gaussian below this share of the variance of binary ones, unless
-# their greatest value is more than so many deviations from the mean. Images, one-hot
-# columns and tables scaled to [0, 1] have shares from .03 to 1, raw rates and sizes
-# from .001 to .02.
-_NARROW, _FAR = 0.02, 20.0
+# Columns in [0, 1] are gaussian below this share of the variance of binary ones, where
+# the mean is at least so many deviations from both ends. Images, one-hot columns and
+# tables scaled to [0, 1] have shares from .03 to 1, raw rates and sizes less.
+_NARROW, _APART = 0.02, 0.5
 
 # Above this share of grey, reconstructions are kept as means (user guide, eq. 10).
 GREY_LIMIT = 0.3
@@ -272,14 +271,14 @@ def choose_units(
 
 def _probabilities(statistics: ColumnStatistics) -> Array:
     """Which columns have all values in [0, 1] and are no measurements that happen to
-    lie there: these hardly vary for their mean. Nor does a column of few small values
-    among zeros, but scaled to unit variance it would reach far.
+    lie there: these hardly vary for their mean. Nor does a column that is mostly 0, with
+    few small values, but scaled to unit variance these would be far out.
     """
     mean, variance = statistics.mean, statistics.variance
     inside = (statistics.low >= 0) & (statistics.high <= 1)
     narrow = (variance > 0) & (variance < _NARROW * mean * (1 - mean))
-    near = np.square(statistics.high - mean) <= np.square(_FAR) * variance
-    return inside & ~(narrow & near)
+    apart = np.minimum(mean, 1 - mean) >= _APART * np.sqrt(variance)
+    return inside & ~(narrow & apart)
 
 
 def scaled_means(statistics: ColumnStatistics, units: Units) -> Array:
