@@ -380,7 +380,7 @@ class StackedAutoencoderTransformer(GreedyStack):
         unrolled_max_iter=0,
         random_state=None,
         verbose=False,
-    ):
+    ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
         self.visible = visible
@@ -415,7 +415,7 @@ class StackedAutoencoderTransformer(GreedyStack):
         self.random_state = random_state
         self.verbose = verbose
 
-    def inverse_transform(self, X):
+    def inverse_transform(self, X) -> Array:
         """Decode: the reconstruction that belongs to given codes.
 
         Parameters
@@ -431,7 +431,7 @@ class StackedAutoencoderTransformer(GreedyStack):
         z = self._decode(self._validate_hidden(X))
         return unit_means(z, self._layer_units(0).blocks())
 
-    def reconstruct(self, X):
+    def reconstruct(self, X) -> Array:
         """Rows as the stack rebuilds them: its guess of what they are without noise.
 
         Parameters
@@ -446,7 +446,7 @@ class StackedAutoencoderTransformer(GreedyStack):
         """
         return self.inverse_transform(self.transform(X))
 
-    def score_samples(self, X):
+    def score_samples(self, X) -> Array:
         """Minus the reconstruction loss of each row: low for rows unlike the data.
 
         The row goes up and down the whole stack without noise. Bernoulli columns and
@@ -471,7 +471,7 @@ class StackedAutoencoderTransformer(GreedyStack):
         ]
         return np.concatenate(scores)
 
-    def feature_report(self, X):
+    def feature_report(self, X) -> dict:
         """How well each column is rebuilt.
 
         Parameters

@@ -17,7 +17,7 @@ _CONFIDENCE = 0.95
 
 def compare_pretraining(
     estimator, X, y, *, cv=None, scoring=None, random_state=None, n_jobs=None
-):
+) -> Bunch:
     """Score a network with and without its pre-training, fold by fold.
 
     Both networks have the same layers, activations and settings of the fine-tuning,

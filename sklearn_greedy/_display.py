@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from functools import reduce
+from typing import Self
 
 import numpy as np
 from scipy import sparse
@@ -35,7 +36,7 @@ class _Display(ABC):
     def _draw(self, ax):
         """Draw on the axes, or on those of a new figure for None; returns them."""
 
-    def plot(self, ax=None):
+    def plot(self, ax=None) -> Self:
         """Draw the display.
 
         Parameters
@@ -95,7 +96,7 @@ class PretrainingComparisonDisplay(_Display):
     3
     """
 
-    def __init__(self, comparison):
+    def __init__(self, comparison) -> None:
         self.comparison = comparison
 
     @classmethod
@@ -110,7 +111,7 @@ class PretrainingComparisonDisplay(_Display):
         random_state=None,
         n_jobs=None,
         ax=None,
-    ):
+    ) -> Self:
         """Compare a network with and without its pre-training, and draw the scores.
 
         Parameters
@@ -272,7 +273,7 @@ class LearnedFiltersDisplay(_Display):
     (25, 64)
     """
 
-    def __init__(self, filters, units, *, image_shape=None, feature_names=None):
+    def __init__(self, filters, units, *, image_shape=None, feature_names=None) -> None:
         self.filters = filters
         self.units = units
         self.image_shape = image_shape
@@ -288,7 +289,7 @@ class LearnedFiltersDisplay(_Display):
         n_features=10,
         image_shape=None,
         ax=None,
-    ):
+    ) -> Self:
         """Draw the filters of a fitted stack or network.
 
         Parameters
@@ -426,12 +427,12 @@ class TrainingCurvesDisplay(_Display):
     ['layer 1', 'layer 2', 'fine-tuning']
     """
 
-    def __init__(self, curves, *, validation_curve=None):
+    def __init__(self, curves, *, validation_curve=None) -> None:
         self.curves = curves
         self.validation_curve = validation_curve
 
     @classmethod
-    def from_estimator(cls, estimator, *, ax=None):
+    def from_estimator(cls, estimator, *, ax=None) -> Self:
         """Draw the losses of a fitted stack or network.
 
         Parameters
@@ -525,11 +526,11 @@ class HiddenUnitsDisplay(_Display):
     [32, 16]
     """
 
-    def __init__(self, mean_activations):
+    def __init__(self, mean_activations) -> None:
         self.mean_activations = mean_activations
 
     @classmethod
-    def from_estimator(cls, estimator, X, *, ax=None):
+    def from_estimator(cls, estimator, X, *, ax=None) -> Self:
         """Draw the activations of a fitted stack or network on some rows.
 
         Parameters
@@ -620,13 +621,13 @@ class ReconstructionDisplay(_Display):
     (10, 64)
     """
 
-    def __init__(self, X, rebuilt, *, image_shape):
+    def __init__(self, X, rebuilt, *, image_shape) -> None:
         self.X = X
         self.rebuilt = rebuilt
         self.image_shape = image_shape
 
     @classmethod
-    def from_estimator(cls, estimator, X, *, image_shape, ax=None):
+    def from_estimator(cls, estimator, X, *, image_shape, ax=None) -> Self:
         """Draw rows and what a fitted stack rebuilds of them.
 
         Parameters
@@ -712,7 +713,7 @@ class SamplesDisplay(_Display):
     (25, 64)
     """
 
-    def __init__(self, samples, *, image_shape):
+    def __init__(self, samples, *, image_shape) -> None:
         self.samples = samples
         self.image_shape = image_shape
 
@@ -726,7 +727,7 @@ class SamplesDisplay(_Display):
         n_gibbs_steps=1000,
         random_state=None,
         ax=None,
-    ):
+    ) -> Self:
         """Draw samples of a fitted RBM stack.
 
         Parameters

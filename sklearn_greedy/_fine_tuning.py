@@ -5,6 +5,7 @@ import time
 from abc import ABCMeta, abstractmethod
 from contextlib import contextmanager, nullcontext
 from numbers import Integral, Real
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -216,7 +217,7 @@ class GreedyPretrainedMLP(CallbackSupport, VersionedEstimator, metaclass=ABCMeta
         max_norm=None,
         layer_decay=1.0,
         n_frozen_layers=0,
-    ):
+    ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.pretrainer = pretrainer
         self.activation = activation
@@ -250,7 +251,7 @@ class GreedyPretrainedMLP(CallbackSupport, VersionedEstimator, metaclass=ABCMeta
         self.layer_decay = layer_decay
         self.n_frozen_layers = n_frozen_layers
 
-    def set_params(self, **params):
+    def set_params(self, **params) -> Self:
         """Set parameters, also those of the estimator inside by ``pretrainer__<name>``.
 
         Parameters
@@ -310,7 +311,9 @@ class GreedyPretrainedMLP(CallbackSupport, VersionedEstimator, metaclass=ABCMeta
     # Fitting.
 
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y, sample_weight=None, X_unlabeled=None, X_val=None, y_val=None):
+    def fit(
+        self, X, y, sample_weight=None, X_unlabeled=None, X_val=None, y_val=None
+    ) -> Self:
         """Pre-train the hidden layers on all rows, then fine-tune all layers on (X, y).
 
         Parameters
@@ -639,7 +642,7 @@ class GreedyPretrainedMLP(CallbackSupport, VersionedEstimator, metaclass=ABCMeta
         z = forward(X, self.coefs_, self.intercepts_, hidden)
         return output_means(z, self.out_activation_)
 
-    def hidden_activations(self, X, layer=-1):
+    def hidden_activations(self, X, layer=-1) -> Array:
         """Activations of a hidden layer.
 
         Parameters
@@ -667,7 +670,7 @@ class GreedyPretrainedMLP(CallbackSupport, VersionedEstimator, metaclass=ABCMeta
         parts = self.coefs_, self.intercepts_, self.activations_
         return forward(X, *(part[:up_to] for part in parts))
 
-    def to_mlp(self):
+    def to_mlp(self) -> MLPClassifier | MLPRegressor:
         """A network of scikit-learn's own with the same predictions.
 
         Returns
@@ -1006,7 +1009,7 @@ class HeldOut:
     should be, for the score and for the loss; weights : of the rows, or None.
     """
 
-    def __init__(self, mlp, model, source: Rows, index, y, targets, weights):
+    def __init__(self, mlp, model, source: Rows, index, y, targets, weights) -> None:
         self._mlp, self._model, self._source, self._y = mlp, model, source, y
         self._index = np.arange(len(source)) if index is None else index
         self._weights = weights

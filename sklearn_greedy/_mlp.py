@@ -1,6 +1,7 @@
 """GreedyPretrainedMLPClassifier and -Regressor: what users see of the networks."""
 
 from numbers import Real
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -321,7 +322,7 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, GreedyPretrainedMLP):
         n_frozen_layers=0,
         class_weight=None,
         label_smoothing=0.0,
-    ):
+    ) -> None:
         super().__init__(
             hidden_layer_sizes,
             pretrainer=pretrainer,
@@ -361,7 +362,7 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, GreedyPretrainedMLP):
 
     @available_if(has_epochs)
     @fit_context(prefer_skip_nested_validation=False)
-    def partial_fit(self, X, y, classes=None, sample_weight=None):
+    def partial_fit(self, X, y, classes=None, sample_weight=None) -> Self:
         """Fine-tune on one more chunk of rows, in the order given.
 
         The penalty ``alpha`` is over the rows of the chunk. The first chunk also
@@ -401,7 +402,7 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, GreedyPretrainedMLP):
             check_partial_fit_first_call(self, classes)
             return self._partial_fit(X, y, sample_weight, classes)
 
-    def predict(self, X):
+    def predict(self, X) -> Array:
         """Most probable class of each row (for multilabel: each label above 1/2).
 
         Parameters
@@ -419,7 +420,7 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, GreedyPretrainedMLP):
             return (means > 0.5).astype(int)
         return self.classes_[_winners(means)]
 
-    def predict_proba(self, X):
+    def predict_proba(self, X) -> Array:
         """Probability of each class.
 
         Parameters
@@ -438,7 +439,7 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, GreedyPretrainedMLP):
             return np.hstack([1 - means, means])
         return means
 
-    def predict_log_proba(self, X):
+    def predict_log_proba(self, X) -> Array:
         """Logarithm of ``predict_proba``.
 
         Parameters
@@ -454,7 +455,7 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, GreedyPretrainedMLP):
         with np.errstate(divide="ignore"):
             return np.log(self.predict_proba(X))
 
-    def score(self, X, y, sample_weight=None):
+    def score(self, X, y, sample_weight=None) -> float:
         """Accuracy on the rows that have a label.
 
         Parameters
@@ -861,7 +862,7 @@ class GreedyPretrainedMLPRegressor(RegressorMixin, GreedyPretrainedMLP):
         layer_decay=1.0,
         n_frozen_layers=0,
         loss="squared_error",
-    ):
+    ) -> None:
         super().__init__(
             hidden_layer_sizes,
             pretrainer=pretrainer,
@@ -900,7 +901,7 @@ class GreedyPretrainedMLPRegressor(RegressorMixin, GreedyPretrainedMLP):
 
     @available_if(has_epochs)
     @fit_context(prefer_skip_nested_validation=False)
-    def partial_fit(self, X, y, sample_weight=None):
+    def partial_fit(self, X, y, sample_weight=None) -> Self:
         """Fine-tune on one more chunk of rows, in the order given.
 
         The penalty ``alpha`` is over the rows of the chunk. The first chunk also
@@ -930,7 +931,7 @@ class GreedyPretrainedMLPRegressor(RegressorMixin, GreedyPretrainedMLP):
         with unchanged_on_failure(self):
             return self._partial_fit(X, y, sample_weight)
 
-    def predict(self, X):
+    def predict(self, X) -> Array:
         """Predicted targets.
 
         Parameters
@@ -946,7 +947,7 @@ class GreedyPretrainedMLPRegressor(RegressorMixin, GreedyPretrainedMLP):
         means = self._output_means(X)
         return means.ravel() if self._flat else means
 
-    def score(self, X, y, sample_weight=None):
+    def score(self, X, y, sample_weight=None) -> float:
         """Coefficient of determination on the rows that have a target.
 
         Parameters

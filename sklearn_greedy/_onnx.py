@@ -1,7 +1,7 @@
 """The way to ONNX, for those who have skl2onnx."""
 
 
-def register_onnx_converters():
+def register_onnx_converters() -> None:
     """Tell skl2onnx how to convert the estimators of this package.
 
     After one call, ``skl2onnx.to_onnx`` converts them alone and as steps of a

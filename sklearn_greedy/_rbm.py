@@ -431,7 +431,7 @@ class StackedRBMTransformer(GreedyStack):
         warm_start=False,
         random_state=None,
         verbose=False,
-    ):
+    ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.visible = visible
         self.hidden = hidden
@@ -465,7 +465,7 @@ class StackedRBMTransformer(GreedyStack):
         self.random_state = random_state
         self.verbose = verbose
 
-    def inverse_transform(self, X):
+    def inverse_transform(self, X) -> Array:
         """Mean-field pass down the stack: E[visible units | hidden means].
 
         Parameters
@@ -487,7 +487,7 @@ class StackedRBMTransformer(GreedyStack):
             H = unit_means(z, units.blocks())
         return H
 
-    def free_energy(self, X):
+    def free_energy(self, X) -> Array:
         """Free energy of each row under the first layer's RBM.
 
         Differences between rows are log-ratios of their densities; the level means
@@ -505,7 +505,7 @@ class StackedRBMTransformer(GreedyStack):
         """
         return self._by_rows(RBM.free_energy, X)
 
-    def score_samples(self, X):
+    def score_samples(self, X) -> Array:
         """Pseudo-log-likelihood of each row under the first layer's RBM.
 
         ``sum_i log p(v_i | all other columns)`` over all columns, so that the same row
@@ -624,7 +624,7 @@ class StackedRBMTransformer(GreedyStack):
         n_temperatures=10_000,
         n_samples=100,
         random_state=None,
-    ):
+    ) -> Array:
         """Log-likelihood of each row; for two and more layers its variational bound.
 
         For gaussian columns it is a log-density in the units of the data.
@@ -667,7 +667,7 @@ class StackedRBMTransformer(GreedyStack):
         return self._by_rows(bound, X) - self._log_scale()
 
     @validate_params({"n_steps": [_STEPS]}, prefer_skip_nested_validation=True)
-    def gibbs(self, X, *, n_steps=1, random_state=None):
+    def gibbs(self, X, *, n_steps=1, random_state=None) -> Array:
         """Steps of Gibbs sampling in the first layer's RBM, from given rows.
 
         Parameters
@@ -703,7 +703,7 @@ class StackedRBMTransformer(GreedyStack):
         init=None,
         clamp=None,
         random_state=None,
-    ):
+    ) -> Array:
         """Draw rows from the stack: Gibbs sampling in the top RBM, then down.
 
         Parameters

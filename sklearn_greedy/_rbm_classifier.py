@@ -1,6 +1,7 @@
 """StackedRBMClassifier: a stack of RBMs whose top RBM also sees the label."""
 
 from numbers import Integral
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -101,11 +102,11 @@ class StackedRBMClassifier(ClassifierMixin, VersionedEstimator):
         "random_state": ["random_state"],
     }
 
-    def __init__(self, stack=None, *, random_state=None):
+    def __init__(self, stack=None, *, random_state=None) -> None:
         self.stack = stack
         self.random_state = random_state
 
-    def set_params(self, **params):
+    def set_params(self, **params) -> Self:
         """Set parameters, also those of the estimator inside by ``stack__<name>``.
 
         Parameters
@@ -127,7 +128,7 @@ class StackedRBMClassifier(ClassifierMixin, VersionedEstimator):
         return super().set_params(**params)
 
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y):
+    def fit(self, X, y) -> Self:
         """Train the layers one after the other, the last with the labels.
 
         Parameters
@@ -170,7 +171,7 @@ class StackedRBMClassifier(ClassifierMixin, VersionedEstimator):
         self.top_.fit(_beside(H, np.eye(len(self.classes_), dtype=X.dtype)[codes]))
         return self
 
-    def predict_proba(self, X):
+    def predict_proba(self, X) -> Array:
         """Probability of each class given the row, from free energies.
 
         Exact under the top RBM for the features of the layers below (user guide,
@@ -199,7 +200,7 @@ class StackedRBMClassifier(ClassifierMixin, VersionedEstimator):
         )
         return softmax(minus_energy, axis=1).astype(H.dtype)
 
-    def predict(self, X):
+    def predict(self, X) -> Array:
         """Most probable class of each row.
 
         Parameters
@@ -215,7 +216,7 @@ class StackedRBMClassifier(ClassifierMixin, VersionedEstimator):
         best = np.argmax(self.predict_proba(X), axis=1)
         return self.classes_[best]
 
-    def predict_log_proba(self, X):
+    def predict_log_proba(self, X) -> Array:
         """Log of ``predict_proba``.
 
         Parameters
@@ -234,7 +235,7 @@ class StackedRBMClassifier(ClassifierMixin, VersionedEstimator):
         {"n_gibbs_steps": [Interval(Integral, 0, None, closed="left")]},
         prefer_skip_nested_validation=True,
     )
-    def sample(self, y, *, n_gibbs_steps=1000, random_state=None):
+    def sample(self, y, *, n_gibbs_steps=1000, random_state=None) -> Array:
         """Draw a row of each of the given classes.
 
         Gibbs sampling in the top RBM with the label units clamped, then down.

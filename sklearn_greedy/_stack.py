@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from numbers import Integral
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -283,7 +283,7 @@ class GreedyStack(
         """Flat training parameters of a fitted layer."""
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
+    def fit(self, X, y=None) -> Self:
         """Train the layers one after the other.
 
         Parameters
@@ -531,7 +531,7 @@ class GreedyStack(
         """
 
     @fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y=None):
+    def partial_fit(self, X, y=None) -> Self:
         """Train every layer on one more chunk of rows, from the first layer up.
 
         Each layer makes one pass over the chunk, in mini-batches of ``batch_size``
@@ -590,7 +590,7 @@ class GreedyStack(
         self._resume = {"seed": resume["seed"], "layers": states}
         return self
 
-    def transform(self, X):
+    def transform(self, X) -> Array:
         """Features of the top layer, from the clean input.
 
         Parameters
@@ -611,7 +611,7 @@ class GreedyStack(
         """Features of validated rows."""
         return forward(X, self.coefs_, self.intercepts_, self.activations_)
 
-    def score(self, X, y=None):
+    def score(self, X, y=None) -> float:
         """Mean of ``score_samples``, so that a grid search can rank stacks.
 
         Parameters

@@ -271,8 +271,8 @@ def choose_units(
 
 def _probabilities(statistics: ColumnStatistics) -> Array:
     """Which columns have all values in [0, 1] and are no measurements that happen to
-    lie there: these hardly vary for their mean. Nor does a column that is mostly 0, with
-    few small values, but scaled to unit variance these would be far out.
+    lie there: these hardly vary for their mean. Nor does a column that is mostly 0,
+    with few small values, but scaled to unit variance these would be far out.
     """
     mean, variance = statistics.mean, statistics.variance
     inside = (statistics.low >= 0) & (statistics.high <= 1)
