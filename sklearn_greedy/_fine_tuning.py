@@ -1009,7 +1009,7 @@ class HeldOut:
     should be, for the score and for the loss; weights : of the rows, or None.
     """
 
-    def __init__(self, mlp, model, source: Rows, index, y, targets, weights) -> None:
+    def __init__(self, mlp, model, source: Rows, index, y, targets, weights):
         self._mlp, self._model, self._source, self._y = mlp, model, source, y
         self._index = np.arange(len(source)) if index is None else index
         self._weights = weights
