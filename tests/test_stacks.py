@@ -929,14 +929,17 @@ def test_data_outside_bernoulli_range_warn_with_the_figures(stack_class, table):
 @pytest.mark.filterwarnings("ignore:.* rebuilds its input worse")
 def test_dead_or_saturated_layer_warns(stack_class, binary):
     strong = {RATE[stack_class]: [0.01, 300.0], "batch_size": 5, "max_iter": 5}
-    with pytest.warns(UserWarning, match="of 6 hidden units of .* layer 2 are dead"):
+    seen = "of 6 hidden units of .* layer 2 are constant: .*[46] are off"
+    with pytest.warns(UserWarning, match=seen):
         build(stack_class, (12, 6), **strong).fit(binary)
 
 
-def test_healthy_layers_do_not_warn(stack_class, binary):
+def test_healthy_layers_do_not_warn(stack_class, rng):
+    """Of three bits, each in two columns, both layers have something to tell."""
+    X = np.repeat(rng.integers(0, 2, (500, 3)), 2, axis=1).astype(float)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        build(stack_class, (12, 6), max_iter=10).fit(binary)
+        build(stack_class, (12, 6), max_iter=40).fit(X)
 
 
 @pytest.mark.parametrize("layer", [1, 2])
