@@ -727,7 +727,7 @@ class StackedAutoencoderTransformer(GreedyStack):
 
     def _health(self, task: LayerTask, model: Backpropagation) -> dict:
         """Reconstruction against the column means, and how much of the code is used."""
-        rows = model.rows.spread(task.trained)
+        rows = model.rows.spread(task.judged)
         means = unit_means(model.output(rows), model.blocks)
         return {
             "reconstruction_error": float(np.mean((rows - means) ** 2)),

@@ -27,8 +27,8 @@ class EpochTasks:
 
     @classmethod
     def of(cls, context, estimator, X, y=None, **options) -> "EpochTasks | NoTasks":
-        """Tasks where the estimator has callbacks: an epoch of few rows takes no longer
-        than a hundred calls.
+        """Tasks where the estimator has callbacks, else such as do nothing: an epoch of
+        few rows takes no longer than a hundred calls.
         """
         if not getattr(estimator, "_skl_callbacks", None):
             return NO_TASKS

@@ -38,7 +38,7 @@ def compare_pretraining(
 
     y : array-like of shape (n_samples,) or (n_samples, n_outputs)
         Targets; rows with the estimator's ``unlabeled`` value are pre-trained on and do
-        not count in the default score.
+        not count in the scores.
 
     cv : int, cross-validation generator or iterable, default=None
         Folds, as in `~sklearn.model_selection.cross_validate`. At least two.
@@ -172,8 +172,19 @@ def _folds(network, X, y, cv) -> list:
     kept = strata(y, network.unlabeled) if classifier else y
     folds = check_cv(cv, kept, classifier=classifier).split(X, kept)
     marked = marked_rows(y, network.unlabeled)
+    if not marked.any():
+        return list(folds)
     # A scorer by name would count marked rows as errors.
-    return [(train, test[~marked[test]]) for train, test in folds]
+    numbers, labelled = np.arange(len(marked)), []
+    for train, test in folds:
+        rows = numbers[np.asarray(test)]
+        labelled.append((train, rows[~marked[rows]]))
+        if marked[rows].all():
+            raise ValueError(
+                f"Fold {len(labelled)} tests on no labelled row. Shuffle the folds, as "
+                "by KFold(shuffle=True), or take fewer."
+            )
+    return labelled
 
 
 def _from_scratch(pretrained, prefix: str, network, seed: int):

@@ -269,7 +269,7 @@ class GreedyPretrainedMLP(CallbackSupport, VersionedEstimator, metaclass=ABCMeta
         ValueError
             If ``pretrainer`` is no estimator, or a name is unknown.
         """
-        check_nested(self, params)
+        check_nested(self, "pretrainer", params)
         return super().set_params(**params)
 
     # What a subclass says about its targets.
@@ -438,7 +438,7 @@ class GreedyPretrainedMLP(CallbackSupport, VersionedEstimator, metaclass=ABCMeta
         that part, or None.
         """
         context = self._callback_root.subcontext(task_name=name, max_subtasks=n_epochs)
-        # What is handed down is told of the task by the inner estimator alone.
+        # Callbacks that are handed down hear of this task from the inner estimator.
         down = nullcontext()
         if inner is not None:
             down = context.propagate_callback_context(inner)
@@ -501,8 +501,8 @@ class GreedyPretrainedMLP(CallbackSupport, VersionedEstimator, metaclass=ABCMeta
             self.best_loss_ = min(self.best_loss_, self.loss_)
         self.n_iter_ += 1
         self.t_ += len(rows.y)
-        self._end_tasks(rows)
         self._resume = {"seed": seed, "state": model.state()}
+        self._end_tasks(rows)
         return self
 
     def _sk_visual_block_(self):

@@ -694,8 +694,8 @@ class GreedyPretrainedMLPRegressor(RegressorMixin, GreedyPretrainedMLP):
     unlabeled : scalar or None, default=None
         Value that marks rows of y without a target, such as NaN. They take part in the
         pre-training alone, not in the fine-tuning, the validation split or ``score``.
-        (Scorers by name, such as ``scoring="r2"`` of a search, do not know them: leave
-        ``scoring`` at None.) None: there are none.
+        (Scorers by name, such as ``scoring="r2"`` of a search, take them for targets
+        or fail on NaN: leave ``scoring`` at None.) None: there are none.
 
     head_max_iter : int, default=0
         Epochs in which the output layer alone is trained on the pre-trained features,

@@ -129,10 +129,11 @@ def _labels(scope, model) -> Array:
     labels = get_label_classes(scope, model)
     if all(isinstance(label, str) for label in labels.tolist()):
         return labels.astype(object)
-    if labels.dtype.kind not in "biuf" or np.any(labels != labels.astype(np.int64)):
+    whole = labels.dtype.kind in "biuf"
+    if not whole or np.any(labels.astype(object) != labels.astype(np.int64)):
         raise ValueError(
             "Labels in ONNX are integers of 64 bits or strings, not such as "
-            f"{labels[-1]} of the type {labels.dtype}. Convert with the options "
+            f"{labels.max()} of the type {labels.dtype}. Convert with the options "
             "nocl=True and zipmap=False, which give the number of the class."
         )
     return labels.astype(np.int64)

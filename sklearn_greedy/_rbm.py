@@ -898,7 +898,7 @@ class StackedRBMTransformer(GreedyStack):
 
         def score() -> float:
             rbm, held_rows = model.precise_rbm(), some(held)
-            rows = some(task.trained) if follows_gap else held_rows
+            rows = some(task.judged) if follows_gap else held_rows
             likelihood = float(np.mean(pseudo_log_likelihood(rbm, rows, columns)))
             likelihood -= float(np.log(model.units.scale / task.units.scale).sum())
             if not follows_gap:
@@ -909,7 +909,7 @@ class StackedRBMTransformer(GreedyStack):
 
     def _health(self, task: LayerTask, model: ContrastiveDivergence) -> dict:
         """Reconstruction against the column means, and the free-energy gap."""
-        rbm, rows = model.rbm(), model.rows.spread(task.trained)
+        rbm, rows = model.rbm(), model.rows.spread(task.judged)
         means = rbm.visible_means(rbm.hidden_means(rows))
         gap = None
         if task.held is not None:

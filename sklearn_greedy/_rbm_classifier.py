@@ -124,7 +124,7 @@ class StackedRBMClassifier(ClassifierMixin, VersionedEstimator):
         ValueError
             If ``stack`` is no estimator, or a name is unknown.
         """
-        check_nested(self, params)
+        check_nested(self, "stack", params)
         return super().set_params(**params)
 
     @fit_context(prefer_skip_nested_validation=False)

@@ -64,8 +64,8 @@ _OUTPUT_ROWS = 8192
 # Attributes that scikit-learn takes away when callbacks were told of the end of a fit.
 _OF_CALLBACKS = {"_callback_fit_ctx", "_skl_callbacks_to_teardown"}
 # What a reconstruction error may exceed that of the column means by, as a share of the
-# latter and of the mean square: on rows without structure the two are equal but for
-# noise.
+# latter and of the mean square (or of 1): on rows without structure the two are equal
+# but for noise.
 _WORSE = 0.1, 0.01
 
 
@@ -88,16 +88,17 @@ def is_sequence(value) -> bool:
     return np.asarray(value, dtype=object).ndim > 0
 
 
-def check_nested(estimator, params: dict) -> None:
-    """Raise where a parameter of an inner estimator is to be set and there is none."""
-    for key in params:
-        name, _, inner = key.partition("__")
-        owner = params.get(name, getattr(estimator, name, estimator))
-        if inner and not hasattr(owner, "set_params"):
-            raise ValueError(
-                f"{key} cannot be set: {name}={owner!r} has no parameters of its own. "
-                f"Give an instance as {name}, such as a stack."
-            )
+def check_nested(estimator, name: str, params: dict) -> None:
+    """Raise where a parameter of the estimator inside is to be set and there is none;
+    name : of the parameter that may hold it.
+    """
+    inside = params.get(name, getattr(estimator, name))
+    nested = [key for key in params if key.startswith(f"{name}__")]
+    if nested and not hasattr(inside, "set_params"):
+        raise ValueError(
+            f"{nested[0]} cannot be set: {name}={inside!r} has no parameters of its "
+            f"own. Give an instance as {name}, such as a stack."
+        )
 
 
 def checked_pairs(visible, kinds, X, names, n_columns: int) -> list[tuple[str, Array]]:
@@ -194,6 +195,11 @@ class LayerTask:
         if self.weights is None:
             return np.arange(self.data.shape[0])
         return np.flatnonzero(self.weights)
+
+    @property
+    def judged(self) -> Array:
+        """Numbers of the rows that say whether it learned."""
+        return np.intersect1d(self.trained, self.weighing)
 
     @property
     def mean_square(self) -> float:
@@ -339,16 +345,16 @@ class GreedyStack(
             supervision=supervision,
         )
         cache: LayerCache | NoCache = NoCache()
-        kept = self.memory is not None and self.random_state is not None
-        if self.memory is not None and not kept:
-            warnings.warn(
-                f"memory={self.memory!r} keeps nothing without a seed, of which the "
-                "layers would be others each time. Set random_state.",
-                UserWarning,
-                stacklevel=3,
-            )
-        if kept and not warm and not together:
-            cache = LayerCache(self, X, seed, visible, weights, supervision)
+        if self.memory is not None and not warm and not together:
+            if self.random_state is not None:
+                cache = LayerCache(self, X, seed, visible, weights, supervision)
+            else:
+                warnings.warn(
+                    f"memory={self.memory!r} is not used: without a seed each fit "
+                    "trains other layers. Set random_state.",
+                    UserWarning,
+                    stacklevel=4,
+                )
         n_tasks = (1 if together else len(sizes)) + self._n_last_tasks()
         root = self._init_callback_context(max_subtasks=n_tasks)
         root.call_on_fit_task_begin(estimator=self, X=X)
@@ -590,7 +596,7 @@ class GreedyStack(
         self._resume = {"seed": resume["seed"], "layers": states}
         return self
 
-    def transform(self, X) -> Array:
+    def transform(self, X):
         """Features of the top layer, from the clean input.
 
         Parameters
@@ -811,7 +817,7 @@ class GreedyStack(
 
     def _report(self, task: LayerTask, model: Any, fitted: dict) -> dict:
         """Health of a layer on some of its rows."""
-        rows = spread_rows(task.trained, SOME_ROWS)
+        rows = spread_rows(task.judged, SOME_ROWS)
         output = _layer_output(fitted, task.data[rows])
         n_dead, n_saturated, n_constant = _idle_units(output, fitted["activations_"])
         return {
@@ -832,23 +838,28 @@ class GreedyStack(
         if task.data.shape[0] == 1 or task.settings.max_iter == 0:
             return
         rate = f"{self._rate} (now {getattr(task.settings, self._rate):g})"
+        epochs = f"max_iter, now {task.settings.max_iter}"
         if 2 * report["n_constant"] > task.width:
+            at_an_end = report["n_dead"] + report["n_saturated"]
+            remedy = f"Train longer ({epochs}) or raise {rate}"
+            if 2 * at_an_end >= report["n_constant"]:
+                remedy = f"Lower {rate}"
             warnings.warn(
                 f"{report['n_constant']} of {task.width} hidden units of {task.place} "
                 "are constant: they hardly change from row to row "
                 f"({report['n_dead']} are off, {report['n_saturated']} saturated). "
-                f"Lower {rate}, train longer (max_iter), or scale the input.",
+                f"{remedy}, or scale the input.",
                 UserWarning,
                 stacklevel=5,
             )
         error, baseline = report["reconstruction_error"], report["baseline_error"]
-        most = baseline * (1 + _WORSE[0]) + _WORSE[1] * task.mean_square
+        most = baseline * (1 + _WORSE[0]) + _WORSE[1] * min(1.0, task.mean_square)
         if error > most:
             warnings.warn(
                 f"{task.place} rebuilds its input worse than the column means would: "
                 f"mean squared error {error:.3g}, against {baseline:.3g}. Train longer "
-                f"(max_iter, now {task.settings.max_iter}), or try another {rate}: a "
-                "lower one where the loss jumps, a higher one where it falls slowly.",
+                f"({epochs}), or try another {rate}: a lower one where the loss jumps, "
+                "a higher one where it falls slowly.",
                 UserWarning,
                 stacklevel=5,
             )

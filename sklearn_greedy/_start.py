@@ -201,6 +201,8 @@ def fitted_start(
     _check_attributes(pretrainer)
     coefs = [np.asarray(coef) for coef in pretrainer.coefs_]
     intercepts = [np.asarray(intercept) for intercept in pretrainer.intercepts_]
+    if not coefs:
+        raise ValueError("coefs_ of the pretrainer is empty: it has no layer.")
     if len(coefs[0]) != n_features:
         raise ValueError(
             f"X has {n_features} features, but the pretrainer was fitted on "
@@ -248,7 +250,8 @@ def _check_attributes(pretrainer) -> None:
 
 def _check_activations(activations: list, n_layers: int) -> None:
     """Raise unless each layer has an activation that a network can have."""
-    if len(activations) != n_layers or not set(activations) <= set(ACTIVATIONS):
+    known = all(activation in ACTIVATIONS for activation in activations)
+    if len(activations) != n_layers or not known:
         raise ValueError(
             f"activations_ of the pretrainer is {activations}. It must name one of "
             f"{list(ACTIVATIONS)} for each of the {n_layers} layers."
@@ -258,9 +261,9 @@ def _check_activations(activations: list, n_layers: int) -> None:
 def _check_scaling(offset: Array, scale: Array, n_features: int) -> None:
     """Raise unless every column has a finite offset and a scale to divide by."""
     numbers = offset.shape == scale.shape == (n_features,)
-    if not (numbers and np.all(np.isfinite(offset)) and np.all(scale > 0)):
+    if not (numbers and np.all(np.isfinite([offset, scale])) and np.all(scale > 0)):
         raise ValueError(
             "visible_offset_ and visible_scale_ of the pretrainer must have a finite "
-            f"number for each of the {n_features} columns, the scale above 0. Their "
-            f"shapes are {offset.shape} and {scale.shape}."
+            f"number for each of the {n_features} columns, the scale above 0. They are "
+            f"{offset} and {scale}."
         )

@@ -127,7 +127,7 @@ class SupervisedModel:
         return rows
 
     def parameters(self) -> list[Array]:
-        """See ``Model.parameters``; the first are those of the head too."""
+        """See ``Model.parameters``; the first holds the head's too."""
         return [self.theta, *self._model.parameters()[1:]]
 
     def restore(self, parameters: list[Array]) -> None:

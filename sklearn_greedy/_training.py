@@ -286,11 +286,12 @@ def run_epochs(model: Model, index: Array, plan: Plan, rng) -> History:
             history.stale = 0
     else:
         if plan.tol is not None and plan.max_iter > 0:
+            held_out = "" if follows else ", or hold out rows (early_stopping=True)"
             warnings.warn(
                 f"{plan.place} reached max_iter={plan.max_iter} before the "
                 f"{'score' if follows else 'loss'} stopped improving "
                 f"(last: {score if follows else history.losses[-1]:.6g}). "
-                "Raise max_iter or tol, or set early_stopping=True.",
+                f"Raise max_iter or tol{held_out}.",
                 ConvergenceWarning,
                 stacklevel=2,
             )

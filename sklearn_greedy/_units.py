@@ -246,7 +246,7 @@ def choose_units(
         kinds = np.full(n_columns, KINDS.index(visible))
         groups[kinds == SOFTMAX] = 0
     else:
-        kinds = np.where(_probabilities(statistics), BERNOULLI, GAUSSIAN)
+        kinds = np.where(_as_probabilities(statistics), BERNOULLI, GAUSSIAN)
     if not isinstance(visible, str):
         for number, (kind, columns) in enumerate(visible):
             kinds[columns] = KINDS.index(kind)
@@ -269,14 +269,15 @@ def choose_units(
     )
 
 
-def _probabilities(statistics: ColumnStatistics) -> Array:
+def _as_probabilities(statistics: ColumnStatistics) -> Array:
     """Which columns have all values in [0, 1] and are no measurements that happen to
     lie there: these hardly vary for their mean. Nor does a column that is mostly 0,
-    with few small values, but scaled to unit variance these would be far out.
+    with few small values, but scaled to unit variance these would be far out; nor one
+    that is constant.
     """
     mean, variance = statistics.mean, statistics.variance
     inside = (statistics.low >= 0) & (statistics.high <= 1)
-    narrow = (variance > 0) & (variance < _NARROW * mean * (1 - mean))
+    narrow = statistics.varies() & (variance < _NARROW * mean * (1 - mean))
     apart = np.minimum(mean, 1 - mean) >= _APART * np.sqrt(variance)
     return inside & ~(narrow & apart)
 

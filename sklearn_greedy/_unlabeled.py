@@ -44,20 +44,23 @@ def check_marker(y, marker) -> None:
     if sparse.issparse(y):
         return
     y = np.asarray(y)
+    if y.ndim == 0:
+        return
     if marker is None:
-        n_missing = int(_missing(y).sum()) if y.ndim == 1 else 0
+        n_missing = int(_missing(y).reshape(len(y), -1).all(axis=1).sum())
         if n_missing:
             raise ValueError(
                 f"y has no value (NaN or None) in {n_missing} of {len(y)} rows. Set "
                 "unlabeled=np.nan to pre-train on these too, or leave them out."
             )
         return
-    # Of numbers and texts that look alike, NumPy makes texts where they meet.
-    as_text = isinstance(marker, str) or y.dtype.kind in "OUS"
-    if as_text and np.any(y.astype(str) == str(marker)):
+    # Of numbers and texts, NumPy makes texts where they meet.
+    of_text = isinstance(marker, str)
+    if (of_text or y.dtype.kind in "OU") and np.any(y.astype(str) == str(marker)):
+        found, given = ("number", "a text") if of_text else ("text", "a number")
         raise ValueError(
-            f"y holds {str(marker)!r} as another type than unlabeled={marker!r}, which "
-            "marks no row. Give the marker as it stands in y."
+            f"y holds the {found} {str(marker)!r}, but unlabeled={marker!r} is {given} "
+            "and marks no row. Give the marker as it stands in y."
         )
 
 

@@ -166,6 +166,32 @@ def test_marked_rows_do_not_count_with_a_scorer_by_name(iris):
     assert_array_equal(own.scratch_scores, named.scratch_scores)
 
 
+def as_mask(rows):
+    return np.isin(np.arange(150), rows)
+
+
+@pytest.mark.parametrize("form", [list, np.asarray, as_mask])
+def test_folds_may_have_any_form(form, iris):
+    X, y = iris
+    halves = np.arange(0, 150, 2), np.arange(1, 150, 2)
+    folds = [(form(halves[k]), form(halves[1 - k])) for k in (0, 1)]
+    known = np.arange(150) % 5 > 0
+    for labels in (y, np.where(known, y, -1)):
+        found = [
+            compare_pretraining(
+                network(unlabeled=-1), X, labels, cv=cv, random_state=0
+            ).pretrained_scores
+            for cv in (folds, [halves, halves[::-1]])
+        ]
+        assert_array_equal(*found)
+
+
+def test_fold_without_a_label_raises(iris):
+    y = np.where(np.arange(150) < 100, iris[1], -1)
+    with pytest.raises(ValueError, match="Fold 3 tests on no labelled row"):
+        compare_pretraining(network(unlabeled=-1), iris[0], y, cv=KFold(3))
+
+
 def test_estimator_is_left_alone(iris):
     given = network()
     before = clone(given)

@@ -101,7 +101,7 @@ def test_layout_of_the_data_does_not_matter(form, digits, tmp_path):
 
 def test_without_a_seed_nothing_is_kept(stack_class, digits, tmp_path):
     stack = stack_class((8,), max_iter=1, memory=str(tmp_path))
-    with pytest.warns(UserWarning, match="keeps nothing without a seed"):
+    with pytest.warns(UserWarning, match="is not used: without a seed"):
         stack.fit(digits[0])
     assert not list(tmp_path.iterdir())
 

@@ -237,8 +237,10 @@ class OwnPretrainer(BaseEstimator):
         ({"activations_": ["tanh", "tanh"]}, "each of the 1 layers"),
         ({"intercepts_": []}, r"shapes \[\(4, 4\)\] and \[\]"),
         ({"coefs_": [np.full((4, 4), np.nan)]}, "hold NaN or infinity"),
-        ({"visible_offset_": np.zeros(5)}, r"number for each of the 4 .*\(5,\)"),
+        ({"visible_offset_": np.zeros(5)}, r"for each of the 4 .*\[0. 0. 0. 0. 0.\]"),
         ({"visible_scale_": np.zeros(4)}, "the scale above 0"),
+        ({"visible_scale_": np.full(4, np.inf)}, r"They are .*\[inf inf"),
+        ({"coefs_": []}, "it has no layer"),
     ],
 )
 def test_pretrainer_whose_layers_cannot_be_used_raises(other, match, iris):

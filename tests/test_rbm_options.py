@@ -409,6 +409,13 @@ def test_units_that_hardly_move_are_constant(rng):
     assert stack.layer_report_[0]["n_constant"] == 16
 
 
+def test_large_counts_are_judged_by_their_variance(rng):
+    """Their mean square is a thousand times that."""
+    X = rng.poisson(1000, (300, 5)).astype(float)
+    with pytest.warns(UserWarning, match="worse than the column means"):
+        fit(X, (16,), visible="poisson", learning_rate="auto", max_iter=1)
+
+
 def test_worse_than_the_column_means_warns_with_the_parameters(rng):
     X = (rng.random((200, 8)) < 0.5).astype(float)
     with pytest.warns(UserWarning, match=r"worse than the column means") as caught:

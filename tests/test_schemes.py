@@ -382,6 +382,20 @@ def test_rows_of_weight_zero_are_not_held_out(digits):
         network_on(stack).fit(X, y, sample_weight=weight)
 
 
+def test_rows_of_weight_zero_do_not_judge_a_layer(rng):
+    X = (rng.random((360, 6)) < 0.5).astype(float)
+    weight = np.where(np.arange(360) < 300, 1.0, 0.0)
+    far = np.where(weight[:, None] == 0, 50.0, X)
+    y = np.arange(360) % 2
+    reports = [
+        network_on(StackedAutoencoderTransformer((4,), max_iter=2))
+        .fit(rows, y, sample_weight=weight)
+        .pretrainer_.layer_report_
+        for rows in (X, far)
+    ]
+    assert reports[0] == reports[1]
+
+
 @pytest.mark.parametrize("container", [np.asarray, sparse.csr_array])
 def test_rows_of_weight_zero_choose_no_kinds(container, rng):
     X = (rng.random((50, 3)) < 0.5).astype(float)
