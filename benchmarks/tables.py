@@ -425,7 +425,7 @@ def table(rows):
         "`python benchmarks/tables.py --write`; float32. The cut is that of the mean",
         "error by pre-training, with its standard error over the splits. The scheme is",
         "what the rows to choose by preferred: autoencoders against swap noise, with a",
-        "free decoder, a contractive penalty, or noise and penalty both; 'whole' is the",
+        "free decoder, a contractive penalty, or noise and penalty both; whole is the",
         "unrolled network; with targets these take part in the pre-training.",
         "",
         "| labels | tables | pre-training wins | mean cut | cuts | best from scratch "
