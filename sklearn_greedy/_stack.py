@@ -199,7 +199,8 @@ class LayerTask:
     @property
     def judged(self) -> Array:
         """Numbers of the rows that say whether it learned."""
-        return np.intersect1d(self.trained, self.weighing)
+        rows = self.trained
+        return rows if self.weights is None else rows[self.weights[rows] > 0]
 
     @property
     def mean_square(self) -> float:

@@ -44,8 +44,8 @@ def check_marker(y, marker) -> None:
     if sparse.issparse(y):
         return
     y = np.asarray(y)
-    if y.ndim == 0:
-        return
+    if y.ndim == 0 or not len(y):
+        return  # which scikit-learn refuses
     if marker is None:
         n_missing = int(_missing(y).reshape(len(y), -1).all(axis=1).sum())
         if n_missing:

@@ -210,6 +210,11 @@ def test_missing_target_without_marker_still_raises(kind, rows):
         build(kind).fit(rows[0], y)
 
 
+def test_no_rows_are_refused_by_their_number(kind):
+    with pytest.raises(ValueError, match=r"0 sample\(s\)"):
+        build(kind).fit(np.empty((0, 3)), np.empty(0))
+
+
 def test_missing_labels_without_marker_say_what_to_do(rows):
     y = np.where(np.arange(80) % 2 == 0, "a", "b").astype(object)
     y[3:20] = None
