@@ -47,7 +47,7 @@ from sklearn_greedy._network import (
 from sklearn_greedy._persistence import VersionedEstimator
 from sklearn_greedy._stack import (
     GreedyStack,
-    check_nested,
+    HoldsEstimator,
     draw_seed,
     layer_sizes,
     layer_streams,
@@ -128,8 +128,12 @@ def has_epochs(mlp) -> bool:
     return True
 
 
-class GreedyPretrainedMLP(CallbackSupport, VersionedEstimator, metaclass=ABCMeta):
+class GreedyPretrainedMLP(
+    CallbackSupport, HoldsEstimator, VersionedEstimator, metaclass=ABCMeta
+):
     """Base of the networks; a subclass says what its targets are."""
+
+    _inside = "pretrainer"
 
     _parameter_constraints: dict = {
         "hidden_layer_sizes": [
@@ -250,27 +254,6 @@ class GreedyPretrainedMLP(CallbackSupport, VersionedEstimator, metaclass=ABCMeta
         self.max_norm = max_norm
         self.layer_decay = layer_decay
         self.n_frozen_layers = n_frozen_layers
-
-    def set_params(self, **params) -> Self:
-        """Set parameters, also those of the estimator inside by ``pretrainer__<name>``.
-
-        Parameters
-        ----------
-        **params : dict
-            Names and values.
-
-        Returns
-        -------
-        self : object
-            The estimator.
-
-        Raises
-        ------
-        ValueError
-            If ``pretrainer`` is no estimator, or a name is unknown.
-        """
-        check_nested(self, "pretrainer", params)
-        return super().set_params(**params)
 
     # What a subclass says about its targets.
 

@@ -889,21 +889,20 @@ class StackedRBMTransformer(GreedyStack):
 
     def _monitor(self, task: LayerTask, model: ContrastiveDivergence, held: Array):
         columns = task.rng.permutation(model.n_columns)[:_MONITOR_COLUMNS]
-        follows_gap = self.early_stopping == "free_energy_gap"
-
-        def some(index: Array) -> Array:
-            # Gathered anew, since the scale may be learned, and in float64: large
-            # weights leave nothing of a probability near 1 in float32.
-            return model.rows.spread(index, _MONITOR_ROWS).astype(np.float64)
+        # In float64: large weights leave nothing of a probability near 1 in float32.
+        held_rows = model.rows.spread(held, _MONITOR_ROWS).astype(np.float64)
+        rows = held_rows
+        if self.early_stopping == "free_energy_gap":
+            rows = model.rows.spread(task.judged, _MONITOR_ROWS).astype(np.float64)
 
         def score() -> float:
-            rbm, held_rows = model.precise_rbm(), some(held)
-            rows = some(task.judged) if follows_gap else held_rows
-            likelihood = float(np.mean(pseudo_log_likelihood(rbm, rows, columns)))
-            likelihood -= float(np.log(model.units.scale / task.units.scale).sum())
-            if not follows_gap:
+            rbm, ratio = model.precise_rbm(), task.units.scale / model.units.scale
+            now = ratio * rows  # in the present scale, where that is learned
+            likelihood = float(np.mean(pseudo_log_likelihood(rbm, now, columns)))
+            likelihood += float(np.log(ratio).sum())
+            if rows is held_rows:
                 return likelihood
-            return likelihood + free_energy_gap(rbm, rows, held_rows)
+            return likelihood + free_energy_gap(rbm, now, ratio * held_rows)
 
         return score
 

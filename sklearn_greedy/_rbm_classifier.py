@@ -22,7 +22,7 @@ from sklearn_greedy._energy import hidden_log_sums
 from sklearn_greedy._persistence import VersionedEstimator
 from sklearn_greedy._rbm import StackedRBMTransformer
 from sklearn_greedy._stack import (
-    check_nested,
+    HoldsEstimator,
     checked_pairs,
     draw_seed,
     is_sequence,
@@ -33,7 +33,7 @@ from sklearn_greedy._stack import (
 Array = npt.NDArray
 
 
-class StackedRBMClassifier(ClassifierMixin, VersionedEstimator):
+class StackedRBMClassifier(HoldsEstimator, ClassifierMixin, VersionedEstimator):
     """Stack of RBMs whose top RBM models its input and the label together.
 
     The layers below the top learn from X alone. The top RBM sees their features beside
@@ -97,6 +97,7 @@ class StackedRBMClassifier(ClassifierMixin, VersionedEstimator):
     (297,)
     """
 
+    _inside = "stack"
     _parameter_constraints: dict = {
         "stack": [StackedRBMTransformer, None],
         "random_state": ["random_state"],
@@ -105,27 +106,6 @@ class StackedRBMClassifier(ClassifierMixin, VersionedEstimator):
     def __init__(self, stack=None, *, random_state=None) -> None:
         self.stack = stack
         self.random_state = random_state
-
-    def set_params(self, **params) -> Self:
-        """Set parameters, also those of the estimator inside by ``stack__<name>``.
-
-        Parameters
-        ----------
-        **params : dict
-            Names and values.
-
-        Returns
-        -------
-        self : object
-            The estimator.
-
-        Raises
-        ------
-        ValueError
-            If ``stack`` is no estimator, or a name is unknown.
-        """
-        check_nested(self, "stack", params)
-        return super().set_params(**params)
 
     @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y) -> Self:

@@ -88,19 +88,6 @@ def is_sequence(value) -> bool:
     return np.asarray(value, dtype=object).ndim > 0
 
 
-def check_nested(estimator, name: str, params: dict) -> None:
-    """Raise where a parameter of the estimator inside is to be set and there is none;
-    name : of the parameter that may hold it.
-    """
-    inside = params.get(name, getattr(estimator, name))
-    nested = [key for key in params if key.startswith(f"{name}__")]
-    if nested and not hasattr(inside, "set_params"):
-        raise ValueError(
-            f"{nested[0]} cannot be set: {name}={inside!r} has no parameters of its "
-            f"own. Give an instance as {name}, such as a stack."
-        )
-
-
 def checked_pairs(visible, kinds, X, names, n_columns: int) -> list[tuple[str, Array]]:
     """Pairs (kind, column numbers) of ``visible``, or ValueError; names : those of the
     columns of X, or None.
@@ -143,6 +130,43 @@ def layer_streams(seed: Array, layer: int):
     words = np.random.SeedSequence([*(int(word) for word in seed), layer])
     for_python, for_kernels = words.spawn(2)
     return np.random.default_rng(for_python), for_kernels.generate_state(2, np.uint32)
+
+
+class HoldsEstimator:
+    """Mixin of estimators whose parameter ``_inside`` is another estimator, or a name
+    or nothing; to stand before BaseEstimator.
+    """
+
+    _inside: str
+
+    def set_params(self, **params) -> Self:
+        """Set parameters, also those of the estimator inside.
+
+        Parameters
+        ----------
+        **params : dict
+            Names and values; ``<parameter>__<name>`` stands for a parameter of the
+            estimator that a parameter holds.
+
+        Returns
+        -------
+        self : object
+            The estimator.
+
+        Raises
+        ------
+        ValueError
+            If there is no estimator inside, or a name is unknown.
+        """
+        inside = params.get(self._inside, getattr(self, self._inside))
+        nested = [key for key in params if key.startswith(f"{self._inside}__")]
+        if nested and not hasattr(inside, "set_params"):
+            raise ValueError(
+                f"{nested[0]} cannot be set: {self._inside}={inside!r} has no "
+                f"parameters of its own. Give an instance as {self._inside}, such as "
+                "a stack."
+            )
+        return super().set_params(**params)  # type: ignore[misc]
 
 
 @contextmanager

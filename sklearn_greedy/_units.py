@@ -94,7 +94,8 @@ class ColumnStatistics:
             part = np.asarray(X[rows], dtype=np.float64)
             counts = np.ones(len(part))
             if weights is not None:
-                part, counts = part[weights[rows] > 0], weights[rows][weights[rows] > 0]
+                weighs = weights[rows] > 0
+                part, counts = part[weighs], weights[rows][weighs]
             if not len(part):
                 continue
             low = np.minimum(low, part.min(axis=0))

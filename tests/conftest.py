@@ -29,10 +29,17 @@ def iris():
 
 
 @pytest.fixture(scope="session")
-def digits():
-    """Some digits, each cell in [0, 1]."""
+def all_digits():
+    """Digits, each cell in [0, 1]."""
     X, y = load_digits(return_X_y=True)
-    return X[:300] / 16, y[:300]
+    return X / 16, y
+
+
+@pytest.fixture(scope="session")
+def digits(all_digits):
+    """Some of them."""
+    X, y = all_digits
+    return X[:300], y[:300]
 
 
 # Enough for nearly every line; what is left trains for long.

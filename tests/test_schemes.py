@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
-from sklearn.datasets import load_digits, load_iris
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, PoissonRegressor
 from sklearn.metrics import log_loss
@@ -36,17 +35,6 @@ STACKS = {
     "relu rbm": StackedRBMTransformer((6, 4), max_iter=3, hidden="relu"),
 }
 STILL = 1e-30
-
-
-@pytest.fixture(scope="module")
-def iris():
-    return load_iris(return_X_y=True)
-
-
-@pytest.fixture(scope="module")
-def digits():
-    X, y = load_digits(return_X_y=True)
-    return X / 16, y
 
 
 @pytest.fixture(params=MLPS, ids=lambda c: c.__name__)
@@ -108,25 +96,27 @@ def test_supervised_start_keeps_layers_and_the_last_head(iris):
     assert clf.loss_curve_[0] == pytest.approx(greedy_loss, rel=0.05)
 
 
+def losses_of_a_probe(stack, layer, rng):
+    """Loss of a linear model on the features of a layer, by the weight of the targets
+    in their training.
+    """
+    X, y = separable_by_noise(rng)
+    losses = {}
+    for weight in (0.0, 0.7):
+        clf = network_on(stack, supervised_weight=weight).fit(X, y)
+        H = clf.hidden_activations(X, layer)
+        probe = LogisticRegression(C=100, max_iter=2000).fit(H, y)
+        losses[weight] = log_loss(y, probe.predict_proba(H))
+    return losses
+
+
 @pytest.mark.parametrize("name", STACKS)
 def test_heads_teach_a_stack(name, rng):
     """With the targets the features of each layer tell the classes apart."""
-    X, y = separable_by_noise(rng)
     rate = {"learning_rate": 0.03} if "rbm" in name else {"learning_rate_init": 0.01}
     stack = STACKS[name].__class__(**STACKS[name].get_params())
     stack.set_params(max_iter=40, batch_size=32, visible="gaussian", **rate)
-    losses = {}
-    for weight in (0.0, 0.7):
-        clf = GreedyPretrainedMLPClassifier(
-            pretrainer=stack,
-            supervised_weight=weight,
-            learning_rate_init=STILL,
-            max_iter=1,
-            random_state=0,
-        ).fit(X, y)
-        H = clf.hidden_activations(X, 0)
-        probe = LogisticRegression(C=100, max_iter=2000).fit(H, y)
-        losses[weight] = log_loss(y, probe.predict_proba(H))
+    losses = losses_of_a_probe(stack, 0, rng)
     assert losses[0.7] < 0.15
     assert losses[0.7] < 0.5 * losses[0.0]
 
@@ -155,22 +145,10 @@ def test_all_weight_on_the_targets_leaves_the_own_loss_alone(name, iris):
 
 
 def test_the_unrolled_network_learns_from_the_targets(rng):
-    X, y = separable_by_noise(rng)
-    losses = {}
-    for weight in (0.0, 0.7):
-        stack = StackedAutoencoderTransformer(
-            (8, 4), max_iter=0, unrolled_max_iter=40, learning_rate_init=0.01
-        )
-        clf = GreedyPretrainedMLPClassifier(
-            pretrainer=stack,
-            supervised_weight=weight,
-            learning_rate_init=STILL,
-            max_iter=1,
-            random_state=0,
-        ).fit(X, y)
-        H = clf.hidden_activations(X)
-        probe = LogisticRegression(C=100, max_iter=2000).fit(H, y)
-        losses[weight] = log_loss(y, probe.predict_proba(H))
+    stack = StackedAutoencoderTransformer(
+        (8, 4), max_iter=0, unrolled_max_iter=40, learning_rate_init=0.01
+    )
+    losses = losses_of_a_probe(stack, -1, rng)
     assert losses[0.7] < 0.15
     assert losses[0.7] < 0.5 * losses[0.0]
 
@@ -232,7 +210,7 @@ def test_targets_of_weight_zero_change_nothing(name, mlp_class, iris):
     assert_array_equal(stack.coefs_[0], alone.coefs_[0])
 
 
-def test_heads_see_no_row_without_a_target_and_none_held_out(digits, monkeypatch):
+def test_heads_see_no_row_without_a_target_and_none_held_out(all_digits, monkeypatch):
     seen = []
     fit = StackedAutoencoderTransformer._fit_for_network
     monkeypatch.setattr(
@@ -242,7 +220,7 @@ def test_heads_see_no_row_without_a_target_and_none_held_out(digits, monkeypatch
             seen.append(supervision.index) or fit(stack, X, weights, supervision, *rest)
         ),
     )
-    X, y = digits[0][:300], digits[1][:300].copy()
+    X, y = all_digits[0][:300], all_digits[1][:300].copy()
     y[200:] = -1
     mlp = GreedyPretrainedMLPClassifier(
         (12,),
@@ -272,8 +250,8 @@ def test_rows_for_the_heads_cannot_all_be_held_out():
         supervision.without(np.array([1, 3, 8]))
 
 
-def test_slices_do_not_change_a_layer_with_a_head(digits, monkeypatch):
-    X, y = digits[0][:500], digits[1][:500]
+def test_slices_do_not_change_a_layer_with_a_head(all_digits, monkeypatch):
+    X, y = all_digits[0][:500], all_digits[1][:500]
     mlp = GreedyPretrainedMLPClassifier(
         (12,), supervised_weight=0.5, max_iter=1, random_state=0
     )
@@ -369,9 +347,9 @@ def test_rows_are_drawn_in_proportion(rng):
     assert_array_equal(drawn_rows(index, np.ones(5), rng), index)
 
 
-def test_rows_of_weight_zero_are_not_held_out(digits):
+def test_rows_of_weight_zero_are_not_held_out(all_digits):
     """Where the others were all held out, no row was left to draw."""
-    X, y = digits
+    X, y = all_digits
     weight = np.zeros(len(X))
     weight[[5, 150]] = 1
     for seed in range(4):
@@ -434,8 +412,8 @@ def test_weights_act_in_the_pretraining(name, iris):
     assert not np.array_equal(weighted.pretrainer_.coefs_[0], plain.coefs_[0])
 
 
-def test_an_autoencoder_rebuilds_what_weighs_most(digits):
-    X, y = digits
+def test_an_autoencoder_rebuilds_what_weighs_most(all_digits):
+    X, y = all_digits
     kept = {}
     for digit in (0, 1):
         weight = np.where(y == digit, 1.0, 1e-3)
@@ -447,9 +425,9 @@ def test_an_autoencoder_rebuilds_what_weighs_most(digits):
     assert better[y == 1].mean() < -1
 
 
-def test_weights_act_in_the_unrolled_network(digits):
+def test_weights_act_in_the_unrolled_network(all_digits):
     """Its rows were once drawn alike, whatever they weigh."""
-    X, y = digits
+    X, y = all_digits
     kept = {}
     for digit in (0, 1):
         weight = np.where(y == digit, 1.0, 1e-3)
@@ -467,8 +445,8 @@ def test_weights_act_in_the_unrolled_network(digits):
 
 
 @pytest.mark.parametrize("name", ["dropout", "input_dropout"])
-def test_dropout_changes_training_and_not_prediction(name, digits):
-    X, y = digits[0][:400], digits[1][:400]
+def test_dropout_changes_training_and_not_prediction(name, all_digits):
+    X, y = all_digits[0][:400], all_digits[1][:400]
     params = {"pretrainer": None, "batch_size": 20, "random_state": 0, "max_iter": 30}
     plain = GreedyPretrainedMLPClassifier((40,), **params).fit(X, y)
     dropped = GreedyPretrainedMLPClassifier((40,), **{name: 0.5}, **params).fit(X, y)
@@ -479,10 +457,10 @@ def test_dropout_changes_training_and_not_prediction(name, digits):
     assert dropped.score(X, y) > 0.9
 
 
-def test_weights_stay_short_in_hidden_layers(digits):
+def test_weights_stay_short_in_hidden_layers(all_digits):
     clf = GreedyPretrainedMLPClassifier(
         (30, 20), pretrainer=None, max_norm=0.5, max_iter=20, random_state=0
-    ).fit(*digits)
+    ).fit(*all_digits)
     for coef in clf.coefs_[:-1]:
         norms = np.linalg.norm(coef, axis=0)
         assert norms.max() <= 0.5 * (1 + 1e-5)
