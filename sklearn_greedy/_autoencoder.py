@@ -675,6 +675,7 @@ class StackedAutoencoderTransformer(GreedyStack):
         task.place = f"{type(self).__name__}, unrolled"
         task.rng, task.seed = layer_streams(seed, len(self.coefs_))
         task.settings = settings
+        self._hold_out(task)
         ends = [*self.activations_, *self.activations_[-2::-1], "identity"]
         widths = [coef.shape[0] for coef in self.coefs_]
         network = Network.dense(

@@ -32,6 +32,7 @@ class ContrastiveDivergence:
         self._scaled_epoch = 1
         self.units = task.units
         self.rows, self._data = Rows(task.data, task.units), task.data
+        self._judged, self._weights = task.judged, task.weights
         self.n_columns, self.width = self.rows.n_columns, task.width
         self.batch_size = min(task.settings.batch_size, len(self.rows))
         self.centered, self.hidden = centered, task.settings.hidden
@@ -134,16 +135,23 @@ class ContrastiveDivergence:
         if not self._keeps_offsets:
             return [np.zeros(n, np.float32) for n in (self.n_columns, self.width)]
         mean = scaled_means(task.statistics, task.units)
-        hidden = self.rbm().hidden_means(self.rows.spread(np.arange(len(self.rows))))
-        return [mean.astype(np.float32), hidden.mean(axis=0)]
+        rows, weights = self._some_rows()
+        hidden = np.average(self.rbm().hidden_means(rows), axis=0, weights=weights)
+        return [mean.astype(np.float32), hidden.astype(np.float32)]
+
+    def _some_rows(self):
+        """Some of the rows that are learned from, and their weights or None."""
+        chosen = self.rows.some(self._judged)
+        weights = None if self._weights is None else self._weights[chosen]
+        return self.rows.spread(chosen), weights
 
     def _initial_chain(self, task: LayerTask) -> Array:
-        """Hidden states of the persistent chains, drawn given the first rows of the
-        data; empty without persistent chains.
+        """Hidden states of the persistent chains, drawn given the first rows that are
+        learned from; empty without persistent chains.
         """
         if not self.settings.persistent:
             return np.empty((0, self.width), np.float32)
-        index = np.arange(self.n_chains) % len(self.rows)
+        index = np.resize(self._judged, self.n_chains)
         rows = np.empty((len(index), self.n_columns), np.float32)
         self.rows.gather(index, rows)
         return self.rbm().draw_hidden(rows, task.rng)
@@ -173,8 +181,7 @@ class ContrastiveDivergence:
 
         It is taken between epochs, so that it does not depend on slices.
         """
-        rows = self.rows.spread(np.arange(len(self.rows)))
-        move = _SCALE_RATE * self.rbm().scale_gradient(rows)
+        move = _SCALE_RATE * self.rbm().scale_gradient(*self._some_rows())
         scale = self.units.scale * np.exp(np.clip(move, -_SCALE_RATE, _SCALE_RATE))
         self._rescale(np.maximum(scale, self._least_scale))
 

@@ -77,16 +77,18 @@ class RBM:
         """E[h | v]; v : (n, n_visible)."""
         return hidden_means(v @ self.w + self.c, self.hidden)
 
-    def scale_gradient(self, v: Array) -> Array:
+    def scale_gradient(self, v: Array, weights: Array | None = None) -> Array:
         """Derivative of the mean log-likelihood by the log of the scale of each column
         (0 where it is not gaussian): ``<v_i (v_i - E[v_i | E[h | v]])> - 1``.
 
         With v = x / s the density of x is that of v over s, and Z does not depend on s.
+        weights : of the rows in the means, or None.
         """
         residual = v - self.visible_means(self.hidden_means(v))
         out = np.zeros(v.shape[1])
         gaussian = self.columns(GAUSSIAN)
-        out[gaussian] = (v * residual).mean(axis=0, dtype=float)[gaussian] - 1
+        products = np.float64(v * residual)
+        out[gaussian] = np.average(products, axis=0, weights=weights)[gaussian] - 1
         return out
 
     def draw_hidden(self, v: Array, rng) -> Array:

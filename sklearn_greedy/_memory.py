@@ -1,6 +1,8 @@
 """Trained layers kept from fit to fit: a cache under all that a layer depends on."""
 
 import hashlib
+import pickle
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -64,11 +66,24 @@ class LayerCache:
         """
         self._key = joblib.hash((self._key, part, vars(settings)))
         try:
-            return self._load(self._key, train)
+            return self._kept(train)
         except _Stopped as stopped:
             # Nor may layers on top of it be found by a stack that was not stopped.
             self._key = joblib.hash((self._key, "stopped", stopped.layer.fitted))
             return stopped.layer
+
+    def _kept(self, train: Callable[[], Any]):
+        """What is under the present key, put there now if need be; trained again where
+        the entry is not what was once written.
+        """
+        digest, content = self._load(self._key, train)
+        if _digest(content) != digest:
+            warnings.warn(
+                "A layer kept in memory is damaged and is trained again.", stacklevel=2
+            )
+            self._load.call_and_shelve(self._key, train).clear()
+            _, content = self._load(self._key, train)
+        return pickle.loads(content)
 
 
 class NoCache:
@@ -87,9 +102,14 @@ class _Stopped(Exception):
         self.layer = layer
 
 
-def _trained(key: str, train: Callable[[], Any]):
-    """What the cache wraps; it looks at the key alone."""
+def _digest(content: bytes) -> bytes:
+    return hashlib.sha256(content).digest()
+
+
+def _trained(key: str, train: Callable[[], Any]) -> tuple[bytes, bytes]:
+    """What the cache wraps; it looks at the key alone. A digest and what it is of."""
     layer = train()
     if layer.history.stopped:
         raise _Stopped(layer)
-    return layer
+    content = pickle.dumps(layer, pickle.HIGHEST_PROTOCOL)
+    return _digest(content), content

@@ -504,6 +504,12 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, GreedyPretrainedMLP):
                 "y changed between multilabel and single-label targets since the first "
                 "fit. Use a clone to start anew."
             )
+        if multilabel and y.shape[1] != len(self.classes_):
+            raise ValueError(
+                f"y has {y.shape[1]} labels, but the network has "
+                f"{len(self.classes_)}: {self.classes_.tolist()}. Give y a column for "
+                "each."
+            )
         if multilabel and not np.isin(y, (0, 1)).all():
             raise ValueError(
                 "Multilabel targets must be 0 or 1. Got the values "

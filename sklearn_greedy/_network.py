@@ -92,7 +92,7 @@ def output_means(z: Array, activation: str) -> Array:
         return softmax(z, axis=1)
     if activation == "exp":
         return np.exp(z)
-    return activate(z, activation)
+    return activate(z.copy(), activation)
 
 
 def glorot_uniform(rng, n_in: int, n_out: int, activation: str):

@@ -435,6 +435,7 @@ class GreedyStack(
 
     def _train_layer(self, task: LayerTask, X, below, context) -> TrainedLayer:
         """One layer to its end, with a warning where it did not learn."""
+        self._hold_out(task)
         model = self._build(task)
 
         def attributes():
@@ -828,14 +829,15 @@ class GreedyStack(
             **self._head_options(task, model),
         )
 
+    def _hold_out(self, task: LayerTask) -> None:
+        """Choose the rows for early stopping, if any: before a model looks at them."""
+        if self.early_stopping:
+            rows, share = task.weighing, self.validation_fraction
+            task.held = rows[held_out_rows(len(rows), share, task.rng, task.place)]
+
     def _train(self, task: LayerTask, model: Model, tasks) -> History:
         monitor = None
-        if self.early_stopping:
-            rows = task.weighing
-            held = held_out_rows(
-                len(rows), self.validation_fraction, task.rng, task.place
-            )
-            task.held = rows[held]
+        if task.held is not None:
             monitor = self._monitor(task, model, task.held)
         plan = self._plan(task, monitor, tasks)
         return run_epochs(self._trainer(task, model), task.trained, plan, task.rng)

@@ -117,9 +117,13 @@ class Rows:
             part = (part - offset) / scale
         out[...] = part
 
+    def some(self, index: Array, most: int = SOME_ROWS) -> Array:
+        """Up to ``most`` of the row numbers ``index``, evenly spread."""
+        return spread_rows(index, row_block(self.n_columns, most))
+
     def spread(self, index: Array, most: int = SOME_ROWS) -> Array:
-        """Up to ``most`` of the rows ``index``, evenly spread, (m, n_columns)."""
-        chosen = spread_rows(index, row_block(self.n_columns, most))
+        """The rows of ``some``, (m, n_columns)."""
+        chosen = self.some(index, most)
         out = np.empty((len(chosen), self.n_columns), np.float32)
         self.gather(chosen, out)
         return out

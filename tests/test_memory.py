@@ -315,3 +315,22 @@ def test_damaged_entry_is_trained_again(stack_class, digits, tmp_path, trained, 
     assert "Exception while loading results" in caplog.text
     assert len(trained) == 2
     assert_array_equal(stack.coefs_[0], before)
+
+
+def test_entry_of_other_numbers_is_trained_again(
+    stack_class, digits, tmp_path, trained
+):
+    """A file of the right length may hold blocks of zeros after a crash."""
+    stack = stack_class((8,), memory=str(tmp_path), **SMALL).fit(digits[0])
+    before = stack.coefs_[0].copy()
+    (entry,) = tmp_path.rglob("output.pkl")
+    content = bytearray(entry.read_bytes())
+    place = content.index(before.tobytes()[:64])
+    content[place : place + 64] = bytes(64)
+    entry.write_bytes(content)
+    with pytest.warns(UserWarning, match="damaged and is trained again"):
+        stack.fit(digits[0])
+    assert len(trained) == 2
+    assert_array_equal(stack.coefs_[0], before)
+    stack.fit(digits[0])
+    assert len(trained) == 2

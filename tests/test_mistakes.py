@@ -1062,6 +1062,34 @@ def test_row_48_held_out_rows_are_not_trained_on(monkeypatch):
     assert nets[0].validation_scores_ != nets[1].validation_scores_
 
 
+@pytest.mark.parametrize(
+    ("cls", "options"),
+    [
+        *[(cls, {}) for cls in STACKS],
+        (StackedRBMTransformer, {"learn_scale": True}),
+        (StackedRBMTransformer, {"persistent": True, "n_temperatures": 2}),
+        (StackedRBMTransformer, {"centered": True}),
+        (StackedAutoencoderTransformer, {"corruption": "swap"}),
+        (StackedAutoencoderTransformer, {"unrolled_max_iter": 3}),
+    ],
+)
+def test_row_48_held_out_rows_do_not_train_a_stack(cls, options, monkeypatch):
+    """Their values in another order, so that the columns' statistics stay, change the
+    validation score and nothing else.
+    """
+    X, rng, held = raw_rows(60), np.random.default_rng(0), np.arange(10)
+    monkeypatch.setattr("sklearn_greedy._stack.held_out_rows", lambda *_: held)
+    params = {"early_stopping": True, "n_iter_no_change": 10, "max_iter": 5}
+    before = fitted_stack(cls, X, **params, **options)
+    X[held] = rng.permuted(X[held], axis=0)
+    after = fitted_stack(cls, X, **params, **options)
+    assert_allclose(before.loss_curves_, after.loss_curves_, rtol=1e-9)
+    if options.get("unrolled_max_iter"):
+        one, other = before.unrolled_loss_curve_, after.unrolled_loss_curve_
+        assert_allclose(one, other, rtol=1e-9)
+    assert before.validation_scores_ != after.validation_scores_
+
+
 def test_row_48_prediction_does_not_train():
     """Rows given to ``predict`` and ``score`` leave no trace."""
     X = binary_rows()

@@ -189,3 +189,6 @@ def test_scale_gradient_is_that_of_the_exact_likelihood(rng):
     gradient = rbm.scale_gradient(x)
     assert_allclose(gradient[1], numeric[0], rtol=1e-6)
     assert_allclose(np.delete(gradient, 1), 0)
+    counts = np.arange(9)
+    weighted = rbm.scale_gradient(x, counts)
+    assert_allclose(weighted, rbm.scale_gradient(np.repeat(x, counts, axis=0)))

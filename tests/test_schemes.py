@@ -374,6 +374,23 @@ def test_rows_of_weight_zero_do_not_judge_a_layer(rng):
     assert reports[0] == reports[1]
 
 
+@pytest.mark.parametrize(
+    "options", [{"learn_scale": True}, {"persistent": True}, {"centered": True}]
+)
+def test_rows_of_weight_zero_do_not_train_an_rbm(options, iris):
+    """They once moved learned scales, and persistent chains began at them."""
+    X, y = iris
+    weight, chosen = np.where(y == 0, 0.0, 1.0), {"max_iter": 5, "random_state": 0}
+    stacks = [
+        network_on(StackedRBMTransformer((4,), **chosen, **options))
+        .fit(rows, y, sample_weight=weight)
+        .pretrainer_
+        for rows in (X, np.where(y[:, None] == 0, 9 * X, X))
+    ]
+    assert_allclose(*(stack.coefs_[0] for stack in stacks), rtol=1e-6)
+    assert_allclose(*(stack.visible_scale_ for stack in stacks), rtol=1e-6)
+
+
 @pytest.mark.parametrize("container", [np.asarray, sparse.csr_array])
 def test_rows_of_weight_zero_choose_no_kinds(container, rng):
     X = (rng.random((50, 3)) < 0.5).astype(float)
@@ -559,12 +576,23 @@ def test_validation_rows_are_followed(mlp_class, iris):
     assert best.t_ == best.n_iter_ * 100
 
 
-def test_validation_loss_is_that_of_the_predictions(iris):
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_validation_loss_is_that_of_the_predictions(n_classes, iris):
     X, y = iris
+    y = np.minimum(y, n_classes - 1)
     clf = GreedyPretrainedMLPClassifier(
         (6,), max_iter=5, label_smoothing=0.2, dropout=0.3, alpha=1.0, random_state=0
     ).fit(X, y, X_val=X[::3], y_val=y[::3])
     loss = log_loss(y[::3], clf.predict_proba(X[::3]))
+    assert clf.validation_loss_curve_[-1] == pytest.approx(loss, rel=1e-4)
+
+
+def test_validation_loss_of_labels_is_summed_over_them(iris):
+    X, Y = iris[0], np.eye(3, dtype=int)[iris[1]]
+    clf = GreedyPretrainedMLPClassifier((6,), max_iter=5, random_state=0)
+    clf.fit(X, Y, X_val=X[::3], y_val=Y[::3])
+    held = zip(Y[::3].T, clf.predict_proba(X[::3]).T, strict=True)
+    loss = sum(log_loss(y, p) for y, p in held)
     assert clf.validation_loss_curve_[-1] == pytest.approx(loss, rel=1e-4)
 
 
