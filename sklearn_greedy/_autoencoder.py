@@ -497,7 +497,7 @@ class StackedAutoencoderTransformer(GreedyStack):
         statistics = ColumnStatistics.of(X)
         error, variance = squares / X.shape[0], statistics.variance
         with np.errstate(divide="ignore", invalid="ignore"):
-            r2 = np.where(variance > 0, 1 - error / variance, np.nan)
+            r2 = np.where(statistics.varies(), 1 - error / variance, np.nan)
         return {
             "feature": getattr(self, "feature_names_in_", np.arange(n_columns)),
             "kind": self.visible_kinds_,
@@ -527,13 +527,11 @@ class StackedAutoencoderTransformer(GreedyStack):
         down = self.decoder_coefs_, self.decoder_intercepts_, self.decoder_activations_
         return forward(codes, *(part[::-1] for part in down))
 
-    def _activation_below(self, layer: int) -> str:
-        return self._settings(layer - 1).activation
+    def _activation(self, layer: int) -> str:
+        return self._settings(layer).activation
 
     def _units_above(self, layer: int) -> str:
-        return (
-            "bernoulli" if self._activation_below(layer) == "logistic" else "gaussian"
-        )
+        return "bernoulli" if self._activation(layer - 1) == "logistic" else "gaussian"
 
     def _check_settings(self, settings) -> None:
         _check_level(settings.corruption, settings.corruption_level)
@@ -742,8 +740,8 @@ class StackedAutoencoderTransformer(GreedyStack):
         encoder = fold_input(coefs[0], intercepts[0], *scaling)
         decoder = fold_output(coefs[1], intercepts[1], *scaling)
         end = "identity"
-        if task.layer > 0 and self._activation_below(task.layer) in _LOSSLESS:
-            end = self._activation_below(task.layer)
+        if task.layer > 0 and self._activation(task.layer - 1) in _LOSSLESS:
+            end = self._activation(task.layer - 1)
         return {
             "coefs_": encoder[0],
             "intercepts_": encoder[1],
@@ -755,6 +753,14 @@ class StackedAutoencoderTransformer(GreedyStack):
         }
 
     def _recall(self, layer: int, units: Units) -> Array:
+        end = self.decoder_activations_[layer]
+        if end not in ("identity", *_LOSSLESS):
+            raise ValueError(
+                f"The decoder of layer {layer + 1} ends in {end} since the unrolled "
+                "network was trained (unrolled_max_iter), and a layer of its own would "
+                "begin to learn from another reconstruction. Call fit on a clone to "
+                "start anew, or train without the unrolled network."
+            )
         scaling = units.offset, units.scale
         encoder = unfold_input(self.coefs_[layer], self.intercepts_[layer], *scaling)
         decoder = unfold_output(

@@ -71,7 +71,8 @@ class Optimizer:
                 self.epsilon,
                 self.max_gradient_norm or 0.0,
                 self.max_norm or 0.0,
-            ]
+            ],
+            dtype=np.float64,
         )
 
 

@@ -59,7 +59,8 @@ def compare_pretraining(
         per fold; "mean_difference" (pre-trained minus from scratch) and its
         "interval", a pair with 95 % confidence; "pretraining_seconds",
         "fine_tuning_seconds" and "scratch_seconds", ndarray of shape (n_folds,);
-        "layer_reports", the health of each layer per fold; and a "verdict" in words.
+        "layer_reports", the health of each layer per fold (None where no stack is
+        trained, as with ``pretrainer="supervised"``); and a "verdict" in words.
 
     Raises
     ------
@@ -75,9 +76,9 @@ def compare_pretraining(
     Folds share training rows, so that their differences are not independent. The
     interval is that of the corrected resampled t-test [1]_: the variance of the
     differences is multiplied by ``1 / n_folds + n_test / n_train``. With few training
-    rows and many test rows, as where most rows have no label, this is a cautious rule:
-    its interval is wide, and only large differences are called clear. More folds
-    narrow it little, more training rows do.
+    rows and many test rows this is a cautious rule: its interval is wide, and only
+    large differences are called clear. More folds narrow it little, more training rows
+    do. Rows that are marked as unlabelled count for neither.
 
     References
     ----------
@@ -126,8 +127,10 @@ def compare_pretraining(
                 f"scoring must give one number per fold. Got scoring={scoring!r}."
             )
         scores = np.concatenate([run["test_score"] for run in runs])
+        _check_finite(scores, scoring, folds)
         return scores, [_network_of(run["estimator"][0])[0] for run in runs]
 
+    labels = marked_rows(y, network.unlabeled)
     scores, networks = score([pretrained] * len(folds))
     scratch_scores, others = score(
         [_from_scratch(pretrained, prefix, network, seed) for network in networks]
@@ -144,7 +147,10 @@ def compare_pretraining(
     )
     differences = comparison.pretrained_scores - comparison.scratch_scores
     comparison.mean_difference = float(differences.mean())
-    comparison.interval = _interval(differences, folds)
+    # Marked rows train the layers alone; the interval goes by those with a target.
+    comparison.interval = _interval(
+        differences, [(train[~labels[train]], test) for train, test in folds]
+    )
     comparison.verdict = _verdict(comparison)
     return comparison
 
@@ -170,21 +176,29 @@ def _no_layers(pretrainer) -> bool:
 def _folds(network, X, y, cv) -> list:
     classifier = is_classifier(network)
     kept = strata(y, network.unlabeled) if classifier else y
-    folds = check_cv(cv, kept, classifier=classifier).split(X, kept)
     marked = marked_rows(y, network.unlabeled)
-    if not marked.any():
-        return list(folds)
-    # A scorer by name would count marked rows as errors.
-    numbers, labelled = np.arange(len(marked)), []
-    for train, test in folds:
-        rows = numbers[np.asarray(test)]
-        labelled.append((train, rows[~marked[rows]]))
-        if marked[rows].all():
+    numbers, folds = np.arange(len(marked)), []
+    for parts in check_cv(cv, kept, classifier=classifier).split(X, kept):
+        train, test = (numbers[np.asarray(part)] for part in parts)  # masks too
+        # A scorer by name would count marked rows as errors.
+        folds.append((train, test[~marked[test]]))
+        if marked[test].all():
             raise ValueError(
-                f"Fold {len(labelled)} tests on no labelled row. Shuffle the folds, as "
+                f"Fold {len(folds)} tests on no labelled row. Shuffle the folds, as "
                 "by KFold(shuffle=True), or take fewer."
             )
-    return labelled
+    return folds
+
+
+def _check_finite(scores, scoring, folds) -> None:
+    for number, (score, (_, test)) in enumerate(zip(scores, folds, strict=True)):
+        if not np.isfinite(score):
+            raise ValueError(
+                f"The score of fold {number + 1} is {score}: "
+                f"{scoring or 'the score of the estimator'} says nothing of its "
+                f"{len(test)} test rows. Use folds with more of them, or another "
+                "scoring."
+            )
 
 
 def _from_scratch(pretrained, prefix: str, network, seed: int):

@@ -51,6 +51,7 @@ from sklearn_greedy._stack import (
     draw_seed,
     layer_sizes,
     layer_streams,
+    next_data,
     unchanged_on_failure,
 )
 from sklearn_greedy._start import (
@@ -369,7 +370,7 @@ class GreedyPretrainedMLP(
             )
             plan = self._plan(monitor, tasks=tasks)
             history = self._run(model, index, plan, rng)
-        self._adopt(model, rows.X.dtype)
+        self._adopt(model, rows.X.dtype, goes_on=warm)
         clock = [clock[0], clock[-1], time.perf_counter()]
         self.phase_seconds_ = dict(
             zip(("pretraining", "fine_tuning"), np.diff(clock).tolist(), strict=True)
@@ -478,7 +479,8 @@ class GreedyPretrainedMLP(
         state = None if resume is None else resume["state"]
         model = self._build(rows, index, kernel_seed, parameters, state)
         self.loss_ = train_epoch(model, index, self._plan(), epoch=1)
-        self._adopt(model, rows.X.dtype if first else self.coefs_[0].dtype)
+        dtype = rows.X.dtype if first else self.coefs_[0].dtype
+        self._adopt(model, dtype, goes_on=not first)
         self.loss_curve_ = [*self.loss_curve_, self.loss_]
         if self.best_loss_ is not None:
             self.best_loss_ = min(self.best_loss_, self.loss_)
@@ -500,6 +502,11 @@ class GreedyPretrainedMLP(
 
     def _check_together(self) -> None:
         """Raise where parameters do not go together."""
+        if np.ndim(self.unlabeled) > 0:
+            raise ValueError(
+                "unlabeled must be None or one value, which marks rows in y. Got "
+                f"{self.unlabeled!r}."
+            )
         if isinstance(self.pretrainer, str) and self._own_sizes(None) == ():
             raise ValueError(
                 f"pretrainer={self.pretrainer!r} needs a hidden layer, but "
@@ -545,7 +552,8 @@ class GreedyPretrainedMLP(
         weights = _checked_weights(sample_weight, all_X, places)
         rows = FitRows(X, y, all_X, places, weights, given)
         if more is not None:
-            rows.add(validate_data(self, more, reset=False, **ROW_OPTIONS))
+            with _told_of("X_unlabeled"):
+                rows.add(validate_data(self, more, reset=False, **ROW_OPTIONS))
         return rows
 
     def _check_rows(self, rows: FitRows, reset: bool, classes=None) -> None:
@@ -568,8 +576,9 @@ class GreedyPretrainedMLP(
         if X_val is None or y_val is None:
             given, missing = ("y_val", "X_val") if X_val is None else ("X_val", "y_val")
             raise ValueError(f"{given} was given without {missing}. Give both or none.")
-        rows = self._validate(X_val, y_val, None, reset=False)
-        return rows.X, self._check_targets(rows.y, reset=False)
+        with _told_of("X_val and y_val"):
+            rows = self._validate(X_val, y_val, None, reset=False)
+            return rows.X, self._check_targets(rows.y, reset=False)
 
     def _labelled_part(self, X, y, sample_weight):
         """What ``score`` goes by."""
@@ -609,8 +618,8 @@ class GreedyPretrainedMLP(
     def _check_frozen(self, n_hidden: int) -> None:
         if self.n_frozen_layers > n_hidden:
             raise ValueError(
-                f"n_frozen_layers={self.n_frozen_layers}, but there are only "
-                f"{n_hidden} hidden layers."
+                f"n_frozen_layers={self.n_frozen_layers} is more than the number of "
+                f"hidden layers, {n_hidden}. Lower it."
             )
 
     def _own_sizes(self, default) -> tuple[int, ...]:
@@ -647,8 +656,8 @@ class GreedyPretrainedMLP(
         """
         X = self._validate_rows(X)
         n_hidden = len(self.activations_)
-        if not -n_hidden <= layer < n_hidden:
-            raise ValueError(f"There is no layer {layer}: {n_hidden} are hidden.")
+        if not isinstance(layer, int | np.integer) or not -n_hidden <= layer < n_hidden:
+            raise ValueError(f"There is no layer {layer!r}: {n_hidden} are hidden.")
         up_to = layer % n_hidden + 1
         parts = self.coefs_, self.intercepts_, self.activations_
         return forward(X, *(part[:up_to] for part in parts))
@@ -792,7 +801,7 @@ class GreedyPretrainedMLP(
             head = top, bias
             if layer == 0:
                 coef, intercept = fold_input(coef, intercept, units.offset, units.scale)
-            H = forward(H, [coef], [intercept], [activation])
+            H = _next_rows(H, coef, intercept, activation)
             source = Rows(H)
         coefs, intercepts = map(list, zip(*pairs, strict=True))
         activations = [activation] * len(sizes)
@@ -843,8 +852,9 @@ class GreedyPretrainedMLP(
 
     def _train_head(self, start: Start, head, rows: FitRows, index, rng, seed):
         """The head after training it alone, on the output of the fixed layers."""
-        coefs, intercepts = start.for_raw_input()
-        H = forward(rows.X, coefs, intercepts, start.activations)
+        H, layers = rows.X, (*start.for_raw_input(), start.activations)
+        for layer in zip(*layers, strict=True):
+            H = _next_rows(H, *layer)
         network = Network.dense(head[0].shape, ("identity",))
         traits = alike(1)
         traits[0, 0] = self.dropout
@@ -928,10 +938,19 @@ class GreedyPretrainedMLP(
         )
         return coefs, intercepts
 
-    def _adopt(self, model: Backpropagation, dtype) -> None:
-        """Set the fitted parameters."""
+    def _adopt(self, model: Backpropagation, dtype, goes_on: bool) -> None:
+        """Set the fitted parameters; frozen layers of a network that goes on stay the
+        arrays they are, which folding and rounding would move a little each time.
+        """
+        n_fixed = self.n_frozen_layers if goes_on else 0
+        fixed = {}
+        if n_fixed:
+            names = "coefs_", "intercepts_"
+            fixed = {name: getattr(self, name)[:n_fixed] for name in names}
         for name, value in self._attributes(model, dtype).items():
             setattr(self, name, value)
+        for name, arrays in fixed.items():
+            getattr(self, name)[:n_fixed] = arrays
 
     def _attributes(self, model: Backpropagation, dtype) -> dict:
         """The fitted parameters, for raw input and targets."""
@@ -1013,6 +1032,25 @@ class HeldOut:
             losses = -unit_log_likelihood(self._targets, z, model.blocks, ones)
         self.losses.append(float(np.average(losses, weights=self._weights)))
         return self._mlp._held_out_score(self._y, means, self._weights)
+
+
+def _next_rows(X, coef: Array, intercept: Array, activation: str):
+    """What the layer above learns from, in the dtype of X."""
+    fitted = {
+        "coefs_": coef.astype(X.dtype),
+        "intercepts_": intercept.astype(X.dtype),
+        "activations_": activation,
+    }
+    return next_data(fitted, X)
+
+
+@contextmanager
+def _told_of(names: str):
+    """Begin the messages of ValueErrors by the arguments that they are of."""
+    try:
+        yield
+    except ValueError as exc:
+        raise ValueError(f"{names}: {exc}") from exc
 
 
 def _checked_weights(sample_weight, X, places: Array) -> Array | None:

@@ -28,6 +28,7 @@ from sklearn_greedy._fine_tuning import GreedyPretrainedMLP, has_epochs
 from sklearn_greedy._stack import unchanged_on_failure
 from sklearn_greedy._training import OneHotRows, Rows
 from sklearn_greedy._units import ColumnStatistics, Units, choose_units
+from sklearn_greedy._unlabeled import marked_rows
 
 Array = npt.NDArray
 
@@ -495,7 +496,13 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, GreedyPretrainedMLP):
             y = y.toarray()
         if not multilabel:
             y = column_or_1d(y, warn=True)
-        labels = unique_labels(y)
+        # Of an indicator matrix scikit-learn's unique_labels would make a sparse one.
+        labels = np.arange(y.shape[1]) if multilabel else unique_labels(y)
+        if classes is not None and marked_rows(classes, self.unlabeled).any():
+            raise ValueError(
+                f"classes holds unlabeled={self.unlabeled!r}, which marks rows without "
+                "a label. Leave it out."
+            )
         if reset:
             self.classes_ = labels if classes is None else unique_labels(classes)
             self._set_head(multilabel)
@@ -979,6 +986,8 @@ class GreedyPretrainedMLPRegressor(RegressorMixin, GreedyPretrainedMLP):
 
     def _check_targets(self, y, reset: bool, classes=None) -> Array:
         """Targets as a matrix of floats."""
+        if sparse.issparse(y):
+            y = y.toarray()
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         flat = y.ndim == 1

@@ -850,6 +850,9 @@ class StackedRBMTransformer(GreedyStack):
             task.settings.learning_rate = _auto_rate(task)
         return task
 
+    def _activation(self, layer: int) -> str:
+        return HIDDEN_ACTIVATIONS[self._settings(layer).hidden]
+
     def _units_above(self, layer: int) -> str:
         below = self._settings(layer - 1).hidden
         return "bernoulli" if below == "bernoulli" else "gaussian"

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from scipy import sparse
 from scipy.special import softmax
 from sklearn.base import ClassifierMixin, clone
+from sklearn.utils import gen_batches
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
@@ -29,8 +30,11 @@ from sklearn_greedy._stack import (
     layer_sizes,
     unchanged_on_failure,
 )
+from sklearn_greedy._units import row_block
 
 Array = npt.NDArray
+
+_BLOCK_ROWS = 4096
 
 
 class StackedRBMClassifier(HoldsEstimator, ClassifierMixin, VersionedEstimator):
@@ -168,7 +172,12 @@ class StackedRBMClassifier(HoldsEstimator, ClassifierMixin, VersionedEstimator):
             In the order of ``classes_``.
         """
         check_is_fitted(self)
-        H = self._validate(X)
+        X = self._validate(X)
+        blocks = gen_batches(X.shape[0], row_block(X.shape[1], _BLOCK_ROWS))
+        return np.concatenate([self._probability(X[rows]) for rows in blocks])
+
+    def _probability(self, H) -> Array:
+        """``predict_proba`` of a block of validated rows."""
         if self.features_ is not None:
             H = self.features_._encode(H)
         rows = _beside(H, np.zeros((H.shape[0], len(self.classes_)), H.dtype))
@@ -243,6 +252,8 @@ class StackedRBMClassifier(HoldsEstimator, ClassifierMixin, VersionedEstimator):
         """
         check_is_fitted(self)
         y = column_or_1d(np.atleast_1d(y))
+        if not len(y):
+            raise ValueError("y is empty: give the label of each row to draw.")
         unknown = np.setdiff1d(y, self.classes_)
         if len(unknown):
             raise ValueError(
@@ -272,6 +283,7 @@ class StackedRBMClassifier(HoldsEstimator, ClassifierMixin, VersionedEstimator):
     def _split_stack(self):
         """Unfitted copies of the layers below the top (or None) and of the top."""
         stack = StackedRBMTransformer() if self.stack is None else clone(self.stack)
+        stack._validate_params()
         sizes = layer_sizes(stack.hidden_layer_sizes)
         stack._check_lengths(len(sizes))
         if self.random_state is not None or stack.random_state is None:

@@ -12,12 +12,13 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
 from sklearn import get_config
 from sklearn.base import (
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
 )
-from sklearn.utils import check_random_state, gen_batches
+from sklearn.utils import assert_all_finite, check_random_state, gen_batches
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_greedy._callbacks import NO_TASKS, EpochTasks
@@ -44,6 +45,7 @@ from sklearn_greedy._training import (
     Model,
     Plan,
     held_out_rows,
+    one_blas_thread,
     report_epoch,
     run_epochs,
     train_epoch,
@@ -176,6 +178,7 @@ def unchanged_on_failure(estimator):
     try:
         yield
     except BaseException:
+        one_blas_thread.release()  # where the interrupt came in its own steps
         present = vars(estimator)
         # Callbacks are still to be told that it is over.
         before |= {name: present[name] for name in _OF_CALLBACKS & present.keys()}
@@ -290,6 +293,10 @@ class GreedyStack(
         """Unit kind in which layer ``layer`` > 0 sees the output of the one below."""
 
     @abstractmethod
+    def _activation(self, layer: int) -> str:
+        """Activation of a layer's units."""
+
+    @abstractmethod
     def _build(self, task: LayerTask) -> Model:
         """The model that the training loop trains."""
 
@@ -351,8 +358,10 @@ class GreedyStack(
 
     def _fit(self, X, weights=None, supervision=None, names=None, given=None):
         warm = self.warm_start and hasattr(self, "coefs_")
-        given = X if given is None else given
-        X = self._validate(X, reset=not warm)
+        if given is None:
+            given, X = X, self._validate(X, reset=not warm)
+        else:
+            self.n_features_in_ = X.shape[1]  # of rows that a network has validated
         if names is not None:
             self.feature_names_in_ = names
         visible = None if warm else self._visible_units(given)
@@ -420,7 +429,7 @@ class GreedyStack(
                 nonlocal data, n_passed
                 # Not before it is needed: the next layers may come from the cache.
                 for below in layers[n_passed:]:
-                    data = _next_data(below.fitted, data)
+                    data = next_data(below.fitted, data)
                 n_passed = len(layers)
                 task = new_task(layer, data, width)
                 return self._train_layer(task, X, layers, context)
@@ -683,6 +692,11 @@ class GreedyStack(
     def _validate_hidden(self, H) -> Array:
         """Hidden activations given to go down the stack."""
         check_is_fitted(self)
+        if sparse.issparse(H):
+            raise TypeError(
+                f"{type(self).__name__} goes down from dense rows of hidden units, as "
+                "transform gives them. Got a sparse matrix: use toarray()."
+            )
         H = np.asarray(H)
         width = self.coefs_[-1].shape[1]
         if H.ndim != 2 or H.shape[1] != width:
@@ -693,6 +707,7 @@ class GreedyStack(
         # The scale of a column may lie beyond the range of float16.
         if not np.issubdtype(H.dtype, np.floating) or H.dtype == np.float16:
             H = H.astype(self.coefs_[-1].dtype)
+        assert_all_finite(H, input_name="X")
         return H
 
     def _checked_sizes(self, warm: bool) -> tuple[int, ...]:
@@ -712,6 +727,13 @@ class GreedyStack(
                 f"hidden_layer_sizes={sizes} differs from the fitted layers "
                 f"{tuple(coef.shape[1] for coef in self.coefs_)}. Set it back, or call "
                 "fit on a clone to start anew."
+            )
+        activations = [self._activation(layer) for layer in range(len(sizes))]
+        if warm and activations != list(self.activations_):
+            raise ValueError(
+                f"The units of the layers would be {activations}, but those of the "
+                f"fitted layers are {list(self.activations_)}. Set the parameter back, "
+                "or call fit on a clone to start anew."
             )
         return sizes
 
@@ -774,11 +796,10 @@ class GreedyStack(
         statistics = ColumnStatistics.of(data, weights)
         if resumed:
             units = self._layer_units(layer)
-        elif layer == 0:
-            units = choose_units(statistics, visible)
         else:
-            kinds = self._units_above(layer)
-            units = choose_units(statistics, kinds, LEAST_HIDDEN_SCALE)
+            kinds = visible if layer == 0 else self._units_above(layer)
+            above = self._n_below + layer > 0
+            units = choose_units(statistics, kinds, LEAST_HIDDEN_SCALE if above else 0)
         check_range(statistics, units, place)
         rng, kernel_seed = layer_streams(seed, layer)
         return LayerTask(
@@ -852,7 +873,7 @@ class GreedyStack(
             "n_saturated": n_saturated,
             "n_constant": n_constant,
             "mean_activation": float(output.mean()),
-            "weight_norm": float(np.linalg.norm(fitted["coefs_"])),
+            "weight_norm": float(np.linalg.norm(np.float64(fitted["coefs_"]))),
             **self._health(task, model),
         }
 
@@ -945,7 +966,7 @@ class LayerOutput:
         return out
 
 
-def _next_data(fitted: dict, X):
+def next_data(fitted: dict, X):
     """Output of a layer, in memory where scikit-learn's ``working_memory`` has room."""
     output = LayerOutput(fitted, X)
     n_bytes = output.shape[0] * output.shape[1] * output.dtype.itemsize

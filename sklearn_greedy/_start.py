@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import check_is_fitted
 
@@ -108,10 +109,16 @@ def given_start(parts, activation: str, n_features: int) -> Start:
     coefs, intercepts = parts, None
     if len(parts) == 2 and not hasattr(parts[0], "ndim"):
         coefs, intercepts = parts
-    coefs = [np.asarray(coef, dtype=np.float64) for coef in coefs]
-    if intercepts is None:
-        intercepts = [np.zeros(coef.shape[-1]) for coef in coefs]
-    intercepts = [np.asarray(b, dtype=np.float64) for b in intercepts]
+    try:
+        coefs = [np.asarray(coef, dtype=np.float64) for coef in coefs]
+        if intercepts is None:
+            intercepts = [np.zeros(coef.shape[-1]) for coef in coefs]
+        intercepts = [np.asarray(b, dtype=np.float64) for b in intercepts]
+    except (IndexError, TypeError, ValueError) as exc:
+        raise ValueError(
+            "A list as pretrainer holds the weights (n_in, n_out) of each hidden "
+            f"layer, or is a pair of such a list and one of biases. Got {parts!r}."
+        ) from exc
     _check_arrays(coefs, intercepts, n_features)
     pairs = list(zip(coefs, intercepts, strict=True))
     return Start.unscaled(pairs, activation, n_features)
@@ -144,6 +151,10 @@ def new_pretrainer(pretrainer, *, sizes, activation: str, seed: int, verbose):
     sizes, activation : those of the network, or None and "auto"; seed : for a
     transformer without one.
     """
+    if isinstance(pretrainer, type):
+        raise TypeError(
+            f"pretrainer={pretrainer.__name__} is a class. Give an instance of it."
+        )
     if not isinstance(pretrainer, str):
         new = clone(pretrainer)
         if isinstance(new, FrozenEstimator):
@@ -196,7 +207,8 @@ def fitted_start(
         weights = rows.uneven_weights
         pretrainer._fit_for_network(rows.all_X, weights, supervision, names, rows.given)
     else:
-        pretrainer.fit(rows.all_X)
+        X = rows.all_X
+        pretrainer.fit(X if sparse.issparse(X) else np.asarray(X))
     n_features = rows.X.shape[1]
     _check_attributes(pretrainer)
     coefs = [np.asarray(coef) for coef in pretrainer.coefs_]

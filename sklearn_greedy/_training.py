@@ -46,33 +46,45 @@ class _OneBlasThread:
 
     The limit is a setting of the process. Fits in several Python threads overlap, so
     the first one in sets it and the last one out restores it. Looking for the loaded
-    BLAS libraries takes milliseconds and is done once.
+    BLAS libraries takes milliseconds and is done once. Ctrl-C may come between any two
+    steps, also of these: what to restore is written down before anything is set, and
+    ``release`` may be called more than once.
     """
 
     def __init__(self):
         self._lock = threading.Lock()
-        self._users = 0
-        self._controller: Any = None
-        self._limits: Any = None
+        self._users: set[int] = set()  # by thread
+        self._libraries: list[Any] = []
+        self._before: list[int] | None = None
 
     def __enter__(self):
         with self._lock:
-            if self._controller is None:
+            self._users.add(threading.get_ident())
+            if not self._libraries:
                 import scipy.linalg  # noqa: F401  loads the BLAS that the kernels call
 
-                self._controller = ThreadpoolController()
-            if self._users == 0:
-                self._limits = self._controller.limit(limits=1, user_api="blas")
-            self._users += 1
+                found = ThreadpoolController().select(user_api="blas")
+                self._libraries = found.lib_controllers
+            if self._before is None:
+                self._before = [library.num_threads for library in self._libraries]
+                for library in self._libraries:
+                    library.set_num_threads(1)
 
     def __exit__(self, *exc_info):
+        self.release()
+
+    def release(self) -> None:
+        """End the need of this thread for the limit, if it has one."""
         with self._lock:
-            self._users -= 1
-            if self._users == 0:
-                self._limits.restore_original_limits()
+            self._users.discard(threading.get_ident())
+            if self._users or self._before is None:
+                return
+            for library, n_threads in zip(self._libraries, self._before, strict=True):
+                library.set_num_threads(n_threads)
+            self._before = None
 
 
-_one_blas_thread = _OneBlasThread()
+one_blas_thread = _OneBlasThread()
 
 
 class Rows:
@@ -343,7 +355,7 @@ def _rows_per_slice(model: Model) -> int:
 def _blas_rule(model: Model):
     """One BLAS thread for small products; the user's setting for large ones."""
     if model.largest_product <= _SMALL_PRODUCT:
-        return _one_blas_thread
+        return one_blas_thread
     return nullcontext()
 
 

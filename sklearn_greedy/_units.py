@@ -66,49 +66,40 @@ class ColumnStatistics:
     def of(cls, X, weights: Array | None = None) -> "ColumnStatistics":
         """Read X (dense or CSR) once, in chunks: a memory map is never copied. With
         weights, mean and variance are weighted, and rows of weight 0 have no part in
-        minimum and maximum.
+        minimum and maximum. ValueError where a variance is beyond float64.
         """
         resolution = float(np.finfo(X.dtype).eps)
         if sparse.issparse(X):
             X = _without_duplicates(X)
-            if weights is not None and weights.dtype != X.dtype:
-                weights = near_one(weights).astype(X.dtype)
-            counted = X
-            if weights is not None and not np.all(weights > 0):
-                counted = X[weights > 0]
-            low, high = min_max_axis(counted, axis=0)
-            mean, variance = mean_variance_axis(X, axis=0, weights=weights)
-            return cls(
-                np.asarray(low, dtype=float),
-                np.asarray(high, dtype=float),
-                np.asarray(mean, dtype=float),
-                # That of a constant column may come out below 0.
-                np.maximum(variance, 0, dtype=float),
-                X.shape[0],
-                resolution,
-            )
+        weights = np.ones(X.shape[0]) if weights is None else near_one(weights)
         n_rows, n_columns = X.shape
         low, high = np.full(n_columns, np.inf), np.full(n_columns, -np.inf)
         mean, squares, mass = np.zeros(n_columns), np.zeros(n_columns), 0.0
-        for rows in gen_batches(n_rows, max(1, _CHUNK_FLOATS // n_columns)):
-            part = np.asarray(X[rows], dtype=np.float64)
-            counts = np.ones(len(part))
-            if weights is not None:
+        with np.errstate(over="ignore", invalid="ignore"):  # seen at the end
+            for rows in gen_batches(n_rows, _rows_per_chunk(X)):
                 weighs = weights[rows] > 0
-                part, counts = part[weighs], weights[rows][weighs]
-            if not len(part):
-                continue
-            low = np.minimum(low, part.min(axis=0))
-            high = np.maximum(high, part.max(axis=0))
-            # Chan's update: stable where the mean is large beside the deviation.
-            part_mass = float(counts.sum())
-            part_mean = counts @ part / part_mass
-            shift, share = part_mean - mean, part_mass / (mass + part_mass)
-            mean = mean + shift * share
-            squares += counts @ (part - part_mean) ** 2
-            squares += shift**2 * mass * share
-            mass += part_mass
-        return cls(low, high, mean, squares / mass, n_rows, resolution)
+                if not weighs.any():
+                    continue
+                part, counts = X[rows], weights[rows]
+                if not weighs.all():
+                    part, counts = part[weighs], counts[weighs]
+                part = part.astype(np.float64, copy=False)
+                part_low, part_high, part_mean, part_variance = _moments(part, counts)
+                low, high = np.minimum(low, part_low), np.maximum(high, part_high)
+                # Chan's update: stable where the mean is large beside the deviation.
+                part_mass = float(counts.sum())
+                shift, share = part_mean - mean, part_mass / (mass + part_mass)
+                mean = mean + shift * share
+                squares += part_mass * part_variance + shift**2 * mass * share
+                mass += part_mass
+        variance = squares / mass
+        if not np.all(np.isfinite(variance)):
+            worst = int(np.argmin(np.isfinite(variance)))
+            raise ValueError(
+                f"Column {worst} reaches from {low[worst]:.3g} to {high[worst]:.3g}: "
+                "its variance is beyond the range of numbers. Scale it."
+            )
+        return cls(low, high, mean, variance, n_rows, resolution)
 
     def varies(self) -> Array:
         """Which columns vary by more than rounding, of which the data's own leaves a
@@ -118,6 +109,25 @@ class ColumnStatistics:
         of_sums, rounding = np.finfo(np.float64).eps, 10 * np.abs(self.mean)
         floor = np.maximum(of_sums * rounding, np.finfo(np.float32).tiny)
         return (extent > self.resolution * rounding) & (deviation > floor)
+
+
+def _rows_per_chunk(X) -> int:
+    """Rows that hold about a million stored numbers."""
+    stored = X.nnz if sparse.issparse(X) else X.shape[0] * X.shape[1]
+    return max(1, _CHUNK_FLOATS * X.shape[0] // max(stored, 1))
+
+
+def _moments(part, weights: Array):
+    """Minimum, maximum, weighted mean and variance of the columns of float64 rows."""
+    if sparse.issparse(part):
+        mean, variance = mean_variance_axis(part, axis=0, weights=weights)
+        # That of a constant column may come out below 0.
+        return *min_max_axis(part, axis=0), mean, np.maximum(variance, 0)
+    mean = weights @ part / weights.sum()
+    low, high = part.min(axis=0), part.max(axis=0)
+    squares = part - mean
+    np.square(squares, out=squares)
+    return low, high, mean, weights @ squares / weights.sum()
 
 
 def _without_duplicates(X):

@@ -46,13 +46,16 @@ def check_marker(y, marker) -> None:
     y = np.asarray(y)
     if y.ndim == 0 or not len(y):
         return  # which scikit-learn refuses
+    n_missing = int(_missing(y).reshape(len(y), -1).all(axis=1).sum())
+    if n_missing:
+        unmarked = (
+            "" if marker is None else f", which unlabeled={marker!r} does not mark"
+        )
+        raise ValueError(
+            f"y has no value (NaN or None) in {n_missing} of {len(y)} rows{unmarked}. "
+            "Set unlabeled=np.nan to pre-train on these too, or leave them out."
+        )
     if marker is None:
-        n_missing = int(_missing(y).reshape(len(y), -1).all(axis=1).sum())
-        if n_missing:
-            raise ValueError(
-                f"y has no value (NaN or None) in {n_missing} of {len(y)} rows. Set "
-                "unlabeled=np.nan to pre-train on these too, or leave them out."
-            )
         return
     # Of numbers and texts, NumPy makes texts where they meet.
     of_text = isinstance(marker, str)
@@ -104,7 +107,11 @@ def narrowed(y):
     if sparse.issparse(y):
         return y
     y = np.asarray(y)
-    return np.array(y.tolist()) if y.dtype.kind == "O" else y
+    if y.dtype.kind != "O":
+        return y
+    texts = [isinstance(value, str) for value in y.ravel()]
+    # NumPy would make texts of numbers beside them; scikit-learn refuses such targets.
+    return y if any(texts) and not all(texts) else np.array(y.tolist())
 
 
 def strata(y, marker):
@@ -120,6 +127,36 @@ def strata(y, marker):
     codes = np.full(len(y), -1)
     codes[~marked] = np.unique(narrowed(y[~marked]), return_inverse=True)[1]
     return codes
+
+
+class TwoParts:
+    """Rows of two dense matrices, one above the other, of which neither is copied: one
+    may be a memory map. Gives rows by slice or by number, in the dtype of the first.
+    """
+
+    def __init__(self, above: Array, below: Array):
+        self._above, self._below = above, below
+        self.shape = above.shape[0] + below.shape[0], above.shape[1]
+        self.dtype = above.dtype
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows) -> Array:
+        n_above = len(self._above)
+        if isinstance(rows, slice):
+            start, stop, step = rows.indices(len(self))
+            if step == 1 and stop <= n_above:
+                return self._above[start:stop]
+            rows = np.arange(start, stop, step)
+        out = np.empty((len(rows), self.shape[1]), self.dtype)
+        first = rows < n_above
+        out[first] = self._above[rows[first]]
+        out[~first] = self._below[rows[~first] - n_above]
+        return out
+
+    def __array__(self, dtype=None, copy=None) -> Array:
+        return np.asarray(self[:], dtype)
 
 
 @dataclass
@@ -166,8 +203,8 @@ class FitRows:
         """More rows without a target, of weight 1, in the dtype of the others."""
         if self.all_weights is not None:
             self.all_weights = np.append(self.all_weights, np.ones(more.shape[0]))
-        parts, dtype = [self.all_X, more], self.all_X.dtype
+        parts = self.all_X, more
         if any(sparse.issparse(part) for part in parts):
-            self.all_X = sparse.vstack(parts, format="csr", dtype=dtype)
+            self.all_X = sparse.vstack(parts, format="csr", dtype=self.all_X.dtype)
         else:
-            self.all_X = np.concatenate(parts, dtype=dtype, casting="same_kind")
+            self.all_X = TwoParts(*parts)

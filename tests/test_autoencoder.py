@@ -252,6 +252,32 @@ def test_unrolling_rebuilds_better(activation, mixed):
     assert greedy.unrolled_loss_curve_ == []
 
 
+@pytest.mark.parametrize("goes_on", ["warm_start", "partial_fit"])
+def test_decoders_of_the_unrolled_network_are_not_taken_for_others(goes_on, mixed):
+    """They went on with a linear end, and rebuilt something else."""
+    params = {"activation": "tanh", "visible": KINDS, "unrolled_max_iter": 2}
+    stack = fit(mixed, (6, 4), warm_start=True, **params)
+    again = stack.fit if goes_on == "warm_start" else stack.partial_fit
+    before = stack.reconstruct(mixed)
+    with pytest.raises(ValueError, match="decoder of layer 2 ends in tanh"):
+        again(mixed)
+    assert_array_equal(stack.reconstruct(mixed), before)
+
+
+def test_report_of_a_constant_column_has_no_r2(rng):
+    X = rng.normal(size=(100, 3))
+    X[:, 1] = 0.1  # whose mean is rounded
+    stack = StackedAutoencoderTransformer((2,), max_iter=2, random_state=0).fit(X)
+    assert_array_equal(np.isnan(stack.feature_report(X)["r2"]), [False, True, False])
+
+
+def test_integers_beyond_64_bits_are_numbers(rng):
+    X = rng.normal(size=(30, 3))
+    stack = StackedAutoencoderTransformer((2,), max_iter=1, random_state=0)
+    one = stack.set_params(max_gradient_norm=10**30).fit(X).transform(X)
+    assert_array_equal(one, stack.set_params(max_gradient_norm=1e30).fit_transform(X))
+
+
 def test_warm_start_goes_on_with_the_unrolled_network(mixed):
     params = {"activation": "logistic", "visible": KINDS, "unrolled_max_iter": 20}
     stack = fit(mixed, (6, 4), warm_start=True, **params)

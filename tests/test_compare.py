@@ -178,12 +178,34 @@ def test_folds_may_have_any_form(form, iris):
     known = np.arange(150) % 5 > 0
     for labels in (y, np.where(known, y, -1)):
         found = [
-            compare_pretraining(
-                network(unlabeled=-1), X, labels, cv=cv, random_state=0
-            ).pretrained_scores
+            compare_pretraining(network(unlabeled=-1), X, labels, cv=cv, random_state=0)
             for cv in (folds, [halves, halves[::-1]])
         ]
-        assert_array_equal(*found)
+        assert_array_equal(*(each.pretrained_scores for each in found))
+        assert found[0].interval == found[1].interval
+
+
+def test_marked_rows_do_not_narrow_the_interval(all_digits):
+    """With a frozen stack they change nothing, and they are no labelled rows."""
+    X, y = all_digits[0][:300], all_digits[1][:300].copy()
+    stack = StackedAutoencoderTransformer((8,), max_iter=2, random_state=0).fit(X)
+    frozen = network(pretrainer=FrozenEstimator(stack), unlabeled=-1)
+    few = np.arange(90)
+    folds = [(few[few % 3 != k], few[few % 3 == k]) for k in range(3)]
+    alone = compare_pretraining(frozen, X[few], y[few], cv=folds, random_state=0)
+    y[90:] = -1
+    more = [(np.append(train, np.arange(90, 300)), test) for train, test in folds]
+    beside = compare_pretraining(frozen, X, y, cv=more, random_state=0)
+    assert_array_equal(alone.pretrained_scores, beside.pretrained_scores)
+    assert alone.interval == beside.interval
+
+
+@pytest.mark.filterwarnings("ignore:R.2 score is not well-defined")
+def test_score_that_is_no_number_raises():
+    X, y = load_diabetes(return_X_y=True)
+    reg = GreedyPretrainedMLPRegressor((4,), max_iter=1)
+    with pytest.raises(ValueError, match="score of fold 1 is nan"):
+        compare_pretraining(reg, X[:6], y[:6], cv=KFold(6))
 
 
 def test_fold_without_a_label_raises(iris):

@@ -1,5 +1,7 @@
 """Rows without targets: marked in y, or given beside X."""
 
+import tracemalloc
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,7 +9,7 @@ import sklearn
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.frozen import FrozenEstimator
-from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.model_selection import GridSearchCV, KFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -16,7 +18,7 @@ from sklearn_greedy import (
     GreedyPretrainedMLPRegressor,
     StackedAutoencoderTransformer,
 )
-from sklearn_greedy._unlabeled import marked_rows
+from sklearn_greedy._unlabeled import TwoParts, marked_rows
 
 MLPS = {
     "classifier": GreedyPretrainedMLPClassifier,
@@ -268,6 +270,72 @@ def test_cross_validation_scores_labelled_rows_only(rows):
     # As a label of its own every unlabelled row would count as an error or a hit.
     counts = [len(few[few != -1]) / 3 * s for s in scores]
     assert_allclose(counts, np.round(counts), atol=1e-6)
+
+
+def test_rows_beside_x_are_not_copied(kind, rows, tmp_path):
+    """They may be a memory map that is larger than memory."""
+    X, y = np.tile(rows[0], (1, 20)), targets_of(kind, rows)
+    path = tmp_path / "more.npy"
+    np.save(path, np.tile(X, (250, 1)))  # 16 MB
+    more = np.load(path, mmap_mode="r")
+    stack = StackedAutoencoderTransformer((2,), max_iter=1, batch_size=1000)
+    mlp = build(kind, pretrainer=stack).fit(X, y, X_unlabeled=more[:100])
+    tracemalloc.start()
+    mlp.fit(X, y, X_unlabeled=more)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < more.nbytes
+
+
+@pytest.mark.parametrize(
+    "index", [slice(0, 3), slice(2, 8), slice(5, 9), slice(None), slice(0, 9, 2)]
+)
+def test_two_parts_are_one_matrix(index, rng):
+    above, below = rng.normal(size=(5, 3)), rng.normal(size=(4, 3)).astype("f4")
+    whole, parts = np.concatenate([above, below]), TwoParts(above, below)
+    assert_array_equal(parts[index], whole[index])
+    numbers = rng.permutation(9)
+    assert_array_equal(parts[numbers], whole[numbers])
+    assert_array_equal(np.asarray(parts), whole)
+    assert (parts.shape, parts.dtype, len(parts)) == ((9, 3), whole.dtype, 9)
+
+
+def test_own_rows_to_score_pass_through_searches_and_pipelines(kind, rows):
+    X, y = rows[0], targets_of(kind, rows)
+    own = {"X_val": X[60:] * [1, 10, 1, 1, 1], "y_val": y[60:]}
+    with sklearn.config_context(enable_metadata_routing=True):
+        mlp = build(kind, tol=0.5, early_stopping=True)
+        mlp.set_fit_request(X_val=True, y_val=True)
+        pipe = make_pipeline(StandardScaler(), mlp, transform_input=["X_val"])
+        pipe.fit(X[:30], y[:30], **own)
+        scaler = StandardScaler().fit(X[:30])
+        by_hand = build(kind, tol=0.5, early_stopping=True).fit(
+            scaler.transform(X[:30]),
+            y[:30],
+            X_val=scaler.transform(own["X_val"]),
+            y_val=own["y_val"],
+        )
+        assert_same_weights(pipe[-1], by_hand)
+        assert pipe[-1].validation_scores_ == by_hand.validation_scores_
+        search = GridSearchCV(mlp, {"alpha": [1e-4, 1.0]}, cv=2)
+        search.fit(X[:30], y[:30], **own)
+        scored = search.best_estimator_
+        assert scored.best_validation_score_ == max(scored.validation_scores_)
+        expected = scored.score(own["X_val"], own["y_val"])
+        assert scored.best_validation_score_ == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("marker", [np.nan, None])
+def test_missing_labels_are_searched_with_folds_of_ones_own(marker, rows):
+    """scikit-learn stratifies by the labels of a classifier, and refuses NaN."""
+    X, y = rows[0], rows[1].astype(object)
+    y[::2] = marker
+    search = GridSearchCV(
+        build("classifier", unlabeled=np.nan, tol=0.5),
+        {"alpha": [1e-4, 1.0]},
+        cv=KFold(3),
+    )
+    assert np.all(np.isfinite(search.fit(X, y).cv_results_["mean_test_score"]))
 
 
 def test_rows_beside_x_pass_through_searches_and_pipelines(kind, rows):

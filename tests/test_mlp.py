@@ -507,6 +507,35 @@ def test_multilabel(iris):
     assert clf.out_activation_ == "logistic"
 
 
+@pytest.mark.parametrize("goes_on", ["partial_fit", "warm_start", "y_val"])
+def test_multilabel_targets_with_too_few_labels_raise(goes_on, iris):
+    """The kernels read beyond the end of the targets."""
+    X, y = iris
+    Y = targets("multilabel", X, y)
+    clf = classifier(warm_start=True).fit(X, Y)
+    again, given = {
+        "partial_fit": (clf.partial_fit, (X, Y[:, :2])),
+        "warm_start": (clf.fit, (X, Y[:, :2])),
+        "y_val": (clf.fit, (X, Y, None, None, X, Y[:, :2])),
+    }[goes_on]
+    with pytest.raises(ValueError, match="y has 2 labels, but the network has 3"):
+        again(*given)
+    with pytest.raises(ValueError, match="y has 2 labels, but the network has 3"):
+        classifier().partial_fit(X, Y[:, :2], classes=[0, 1, 2])
+
+
+@pytest.mark.parametrize("dtype", [">f8", "f2"])
+def test_multilabel_targets_of_any_dtype(dtype, iris):
+    X, y = iris
+    Y = targets("multilabel", X, y)
+    assert_same(classifier().fit(X, Y.astype(dtype)), classifier().fit(X, Y))
+
+
+def test_sparse_targets_of_a_regressor(iris):
+    X, Y = iris[0][:, :2], iris[0][:, 2:]
+    assert_same(regressor().fit(X, sparse.csr_array(Y)), regressor().fit(X, Y))
+
+
 def test_sparse_multilabel_targets(iris):
     X, y = iris
     Y = targets("multilabel", X, y)
@@ -620,7 +649,7 @@ def test_a_chunk_is_learned_at_the_present_rate(mlp_class, iris):
     [
         ({"activation": "tanh"}, "activation='tanh' differs from"),
         ({"hidden_layer_sizes": (7,)}, r"hidden_layer_sizes=.* differs from"),
-        ({"n_frozen_layers": 2}, "only 1 hidden layers"),
+        ({"n_frozen_layers": 2}, "more than the number of hidden layers, 1"),
         ({"loss": "poisson"}, "loss='poisson' differs from"),
     ],
 )
@@ -630,6 +659,70 @@ def test_what_a_fitted_network_cannot_change_raises(goes_on, changed, message, i
     again = mlp.fit if goes_on == "warm_start" else mlp.partial_fit
     with pytest.raises(ValueError, match=message):
         again(X, y)
+
+
+@pytest.mark.parametrize("goes_on", ["partial_fit", "warm_start"])
+def test_frozen_layers_of_a_network_that_goes_on_do_not_drift(goes_on, iris):
+    """Each time they were folded, rounded and unfolded again."""
+    X = (iris[0] + 100).astype(np.float32)
+    stack = StackedAutoencoderTransformer((6,), max_iter=3, random_state=0).fit(X)
+    frozen = {"pretrainer": FrozenEstimator(stack), "n_frozen_layers": 1}
+    mlp = regressor(warm_start=True, **frozen).fit(X, iris[0][:, 0])
+    before = [mlp.coefs_[0].copy(), mlp.intercepts_[0].copy()]
+    for _ in range(30):
+        again = mlp.fit if goes_on == "warm_start" else mlp.partial_fit
+        again(X, iris[0][:, 0])
+    assert_array_equal(mlp.coefs_[0], before[0])
+    assert_array_equal(mlp.intercepts_[0], before[1])
+
+
+def test_the_marker_is_no_class(iris):
+    X, y = iris[0], np.where(iris[1] == 0, -1, iris[1])
+    clf = classifier(unlabeled=-1)
+    with pytest.raises(ValueError, match="classes holds unlabeled=-1"):
+        clf.partial_fit(X, y, classes=np.unique(y))
+    assert_array_equal(clf.partial_fit(X, y, classes=[1, 2]).classes_, [1, 2])
+
+
+def test_numbers_among_texts_are_no_labels(iris):
+    y = np.array(["a", 1, -1] * 50, dtype=object)
+    with pytest.raises((TypeError, ValueError)):
+        classifier(unlabeled=-1).fit(iris[0], y)
+
+
+@pytest.mark.parametrize(
+    ("params", "own", "message"),
+    [
+        ({}, {"y_val": np.full(9, 7)}, r"X_val and y_val: y has the classes \[7\]"),
+        ({}, {"X_val": np.zeros((9, 2))}, "X_val and y_val: X has 2 features"),
+        ({"unlabeled": [1, 2]}, {}, "unlabeled must be None or one value"),
+        ({"pretrainer": [None]}, {}, "A list as pretrainer holds the weights"),
+        ({"pretrainer": ["a", "b"]}, {}, "A list as pretrainer holds the weights"),
+        ({"pretrainer": StackedRBMTransformer}, {}, "StackedRBMTransformer is a class"),
+    ],
+)
+def test_messages_name_what_they_are_of(params, own, message, iris):
+    X, y = iris
+    clf = GreedyPretrainedMLPClassifier(max_iter=1, **params)
+    given = {"X_val": X[:9], "y_val": y[:9], **own} if own else {}
+    with pytest.raises((TypeError, ValueError), match=message):
+        clf.fit(X, y, **given)
+    with pytest.raises(ValueError, match="X_unlabeled: X has 2 features"):
+        GreedyPretrainedMLPClassifier(max_iter=1).fit(X, y, X_unlabeled=X[:, :2])
+
+
+@pytest.mark.parametrize("missing", [np.nan, None])
+def test_missing_labels_beside_another_marker_are_told(missing, iris):
+    y = iris[1].astype(object)
+    y[3] = missing
+    with pytest.raises(ValueError, match="which unlabeled=-1 does not mark"):
+        classifier(unlabeled=-1).fit(iris[0], y)
+
+
+@pytest.mark.parametrize("layer", ["a", 0.5, 1])
+def test_layers_go_by_number(layer, iris):
+    with pytest.raises(ValueError, match="There is no layer"):
+        classifier().fit(*iris).hidden_activations(iris[0], layer)
 
 
 @pytest.mark.parametrize("size", [1, 7, 75, 150])
@@ -778,7 +871,7 @@ def test_interrupted_refit_leaves_the_earlier_fit(mlp_class, iris):
     X, y = iris
 
     class Interrupted(mlp_class):
-        def _adopt(self, model, dtype):
+        def _adopt(self, model, dtype, goes_on):
             raise KeyboardInterrupt
 
     mlp = build(mlp_class, pretrainer=PRETRAINERS["rbm"]).fit(X, y)

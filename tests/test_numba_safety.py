@@ -25,6 +25,7 @@ from sklearn_greedy import (
     StackedRBMTransformer,
 )
 from sklearn_greedy._network import ACTIVATIONS
+from sklearn_greedy._training import one_blas_thread
 
 PACKAGE = Path(sklearn_greedy.__file__).parent
 ROOT = Path(__file__).parents[1]
@@ -334,6 +335,45 @@ def test_failed_fit_restores_the_blas_threads():
     with pytest.raises(ValueError, match="diverged"):
         stack.fit(make_data())
     assert blas_threads() == before
+
+
+class Library:
+    """A BLAS whose number of threads can be set once only before Ctrl-C."""
+
+    num_threads, n_calls = 4, 0
+
+    def __init__(self, breaks_at):
+        self.breaks_at = breaks_at
+
+    def set_num_threads(self, n_threads):
+        self.num_threads, self.n_calls = n_threads, self.n_calls + 1
+        if self.n_calls == self.breaks_at:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("breaks_at", [1, 2])
+def test_interrupt_while_threads_are_set_leaves_no_limit(breaks_at):
+    """BLAS then had one thread until the end of the process."""
+    limit = type(one_blas_thread)()
+    limit._libraries = [Library(breaks_at), Library(0)]
+    with pytest.raises(KeyboardInterrupt), limit:
+        pass
+    limit.release()
+    assert [library.num_threads for library in limit._libraries] == [4, 4]
+    with limit:
+        assert [library.num_threads for library in limit._libraries] == [1, 1]
+    assert [library.num_threads for library in limit._libraries] == [4, 4]
+
+
+def test_a_fit_that_fails_gives_up_the_limit(monkeypatch):
+    given_up = []
+    release = type(one_blas_thread).release
+    monkeypatch.setattr(
+        type(one_blas_thread), "release", lambda self: given_up.append(release(self))
+    )
+    with pytest.raises(ValueError, match="hidden_layer_sizes"):
+        StackedRBMTransformer((0,)).fit(make_data())
+    assert len(given_up) == 1
 
 
 LONG_FITS = {

@@ -196,6 +196,41 @@ def test_csr_gives_the_result_of_dense(rng):
         )
 
 
+def test_features_have_the_least_scale_of_hidden_units(digits):
+    """Units that hardly ever fire once reached hundreds in the top RBM."""
+    X, y = digits
+    stack = StackedRBMTransformer((30, 10), hidden="relu", max_iter=10)
+    rbm = StackedRBMClassifier(stack, random_state=0).fit(X, y)
+    scale = rbm.top_.visible_scale_[:30]
+    varies = rbm.features_.transform(X).std(axis=0) > 0
+    typical = np.sqrt(np.mean(np.square(scale[varies])))
+    assert scale[varies].min() > 0.09 * typical
+
+
+@pytest.mark.parametrize("container", [np.asarray, sparse.csr_array])
+def test_rows_are_scored_in_blocks(container, monkeypatch, rng):
+    X, y = rows_of_three_classes(rng)
+    stack = StackedRBMTransformer((5, 3), max_iter=2)
+    rbm = StackedRBMClassifier(stack, random_state=0).fit(container(X), y)
+    whole = rbm.predict_proba(container(X))
+    monkeypatch.setattr("sklearn_greedy._rbm_classifier._BLOCK_ROWS", 7)
+    assert_allclose(rbm.predict_proba(container(X)), whole, rtol=1e-6)
+
+
+@pytest.mark.parametrize("visible", [None, 5, (("gaussian", [0]),)])
+def test_parameters_of_the_stack_are_validated(visible, rng):
+    X, y = rows_of_three_classes(rng)
+    rbm = StackedRBMClassifier(StackedRBMTransformer((3,), visible=visible))
+    with pytest.raises(ValueError, match="'visible' parameter of StackedRBMTrans"):
+        rbm.fit(X, y)
+
+
+def test_no_label_to_draw_raises(rng):
+    rbm = StackedRBMClassifier(random_state=0).fit(*rows_of_three_classes(rng))
+    with pytest.raises(ValueError, match="y is empty"):
+        rbm.sample([])
+
+
 def test_unknown_label_to_draw_raises(rng):
     X, y = rows_of_three_classes(rng)
     rbm = StackedRBMClassifier(StackedRBMTransformer((3,)), random_state=0).fit(X, y)

@@ -527,7 +527,7 @@ def test_lower_layers_move_less(iris):
 
 
 def test_more_frozen_layers_than_there_are(iris):
-    with pytest.raises(ValueError, match="n_frozen_layers=3, but there are only 1"):
+    with pytest.raises(ValueError, match="n_frozen_layers=3 is more than the number"):
         GreedyPretrainedMLPClassifier((4,), n_frozen_layers=3).fit(*iris)
 
 

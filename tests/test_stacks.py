@@ -397,6 +397,16 @@ def test_inverse_transform_of_wrong_width_raises(stack_class, binary):
         stack.inverse_transform(np.ones(3))
 
 
+def test_inverse_transform_takes_dense_numbers(stack_class, binary):
+    stack = build(stack_class).fit(binary)
+    H = stack.transform(binary)
+    with pytest.raises(TypeError, match="Got a sparse matrix"):
+        stack.inverse_transform(sparse.csr_array(H))
+    H[0, 0] = np.nan
+    with pytest.raises(ValueError, match="X contains NaN"):
+        stack.inverse_transform(H)
+
+
 def test_score_is_the_mean_of_repeatable_row_scores(stack_class, binary):
     stack = build(stack_class).fit(binary)
     scores = stack.score_samples(binary)
@@ -740,6 +750,17 @@ def test_warm_start_with_changed_sizes_raises(stack_class, binary):
         stack.fit(binary[:, :3])
     for old, now in zip(before, parameters(stack), strict=True):
         assert_array_equal(old, now)
+
+
+@pytest.mark.parametrize("goes_on", ["warm_start", "partial_fit"])
+def test_units_of_fitted_layers_stay(stack_class, goes_on, binary):
+    """Layers above saw the new units as what the old ones were."""
+    rbm = stack_class is StackedRBMTransformer
+    changed = {"hidden": "relu"} if rbm else {"activation": "tanh"}
+    stack = build(stack_class, (4, 3), warm_start=True).fit(binary)
+    stack.set_params(**changed)
+    with pytest.raises(ValueError, match="those of the fitted layers are"):
+        stack.fit(binary) if goes_on == "warm_start" else stack.partial_fit(binary)
 
 
 def test_verbose_prints_a_line_per_epoch_and_changes_nothing(

@@ -52,6 +52,33 @@ def test_float32_csr_takes_weights_of_any_size(factor, rng):
     assert_allclose(ours.variance, expected.variance, rtol=1e-5)
 
 
+@pytest.mark.parametrize("size", [1e-24, 1e20])
+def test_float32_csr_of_any_size_has_the_statistics_of_dense(size, rng):
+    """Its variance was once taken in float32, and was 0 or infinite."""
+    X = (size * rng.normal(size=(50, 3))).astype(np.float32)
+    ours, dense = ColumnStatistics.of(sparse.csr_array(X)), ColumnStatistics.of(X)
+    for name, value in vars(dense).items():
+        assert_allclose(getattr(ours, name), value, rtol=1e-9, err_msg=name)
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_variance_beyond_float64_raises(container, rng):
+    X = rng.normal(size=(50, 3)) * [1, 1e160, 1]
+    with pytest.raises(ValueError, match=r"Column 1 reaches from -.* beyond the range"):
+        ColumnStatistics.of(container(X))
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_statistics_do_not_depend_on_the_chunks(container, monkeypatch, rng):
+    X, weights = rng.normal(size=(70, 3)) + 100, rng.integers(0, 3, 70).astype(float)
+    X[5:20], weights[40:50] = 0, 0
+    whole = ColumnStatistics.of(container(X), weights)
+    monkeypatch.setattr("sklearn_greedy._units._CHUNK_FLOATS", 12)
+    parts = ColumnStatistics.of(container(X), weights)
+    for name, value in vars(whole).items():
+        assert_allclose(getattr(parts, name), value, rtol=1e-12, err_msg=name)
+
+
 def test_variance_of_a_weighted_constant_is_not_below_zero(rng):
     """It was under some weights, and its root NaN."""
     X = sparse.csr_array(np.ones((200, 1)))
