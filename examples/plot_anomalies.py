@@ -4,7 +4,10 @@ Rows that break the pattern
 
 An autoencoder learns how the columns of a table hang together. A row that does not fit
 is rebuilt badly and gets a low ``score_samples``, and the errors by column tell why.
-Here the stack sees benign tumours alone; malignant ones are what it has to find.
+Here the stack sees benign tumours alone; malignant ones are what it has to find. On
+this small table an isolation forest and PCA find a little more of them: take the
+simplest that does, and the stack where columns hang together in ways that are not
+linear.
 """
 
 import matplotlib.pyplot as plt

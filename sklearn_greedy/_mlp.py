@@ -139,7 +139,8 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, GreedyPretrainedMLP):
         for every kind of missing value). They take part in the pre-training alone, not
         in the fine-tuning, the validation split or ``score``. (Scorers by name, such as
         ``scoring="accuracy"`` of a search, count them as errors: leave ``scoring`` at
-        None.) None: there are none.
+        None. Folds that scikit-learn stratifies refuse NaN: give a search others, such
+        as ``cv=KFold(5, shuffle=True)``.) None: there are none.
 
     head_max_iter : int, default=0
         Epochs in which the output layer alone is trained on the pre-trained features,

@@ -48,12 +48,12 @@ def check_marker(y, marker) -> None:
         return  # which scikit-learn refuses
     n_missing = int(_missing(y).reshape(len(y), -1).all(axis=1).sum())
     if n_missing:
-        unmarked = (
-            "" if marker is None else f", which unlabeled={marker!r} does not mark"
-        )
+        seen = f"y has no value (NaN or None) in {n_missing} of {len(y)} rows"
+        if marker is not None:
+            seen += f", which unlabeled={marker!r} does not mark"
         raise ValueError(
-            f"y has no value (NaN or None) in {n_missing} of {len(y)} rows{unmarked}. "
-            "Set unlabeled=np.nan to pre-train on these too, or leave them out."
+            f"{seen}. Set unlabeled=np.nan to pre-train on these too, or leave them "
+            "out."
         )
     if marker is None:
         return
@@ -148,6 +148,9 @@ class TwoParts:
             start, stop, step = rows.indices(len(self))
             if step == 1 and stop <= n_above:
                 return self._above[start:stop]
+            if step == 1 and start >= n_above:
+                part = self._below[start - n_above : stop - n_above]
+                return part.astype(self.dtype, copy=False)
             rows = np.arange(start, stop, step)
         out = np.empty((len(rows), self.shape[1]), self.dtype)
         first = rows < n_above

@@ -276,9 +276,9 @@ def test_rows_beside_x_are_not_copied(kind, rows, tmp_path):
     """They may be a memory map that is larger than memory."""
     X, y = np.tile(rows[0], (1, 20)), targets_of(kind, rows)
     path = tmp_path / "more.npy"
-    np.save(path, np.tile(X, (250, 1)))  # 16 MB
+    np.save(path, np.tile(X, (800, 1)))  # 51 MB, some blocks of 8
     more = np.load(path, mmap_mode="r")
-    stack = StackedAutoencoderTransformer((2,), max_iter=1, batch_size=1000)
+    stack = StackedAutoencoderTransformer((4,), max_iter=1, batch_size=1000)
     mlp = build(kind, pretrainer=stack).fit(X, y, X_unlabeled=more[:100])
     tracemalloc.start()
     mlp.fit(X, y, X_unlabeled=more)
