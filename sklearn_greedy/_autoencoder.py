@@ -185,8 +185,10 @@ class StackedAutoencoderTransformer(GreedyStack):
         layer is trained.
 
     warm_start : bool, default=False
-        Whether ``fit`` goes on from the present parameters. Tied weights that were
-        trained apart by ``unrolled_max_iter`` stay apart.
+        Whether ``fit`` goes on from the present parameters, with the kinds of columns
+        that it began with. Tied weights that were trained apart by
+        ``unrolled_max_iter`` stay apart; layers over tanh, elu or softplus ones cannot
+        go on after it, since their decoders end in these activations then.
 
     unrolled_max_iter : int, default=0
         Epochs of training the whole network of encoders and decoders at the end of

@@ -130,7 +130,7 @@ def compare_pretraining(
         _check_finite(scores, scoring, folds)
         return scores, [_network_of(run["estimator"][0])[0] for run in runs]
 
-    labels = marked_rows(y, network.unlabeled)
+    marked = marked_rows(y, network.unlabeled)
     scores, networks = score([pretrained] * len(folds))
     scratch_scores, others = score(
         [_from_scratch(pretrained, prefix, network, seed) for network in networks]
@@ -149,7 +149,7 @@ def compare_pretraining(
     comparison.mean_difference = float(differences.mean())
     # Marked rows train the layers alone; the interval goes by those with a target.
     comparison.interval = _interval(
-        differences, [(train[~labels[train]], test) for train, test in folds]
+        differences, [(train[~marked[train]], test) for train, test in folds]
     )
     comparison.verdict = _verdict(comparison)
     return comparison

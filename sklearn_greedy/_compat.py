@@ -1,7 +1,14 @@
-"""Every import from scikit-learn that is private or depends on its version."""
+"""Every import from scikit-learn that is private or depends on its version, and what
+older versions of Python lack.
+"""
 
+import os
+import sys
+import warnings
 from contextlib import nullcontext
+from pathlib import Path
 
+import joblib
 import numpy as np
 import sklearn
 from sklearn.base import _fit_context
@@ -35,11 +42,29 @@ __all__ = [
     "validate_data",
     "validate_parameter_constraints",
     "validate_params",
+    "warn_user",
 ]
 
 
 # What all estimators take as rows.
 ROW_OPTIONS = {"accept_sparse": "csr", "dtype": [np.float64, np.float32]}
+
+
+# Code between the line of a user and a warning of ours.
+_BETWEEN = tuple(
+    str(Path(file).parent) + os.sep
+    for file in (__file__, sklearn.__file__, joblib.__file__)
+)
+
+
+def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
+    """Warn at the line that called the package, as ``skip_file_prefixes`` does from
+    Python 3.12 on.
+    """
+    frame, level = sys._getframe(1), 2
+    while frame.f_back and frame.f_code.co_filename.startswith(_BETWEEN):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)
 
 
 class NoCallbackContext:

@@ -1,7 +1,6 @@
 """Training on all rows at once, by scipy's L-BFGS."""
 
 import time
-import warnings
 from contextlib import suppress
 
 import numpy as np
@@ -10,6 +9,7 @@ from scipy.optimize import minimize
 from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_greedy._backpropagation import Backpropagation
+from sklearn_greedy._compat import warn_user
 from sklearn_greedy._network import N_IN, N_OUT
 from sklearn_greedy._training import History, Plan, kernels, report_epoch
 
@@ -108,11 +108,10 @@ def run_lbfgs(
         with suppress(StopIteration):  # there is nothing left to stop
             record(found)
     if found.status == 1:
-        warnings.warn(
+        warn_user(
             f"{plan.place} stopped before it converged, after {found.nit} iterations "
             f"and {found.nfev} evaluations (max_iter={plan.max_iter}, "
             f"max_fun={max_fun}). Raise these, or scale the data.",
             ConvergenceWarning,
-            stacklevel=2,
         )
     return history

@@ -2,7 +2,6 @@
 
 import hashlib
 import pickle
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +11,7 @@ from scipy import sparse
 from sklearn.utils import gen_batches
 from sklearn.utils.validation import check_memory
 
+from sklearn_greedy._compat import warn_user
 from sklearn_greedy._version import VERSION
 
 # Rows are hashed a few MB at a time: they need not lie in one piece.
@@ -78,9 +78,7 @@ class LayerCache:
         """
         digest, content = self._load(self._key, train)
         if _digest(content) != digest:
-            warnings.warn(
-                "A layer kept in memory is damaged and is trained again.", stacklevel=2
-            )
+            warn_user("A layer kept in memory is damaged and is trained again.")
             self._load.call_and_shelve(self._key, train).clear()
             _, content = self._load(self._key, train)
         return pickle.loads(content)

@@ -1,9 +1,8 @@
 """What a saved estimator says when it is loaded."""
 
-import warnings
-
 from sklearn.base import BaseEstimator
 
+from sklearn_greedy._compat import warn_user
 from sklearn_greedy._html import Documented
 from sklearn_greedy._version import VERSION
 
@@ -19,12 +18,10 @@ class VersionedEstimator(Documented, BaseEstimator):
         state = dict(state)
         saved = state.pop("_package_version", None)
         if saved != VERSION:
-            warnings.warn(
+            warn_user(
                 f"{type(self).__name__} was saved by sklearn_greedy "
                 f"{saved or 'of an unknown version'} and is loaded by {VERSION}. Its "
                 "predictions may differ, or fail. Fit it anew, or load it with the "
                 "version that saved it.",
-                UserWarning,
-                stacklevel=2,
             )
         super().__setstate__(state)

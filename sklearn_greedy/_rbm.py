@@ -1,6 +1,5 @@
 """StackedRBMTransformer: a stack of restricted Boltzmann machines."""
 
-import warnings
 from numbers import Integral, Real
 
 import numpy as np
@@ -10,7 +9,13 @@ from sklearn.utils import gen_batches
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_greedy._backpropagation import Optimizer
-from sklearn_greedy._compat import HasMethods, Interval, StrOptions, validate_params
+from sklearn_greedy._compat import (
+    HasMethods,
+    Interval,
+    StrOptions,
+    validate_params,
+    warn_user,
+)
 from sklearn_greedy._contrastive import ContrastiveDivergence
 from sklearn_greedy._energy import (
     HIDDEN_ACTIVATIONS,
@@ -220,7 +225,8 @@ class StackedRBMTransformer(GreedyStack):
         layer is trained.
 
     warm_start : bool, default=False
-        Whether ``fit`` goes on from the present parameters.
+        Whether ``fit`` goes on from the present parameters, with the kinds of columns
+        that it began with.
 
     random_state : int, RandomState instance or None, default=None
         Seed of initialisation, shuffling and sampling. An int gives the same result
@@ -531,13 +537,11 @@ class StackedRBMTransformer(GreedyStack):
         scores = self._by_rows(pseudo_log_likelihood, X) - self._log_scale()
         n_missing = int(np.isnan(scores).sum())
         if n_missing:
-            warnings.warn(
+            warn_user(
                 f"score_samples is NaN for {n_missing} of {len(scores)} rows: the "
                 "weights of the first layer are too large for its density to be "
                 "normalised. Train anew with a lower learning_rate (now "
                 f"{self.learning_rates_[0]:g}).",
-                UserWarning,
-                stacklevel=2,
             )
         return scores
 

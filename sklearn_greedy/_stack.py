@@ -1,7 +1,6 @@
 """What both transformers are: the greedy loop over layers and per-layer parameters."""
 
 import time
-import warnings
 from abc import ABCMeta, abstractmethod
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from sklearn_greedy._compat import (
     fit_context,
     validate_data,
     validate_parameter_constraints,
+    warn_user,
 )
 from sklearn_greedy._html import stack_block
 from sklearn_greedy._memory import LayerCache, NoCache
@@ -383,11 +383,9 @@ class GreedyStack(
             if self.random_state is not None:
                 cache = LayerCache(self, X, seed, visible, weights, supervision)
             else:
-                warnings.warn(
+                warn_user(
                     f"memory={self.memory!r} is not used: without a seed each fit "
                     "trains other layers. Set random_state.",
-                    UserWarning,
-                    stacklevel=4,
                 )
         n_tasks = (1 if together else len(sizes)) + self._n_last_tasks()
         root = self._init_callback_context(max_subtasks=n_tasks)
@@ -892,24 +890,20 @@ class GreedyStack(
             remedy = f"Train longer ({epochs}) or raise {rate}"
             if 2 * at_an_end >= report["n_constant"]:
                 remedy = f"Lower {rate}"
-            warnings.warn(
+            warn_user(
                 f"{report['n_constant']} of {task.width} hidden units of {task.place} "
                 "are constant: they hardly change from row to row "
                 f"({report['n_dead']} are off, {report['n_saturated']} saturated). "
                 f"{remedy}, or scale the input.",
-                UserWarning,
-                stacklevel=5,
             )
         error, baseline = report["reconstruction_error"], report["baseline_error"]
         most = baseline * (1 + _WORSE[0]) + _WORSE[1] * min(1.0, task.mean_square)
         if error > most:
-            warnings.warn(
+            warn_user(
                 f"{task.place} rebuilds its input worse than the column means would: "
                 f"mean squared error {error:.3g}, against {baseline:.3g}. Train longer "
                 f"({epochs}), or try another {rate}: a lower one where the loss jumps, "
                 "a higher one where it falls slowly.",
-                UserWarning,
-                stacklevel=5,
             )
 
     def _adopt(self, layers: list[TrainedLayer], curves: list) -> None:

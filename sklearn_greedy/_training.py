@@ -2,7 +2,6 @@
 
 import threading
 import time
-import warnings
 from collections import deque
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -16,6 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import ThreadpoolController
 
 from sklearn_greedy._callbacks import NO_TASKS, EpochTasks, NoTasks
+from sklearn_greedy._compat import warn_user
 from sklearn_greedy._units import Units, row_block, spread_rows
 
 Array = npt.NDArray
@@ -303,13 +303,12 @@ def run_epochs(model: Model, index: Array, plan: Plan, rng) -> History:
     else:
         if plan.tol is not None and plan.max_iter > 0:
             held_out = "" if follows else ", or hold out rows (early_stopping=True)"
-            warnings.warn(
+            warn_user(
                 f"{plan.place} reached max_iter={plan.max_iter} before the "
                 f"{'score' if follows else 'loss'} stopped improving "
                 f"(last: {score if follows else history.losses[-1]:.6g}). "
                 f"Raise max_iter or tol{held_out}.",
                 ConvergenceWarning,
-                stacklevel=2,
             )
     if best is not None:
         model.restore(best)

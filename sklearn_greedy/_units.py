@@ -6,7 +6,6 @@ exponential family with its canonical link, so that the error at the pre-activat
 always ``mean - target``.
 """
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +14,8 @@ from scipy import sparse
 from scipy.special import expit, logit, logsumexp, softmax
 from sklearn.utils import gen_batches
 from sklearn.utils.sparsefuncs import mean_variance_axis, min_max_axis
+
+from sklearn_greedy._compat import warn_user
 
 Array = npt.NDArray
 
@@ -212,13 +213,11 @@ def check_range(statistics: ColumnStatistics, units: Units, owner: str) -> None:
         total = float(statistics.mean[units.groups == group].sum())
         if abs(total - 1) > 1e-3:
             columns = np.flatnonzero(units.groups == group)
-            warnings.warn(
+            warn_user(
                 f"{owner} has a softmax group in columns {columns[0]} to "
                 f"{columns[-1]}, whose rows sum to {total:.4g} on average instead of "
                 "1. One-hot columns of one category belong in one group, with a column "
                 "of its own for missing or unknown values.",
-                UserWarning,
-                stacklevel=4,
             )
 
 
@@ -230,12 +229,10 @@ def _warn_outside_unit_interval(
     low = statistics.low[bernoulli].min(initial=0.0)
     high = statistics.high[bernoulli].max(initial=1.0)
     if low < 0 or high > 1:
-        warnings.warn(
+        warn_user(
             f"{owner} has bernoulli units for columns that reach from {low:.4g} to "
             f"{high:.4g}, outside [0, 1]. Scale them (MinMaxScaler), or use "
             "visible='gaussian'.",
-            UserWarning,
-            stacklevel=5,
         )
 
 

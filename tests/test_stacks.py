@@ -20,6 +20,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.model_selection import GridSearchCV
 from sklearn.neural_network import MLPRegressor
 from sklearn.utils._param_validation import InvalidParameterError
 from tools import leaves
@@ -761,6 +762,18 @@ def test_units_of_fitted_layers_stay(stack_class, goes_on, binary):
     stack.set_params(**changed)
     with pytest.raises(ValueError, match="those of the fitted layers are"):
         stack.fit(binary) if goes_on == "warm_start" else stack.partial_fit(binary)
+
+
+def test_warnings_are_of_the_line_of_the_user(stack_class, binary, tmp_path):
+    """Not of one of ours, of scikit-learn's wrappers or of joblib."""
+    outside = build(stack_class, visible="bernoulli", tol=0.0, memory=str(tmp_path))
+    search = GridSearchCV(outside, {"max_iter": [2]}, cv=2)
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        outside.fit(3 * binary)
+        search.fit(3 * binary)
+    assert len(seen) > 3
+    assert {warning.filename for warning in seen} == {__file__}
 
 
 def test_verbose_prints_a_line_per_epoch_and_changes_nothing(
