@@ -87,7 +87,7 @@ class ContrastiveDivergence:
         if not self.settings.persistent:
             return 0
         chosen = self.settings.n_chains
-        each = self.settings.batch_size if chosen is None else chosen
+        each = self.batch_size if chosen is None else chosen
         return each * len(self._betas)
 
     def rbm(self) -> RBM:

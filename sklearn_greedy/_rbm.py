@@ -153,7 +153,7 @@ class StackedRBMTransformer(GreedyStack):
         and are advanced before each update.
 
     n_chains : int, None or array-like, default=None
-        Number of persistent chains. None: ``batch_size``.
+        Number of persistent chains. None: ``batch_size``, at most one for each row.
 
     n_temperatures : int or array-like, default=1
         Above 1, persistent chains are run by parallel tempering [7]_: that many copies

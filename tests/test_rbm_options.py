@@ -303,6 +303,13 @@ def test_sparsity_target_draws_the_mean_activation(rng):
     assert few.transform(X).mean() < 0.1 < plain
 
 
+def test_one_batch_of_any_size_has_a_chain_for_each_row(rng):
+    """As many chains as ``batch_size`` says would not fit into memory."""
+    X = (rng.random((30, 5)) < 0.5).astype(float)
+    stack = StackedRBMTransformer((3,), batch_size=10**12, persistent=True)
+    assert np.all(np.isfinite(stack.set_params(max_iter=1).fit(X).coefs_[0]))
+
+
 def test_sparsity_needs_bernoulli_hidden_units(mixed):
     with pytest.raises(
         ValueError, match=r"needs hidden='bernoulli'\. Got hidden='relu'"
