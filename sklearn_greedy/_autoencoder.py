@@ -18,7 +18,7 @@ from sklearn_greedy._backpropagation import (
     Optimizer,
 )
 from sklearn_greedy._callbacks import EpochTasks
-from sklearn_greedy._compat import HasMethods, Interval, StrOptions
+from sklearn_greedy._compat import HasMethods, Interval, StrOptions, warn_user
 from sklearn_greedy._network import (
     ACTIVATIONS,
     TRANSPOSED,
@@ -187,8 +187,8 @@ class StackedAutoencoderTransformer(GreedyStack):
     warm_start : bool, default=False
         Whether ``fit`` goes on from the present parameters, with the kinds of columns
         that it began with. Tied weights that were trained apart by
-        ``unrolled_max_iter`` stay apart; layers over tanh, elu or softplus ones cannot
-        go on after it, since their decoders end in these activations then.
+        ``unrolled_max_iter`` stay apart; layers over tanh, elu or softplus ones go on
+        with linear decoders, from other reconstructions, which a warning says.
 
     unrolled_max_iter : int, default=0
         Epochs of training the whole network of encoders and decoders at the end of
@@ -757,11 +757,12 @@ class StackedAutoencoderTransformer(GreedyStack):
     def _recall(self, layer: int, units: Units) -> Array:
         end = self.decoder_activations_[layer]
         if end not in ("identity", *_LOSSLESS):
-            raise ValueError(
-                f"The decoder of layer {layer + 1} ends in {end} since the unrolled "
-                "network was trained (unrolled_max_iter), and a layer of its own would "
-                "begin to learn from another reconstruction. Call fit on a clone to "
-                "start anew, or train without the unrolled network."
+            warn_user(
+                f"The decoder of layer {layer + 1} ended in {end} since the unrolled "
+                "network was trained. Alone, the layer goes on with a linear one of "
+                "the same weights: its features stay, but reconstructions and scores "
+                "begin elsewhere. Set unrolled_max_iter to train the whole again, or "
+                "fit a clone."
             )
         scaling = units.offset, units.scale
         encoder = unfold_input(self.coefs_[layer], self.intercepts_[layer], *scaling)

@@ -139,6 +139,8 @@ def expected_failures(estimator):
     }
 
 
+# One check goes on with a stack whose unrolled network was trained.
+@pytest.mark.filterwarnings("ignore:The decoder of layer 2 ended in:UserWarning")
 @parametrize_with_checks(ESTIMATORS, expected_failed_checks=expected_failures)
 def test_check_estimator(estimator, check):
     check(estimator)
