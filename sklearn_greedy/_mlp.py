@@ -491,6 +491,9 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, GreedyPretrainedMLP):
 
     def _check_targets(self, y, reset: bool, classes=None) -> Array:
         """Codes of the classes, or the indicator matrix of a multilabel problem."""
+        if isinstance(y, np.ndarray):
+            # Older scikit-learns know no numbers but in the machine's byte order.
+            y = y.astype(y.dtype.newbyteorder("="), copy=False)
         check_classification_targets(y)
         multilabel = type_of_target(y, input_name="y") == "multilabel-indicator"
         if sparse.issparse(y):
