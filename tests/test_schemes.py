@@ -4,8 +4,10 @@ hold back: dropout, short weights, slow and frozen layers, rows of one's own to 
 
 import numpy as np
 import pytest
+import sklearn
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
+from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, PoissonRegressor
 from sklearn.metrics import log_loss
@@ -19,6 +21,7 @@ from sklearn_greedy import (
 )
 from sklearn_greedy._backpropagation import Backpropagation, Optimizer
 from sklearn_greedy._network import Network, forward, glorot_uniform
+from sklearn_greedy._stack import LayerOutput, next_data
 from sklearn_greedy._supervision import SupervisedModel, Supervision
 from sklearn_greedy._training import OneHotRows, Rows, drawn_rows
 from sklearn_greedy._units import GAUSSIAN, SOFTMAX, ColumnStatistics
@@ -594,6 +597,32 @@ def test_validation_loss_of_labels_is_summed_over_them(iris):
     held = zip(Y[::3].T, clf.predict_proba(X[::3]).T, strict=True)
     loss = sum(log_loss(y, p) for y, p in held)
     assert clf.validation_loss_curve_[-1] == pytest.approx(loss, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    "params", [{"pretrainer": "supervised"}, {"head_max_iter": 2}], ids=str
+)
+def test_rows_for_the_next_layer_are_kept_within_the_working_memory(
+    params, monkeypatch, iris
+):
+    """Beyond it they are computed batch by batch, in the dtype of X."""
+    X, y = iris[0].astype(np.float32), iris[1]
+    seen = []
+
+    def spy(fitted, data):
+        seen.append(next_data(fitted, data))
+        return seen[-1]
+
+    monkeypatch.setattr("sklearn_greedy._fine_tuning.next_data", spy)
+    clf = GreedyPretrainedMLPClassifier((6, 4), max_iter=2, random_state=0, **params)
+    kept = clone(clf).fit(X, y)
+    with sklearn.config_context(working_memory=0):
+        computed = clf.fit(X, y)
+    assert_array_equal(kept.coefs_[-1], computed.coefs_[-1])
+    half = len(seen) // 2
+    assert {rows.dtype for rows in seen} == {np.dtype(np.float32)}
+    assert all(isinstance(rows, np.ndarray) for rows in seen[:half])
+    assert all(isinstance(rows, LayerOutput) for rows in seen[half:])
 
 
 def test_validation_loss_of_a_regressor_is_half_the_squared_error(iris):
