@@ -532,9 +532,6 @@ class StackedAutoencoderTransformer(GreedyStack):
     def _activation(self, layer: int) -> str:
         return self._settings(layer).activation
 
-    def _units_above(self, layer: int) -> str:
-        return "bernoulli" if self._activation(layer - 1) == "logistic" else "gaussian"
-
     def _check_settings(self, settings) -> None:
         _check_level(settings.corruption, settings.corruption_level)
         if settings.emphasis != 0.5 and settings.corruption in (None, "gaussian"):

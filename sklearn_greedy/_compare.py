@@ -101,7 +101,8 @@ def compare_pretraining(
             f"The estimator has pretrainer={network.pretrainer!r}: there is no "
             "pre-training to compare."
         )
-    folds = _folds(network, X, y, cv)
+    marked = marked_rows(y, network.unlabeled)
+    folds = _folds(network, X, y, cv, marked)
     if len(folds) < 2:
         raise ValueError(f"An interval needs at least two folds. Got {len(folds)}.")
     seed = int(check_random_state(random_state).randint(2**31))
@@ -130,7 +131,6 @@ def compare_pretraining(
         _check_finite(scores, scoring, folds)
         return scores, [_network_of(run["estimator"][0])[0] for run in runs]
 
-    marked = marked_rows(y, network.unlabeled)
     scores, networks = score([pretrained] * len(folds))
     scratch_scores, others = score(
         [_from_scratch(pretrained, prefix, network, seed) for network in networks]
@@ -173,10 +173,10 @@ def _no_layers(pretrainer) -> bool:
     return isinstance(pretrainer, list | tuple) and len(pretrainer) == 0
 
 
-def _folds(network, X, y, cv) -> list:
+def _folds(network, X, y, cv, marked) -> list:
+    """Numbers of the rows to train on and of the labelled ones to test on, by fold."""
     classifier = is_classifier(network)
     kept = strata(y, network.unlabeled) if classifier else y
-    marked = marked_rows(y, network.unlabeled)
     numbers, folds = np.arange(len(marked)), []
     for parts in check_cv(cv, kept, classifier=classifier).split(X, kept):
         train, test = (numbers[np.asarray(part)] for part in parts)  # masks too

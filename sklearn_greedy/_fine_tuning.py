@@ -49,6 +49,7 @@ from sklearn_greedy._stack import (
     GreedyStack,
     HoldsEstimator,
     draw_seed,
+    in_dtype,
     layer_sizes,
     layer_streams,
     next_data,
@@ -942,15 +943,13 @@ class GreedyPretrainedMLP(
         """Set the fitted parameters; frozen layers of a network that goes on stay the
         arrays they are, which folding and rounding would move a little each time.
         """
-        n_fixed = self.n_frozen_layers if goes_on else 0
-        fixed = {}
-        if n_fixed:
-            names = "coefs_", "intercepts_"
-            fixed = {name: getattr(self, name)[:n_fixed] for name in names}
-        for name, value in self._attributes(model, dtype).items():
+        found = self._attributes(model, dtype)
+        if goes_on:
+            fixed = slice(self.n_frozen_layers)
+            found["coefs_"][fixed] = self.coefs_[fixed]
+            found["intercepts_"][fixed] = self.intercepts_[fixed]
+        for name, value in found.items():
             setattr(self, name, value)
-        for name, arrays in fixed.items():
-            getattr(self, name)[:n_fixed] = arrays
 
     def _attributes(self, model: Backpropagation, dtype) -> dict:
         """The fitted parameters, for raw input and targets."""
@@ -1036,12 +1035,8 @@ class HeldOut:
 
 def _next_rows(X, coef: Array, intercept: Array, activation: str):
     """What the layer above learns from, in the dtype of X."""
-    fitted = {
-        "coefs_": coef.astype(X.dtype),
-        "intercepts_": intercept.astype(X.dtype),
-        "activations_": activation,
-    }
-    return next_data(fitted, X)
+    fitted = {"coefs_": coef, "intercepts_": intercept, "activations_": activation}
+    return next_data(in_dtype(fitted, X.dtype), X)
 
 
 @contextmanager

@@ -857,10 +857,6 @@ class StackedRBMTransformer(GreedyStack):
     def _activation(self, layer: int) -> str:
         return HIDDEN_ACTIVATIONS[self._settings(layer).hidden]
 
-    def _units_above(self, layer: int) -> str:
-        below = self._settings(layer - 1).hidden
-        return "bernoulli" if below == "bernoulli" else "gaussian"
-
     def _build(self, task: LayerTask) -> ContrastiveDivergence:
         if task.settings.hidden != "bernoulli" and POISSON in task.units.kinds:
             raise ValueError(
@@ -876,7 +872,7 @@ class StackedRBMTransformer(GreedyStack):
         momentum = settings.momentum
         optimizer = Optimizer("sgd", rate, momentum, nesterovs_momentum=False)
         widths = model.n_columns, task.width
-        encoder = Network.dense(widths, [HIDDEN_ACTIVATIONS[settings.hidden]])
+        encoder = Network.dense(widths, [self._activation(task.layer)])
         return {"layers": encoder.layers, "optimizer": optimizer}
 
     def _sampled_kinds(self, task: LayerTask) -> list[int]:
@@ -934,7 +930,7 @@ class StackedRBMTransformer(GreedyStack):
             "coefs_": coef,
             "intercepts_": intercept,
             "visible_intercepts_": b * units.scale + units.offset,
-            "activations_": HIDDEN_ACTIVATIONS[model.hidden],
+            "activations_": self._activation(task.layer),
             "learning_rates_": task.settings.learning_rate,
             "_base_biases": mean_biases(task.statistics, units),
             "visible_reconstructions_": "sample" if model.samples_any else "mean",

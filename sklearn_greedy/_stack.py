@@ -289,10 +289,6 @@ class GreedyStack(
     coefs_: list[Array]
 
     @abstractmethod
-    def _units_above(self, layer: int) -> str:
-        """Unit kind in which layer ``layer`` > 0 sees the output of the one below."""
-
-    @abstractmethod
     def _activation(self, layer: int) -> str:
         """Activation of a layer's units."""
 
@@ -538,10 +534,10 @@ class GreedyStack(
     def _output(self, layer: LayerInTraining, X, data) -> Array:
         """Output of a layer in training, in the dtype of X."""
         fitted = self._fold(layer.task, layer.model)
-        return _layer_output(_in_dtype(fitted, X.dtype), data)
+        return _layer_output(in_dtype(fitted, X.dtype), data)
 
     def _trained(self, task, model, history: History, dtype) -> TrainedLayer:
-        fitted = _in_dtype(self._fold(task, model), dtype)
+        fitted = in_dtype(self._fold(task, model), dtype)
         report = self._report(task, model, fitted)
         return TrainedLayer(fitted, task.units, report, history)
 
@@ -773,6 +769,10 @@ class GreedyStack(
         names = getattr(self, "feature_names_in_", None)
         return checked_pairs(self.visible, self._kinds, X, names, self.n_features_in_)
 
+    def _units_above(self, layer: int) -> str:
+        """Unit kind in which layer ``layer`` > 0 sees the output of the one below."""
+        return "bernoulli" if self._activation(layer - 1) == "logistic" else "gaussian"
+
     def _column_numbers(self, X, columns) -> Array:
         """Column numbers of a selection named as in ColumnTransformer."""
         names = getattr(self, "feature_names_in_", None)
@@ -930,7 +930,7 @@ class GreedyStack(
         }
 
 
-def _in_dtype(fitted: dict, dtype) -> dict:
+def in_dtype(fitted: dict, dtype) -> dict:
     """Arrays of a layer in the dtype of the data."""
     return {
         name: value.astype(dtype) if isinstance(value, np.ndarray) else value
