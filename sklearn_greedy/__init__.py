@@ -17,12 +17,14 @@ from sklearn_greedy._mlp import (
 from sklearn_greedy._onnx import register_onnx_converters
 from sklearn_greedy._rbm import StackedRBMTransformer
 from sklearn_greedy._rbm_classifier import StackedRBMClassifier
+from sklearn_greedy._split import LabeledSplit
 from sklearn_greedy._version import VERSION
 
 __all__ = [
     "GreedyPretrainedMLPClassifier",
     "GreedyPretrainedMLPRegressor",
     "HiddenUnitsDisplay",
+    "LabeledSplit",
     "LearnedFiltersDisplay",
     "PretrainingComparisonDisplay",
     "ReconstructionDisplay",

@@ -4,13 +4,14 @@ import numpy as np
 from scipy import stats
 from sklearn.base import clone, is_classifier
 from sklearn.metrics import check_scoring
-from sklearn.model_selection import check_cv, cross_validate
+from sklearn.model_selection import cross_validate
 from sklearn.pipeline import Pipeline
 from sklearn.utils import Bunch, check_random_state
 from sklearn.utils.parallel import Parallel, delayed
 
+from sklearn_greedy._split import LabeledSplit
 from sklearn_greedy._start import RandomLayers
-from sklearn_greedy._unlabeled import marked_rows, strata
+from sklearn_greedy._unlabeled import marked_rows
 
 _CONFIDENCE = 0.95
 
@@ -101,8 +102,10 @@ def compare_pretraining(
             f"The estimator has pretrainer={network.pretrainer!r}: there is no "
             "pre-training to compare."
         )
-    marked = marked_rows(y, network.unlabeled)
-    folds = _folds(network, X, y, cv, marked)
+    marker = network.unlabeled
+    splitter = LabeledSplit(cv, unlabeled=marker, stratify=is_classifier(network))
+    folds = list(splitter.split(X, y))
+    marked = marked_rows(y, marker)
     if len(folds) < 2:
         raise ValueError(f"An interval needs at least two folds. Got {len(folds)}.")
     seed = int(check_random_state(random_state).randint(2**31))
@@ -171,23 +174,6 @@ def _network_of(estimator):
 
 def _no_layers(pretrainer) -> bool:
     return isinstance(pretrainer, list | tuple) and len(pretrainer) == 0
-
-
-def _folds(network, X, y, cv, marked) -> list:
-    """Numbers of the rows to train on and of the labelled ones to test on, by fold."""
-    classifier = is_classifier(network)
-    kept = strata(y, network.unlabeled) if classifier else y
-    numbers, folds = np.arange(len(marked)), []
-    for parts in check_cv(cv, kept, classifier=classifier).split(X, kept):
-        train, test = (numbers[np.asarray(part)] for part in parts)  # masks too
-        # A scorer by name would count marked rows as errors.
-        folds.append((train, test[~marked[test]]))
-        if marked[test].all():
-            raise ValueError(
-                f"Fold {len(folds)} tests on no labelled row. Shuffle the folds, as "
-                "by KFold(shuffle=True), or take fewer."
-            )
-    return folds
 
 
 def _check_finite(scores, scoring, folds) -> None:

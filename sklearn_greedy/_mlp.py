@@ -138,9 +138,8 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, GreedyPretrainedMLP):
         Value that marks rows of y without a label, such as -1, "" or NaN (which stands
         for every kind of missing value). They take part in the pre-training alone, not
         in the fine-tuning, the validation split or ``score``. (Scorers by name, such as
-        ``scoring="accuracy"`` of a search, count them as errors: leave ``scoring`` at
-        None. Folds that scikit-learn stratifies refuse NaN: give a search others, such
-        as ``cv=KFold(5, shuffle=True)``.) None: there are none.
+        ``scoring="accuracy"`` of a search, count them as errors, and scikit-learn's
+        own folds refuse NaN: `LabeledSplit` is for both.) None: there are none.
 
     head_max_iter : int, default=0
         Epochs in which the output layer alone is trained on the pre-trained features,
@@ -712,7 +711,7 @@ class GreedyPretrainedMLPRegressor(RegressorMixin, GreedyPretrainedMLP):
         Value that marks rows of y without a target, such as NaN. They take part in the
         pre-training alone, not in the fine-tuning, the validation split or ``score``.
         (Scorers by name, such as ``scoring="r2"`` of a search, take them for targets
-        or fail on NaN: leave ``scoring`` at None.) None: there are none.
+        or fail on NaN, unless folds are those of `LabeledSplit`.) None: there are none.
 
     head_max_iter : int, default=0
         Epochs in which the output layer alone is trained on the pre-trained features,

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 from sklearn.utils import check_consistent_length
+from sklearn.utils.multiclass import type_of_target
 
 from sklearn_greedy._compat import safe_indexing
 from sklearn_greedy._units import near_one
@@ -116,16 +117,17 @@ def narrowed(y):
 
 def strata(y, marker):
     """What folds of y should keep in proportion: the classes, and the rows that carry
-    the marker as one more; of several outputs only the latter.
+    the marker as one more; only the latter where targets are no classes.
     """
     marked = marked_rows(y, marker)
     if not marked.any():
         return y
     y = np.asarray(y)
-    if y.ndim > 1:
+    known = narrowed(y[~marked])
+    if type_of_target(known, input_name="y") not in ("binary", "multiclass"):
         return marked * 1
     codes = np.full(len(y), -1)
-    codes[~marked] = np.unique(narrowed(y[~marked]), return_inverse=True)[1]
+    codes[~marked] = np.unique(known, return_inverse=True)[1]
     return codes
 
 
