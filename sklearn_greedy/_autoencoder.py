@@ -186,9 +186,10 @@ class StackedAutoencoderTransformer(GreedyStack):
 
     warm_start : bool, default=False
         Whether ``fit`` goes on from the present parameters, with the kinds of columns
-        that it began with. Tied weights that were trained apart by
-        ``unrolled_max_iter`` stay apart; layers over tanh, elu or softplus ones go on
-        with linear decoders, from other reconstructions, which a warning says.
+        that it began with. Epochs are counted on (``n_active``). Tied weights that were
+        trained apart by ``unrolled_max_iter`` stay apart; layers over tanh, elu or
+        softplus ones go on with linear decoders, from other reconstructions, which a
+        warning says.
 
     unrolled_max_iter : int, default=0
         Epochs of training the whole network of encoders and decoders at the end of

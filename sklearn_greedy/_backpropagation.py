@@ -165,8 +165,8 @@ class Backpropagation:
     its learning rate (0 : frozen), or None where nothing is dropped and all move alike.
     blocks : unit blocks of the output; alpha : weight decay, added to the gradient
     as ``alpha * w``; corruption : of the input, or None; code : penalties, or None;
-    state : as from ``state``, to go on with an earlier training; the moments begin anew
-    where parameters came or went since.
+    state : as from ``state``, to go on with an earlier training; all of it begins anew
+    where parameters came or went since, and the moments with another solver.
     """
 
     def __init__(
@@ -196,10 +196,14 @@ class Backpropagation:
         self.batch_size, self.n_columns = batch_size, rows.n_columns
         self.code = CodePenalty() if code is None else code
         self.noise = corruption or Corruption.none(rows.n_columns)
+        fresh = {
+            "moments": np.zeros((2, theta.size), np.float32),
+            "updates": np.zeros(len(network.layers), np.int64),
+        }
         if state is None or state["moments"].shape[1] != theta.size:
-            moments = np.zeros((2, theta.size), np.float32)
-            updates = np.zeros(len(network.layers), np.int64)
-            state = {"moments": moments, "updates": updates, "step": 0, "n_seen": 0}
+            state = {**fresh, "step": 0, "n_seen": 0}
+        elif state["solver"] != optimizer.solver:
+            state = {**state, **fresh}
         self.moments, self.step = np.array(state["moments"]), state["step"]
         self.updates = np.array(state["updates"])
         self._rate, self._n_seen = optimizer.learning_rate_init, state["n_seen"]
@@ -226,6 +230,7 @@ class Backpropagation:
         return {
             "moments": self.moments,
             "updates": self.updates,
+            "solver": self.optimizer.solver,
             "step": self.step,
             "n_seen": self._n_seen,
         }
@@ -245,6 +250,10 @@ class Backpropagation:
             return False
         self._rate /= _SLOWER
         return True
+
+    def follow(self, rate: float, momentum: float) -> None:
+        """Go on at this learning rate and momentum."""
+        self._rate, self.optimizer.momentum = rate, momentum
 
     def _begin_epoch(self) -> None:
         """The learning rate of the inverse scaling schedule, by rows seen so far."""

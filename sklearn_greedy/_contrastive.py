@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from sklearn_greedy._energy import HIDDEN_KINDS, RBM, hidden_means
 from sklearn_greedy._stack import LayerTask
-from sklearn_greedy._training import Rows, kernels
+from sklearn_greedy._training import SOME_ROWS, Rows, kernels
 from sklearn_greedy._units import (
     SAMPLED,
     mean_biases,
@@ -30,6 +30,9 @@ class ContrastiveDivergence:
         self.settings, self.seed, self.epoch = task.settings, task.seed, 1
         self._own_share = task.own_share
         self._scaled_epoch = 1
+        self._scale_rate = _SCALE_RATE
+        if task.chunk:
+            self._scale_rate *= min(1.0, len(task.judged) / SOME_ROWS)
         self.units = task.units
         self.rows, self._data = Rows(task.data, task.units), task.data
         self._judged, self._weights = task.judged, task.weights
@@ -48,7 +51,7 @@ class ContrastiveDivergence:
             self.theta, offsets = self._initial_parameters(task)
         else:
             self.theta = task.theta
-            offsets = None if task.state else self._present_offsets(task)
+            offsets = self._present_offsets(task)
         state = task.state or {
             "velocity": np.zeros_like(self.theta),
             "offsets": offsets,
@@ -57,7 +60,8 @@ class ContrastiveDivergence:
             "least_scale": _least_scale(task),
         }
         self.velocity = np.array(state["velocity"])
-        self.offsets = [np.array(offset) for offset in state["offsets"]]
+        # They were not followed if they were not needed.
+        self.offsets = [np.array(offset) for offset in state["offsets"] or offsets]
         self.chain, self.step = np.array(state["chain"]), state["step"]
         self._least_scale = state["least_scale"]
         # A smaller batch_size alone ends no chain of an earlier call.
@@ -160,7 +164,7 @@ class ContrastiveDivergence:
         """Optimiser state as plain arrays, lists and numbers."""
         return {
             "velocity": self.velocity,
-            "offsets": self.offsets,
+            "offsets": self.offsets if self._keeps_offsets else None,
             "chain": self.chain,
             "step": self.step,
             "sampled": self.sampled,
@@ -179,9 +183,11 @@ class ContrastiveDivergence:
     def _learn_scale(self) -> None:
         """One step up the likelihood in the log of the scales of gaussian columns.
 
-        It is taken between epochs, so that it does not depend on slices.
+        It is taken between epochs, so that it does not depend on slices. That of a
+        small chunk is short by the share of its rows, and not only cut off: the
+        gradient of few rows is skewed.
         """
-        move = _SCALE_RATE * self.rbm().scale_gradient(*self._some_rows())
+        move = self._scale_rate * self.rbm().scale_gradient(*self._some_rows())
         scale = self.units.scale * np.exp(np.clip(move, -_SCALE_RATE, _SCALE_RATE))
         self._rescale(np.maximum(scale, self._least_scale))
 
@@ -223,18 +229,12 @@ class ContrastiveDivergence:
     def _constants(self) -> Array:
         """Constants of an update in the kernels' order."""
         chosen = self.settings
-        momentum = chosen.momentum
-        if (
-            chosen.initial_momentum is not None
-            and self.epoch <= chosen.momentum_switch_epoch
-        ):
-            momentum = chosen.initial_momentum
         sparse = chosen.sparsity_target is not None
         return np.array(
             [
                 chosen.learning_rate * self._own_share,
                 chosen.learning_rate_decay,
-                momentum,
+                self._momentum(),
                 chosen.alpha * (1 - chosen.l1_ratio),
                 chosen.alpha * chosen.l1_ratio,
                 chosen.sparsity_target if sparse else 0.0,
@@ -242,6 +242,22 @@ class ContrastiveDivergence:
             ],
             dtype=np.float64,
         )
+
+    def _momentum(self) -> float:
+        """Momentum of the present epoch."""
+        chosen = self.settings
+        first = chosen.initial_momentum
+        if first is not None and self.epoch <= chosen.momentum_switch_epoch:
+            return first
+        return chosen.momentum
+
+    def pace(self, step: int) -> tuple[float, float]:
+        """Learning rate of an update of a loss of weight 1, by its number from 0, and
+        momentum of the present epoch.
+        """
+        chosen = self.settings
+        slowed = 1 + chosen.learning_rate_decay * step
+        return chosen.learning_rate / slowed, self._momentum()
 
     def slow_down(self) -> bool:
         """The learning rate has no schedule that waits for a stall."""

@@ -745,6 +745,7 @@ class GreedyPretrainedMLP(
             sizes=self._own_sizes(None),
             activation=self.activation,
             seed=int(seed[0] >> np.uint32(1)),
+            again=self.random_state is not None,
             verbose=self.verbose,
         )
         names = getattr(self, "feature_names_in_", None)

@@ -30,6 +30,14 @@ _ELSEWHERE = {
 }
 
 
+def warn_of_no_seed(memory) -> None:
+    """Warn that nothing is kept, since no later fit would find it."""
+    warn_user(
+        f"memory={memory!r} is not used: without a seed each fit trains other layers. "
+        "Set random_state."
+    )
+
+
 def data_digest(X) -> str:
     """Digest of the shape, dtype and values of a dense or CSR matrix."""
     digest = hashlib.sha256(repr((X.shape, X.dtype.str)).encode())

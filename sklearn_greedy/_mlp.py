@@ -150,8 +150,8 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, GreedyPretrainedMLP):
         Weight s, in [0, 1], of the targets in the pre-training by a stack: each layer
         (and the code of an unrolled network) also has a temporary output layer, and
         mini-batches for its own loss alternate with others for the loss of the targets,
-        at ``1 - s`` and ``s`` times the learning rate. Rows held out by
-        ``early_stopping`` take no part in the latter.
+        at ``1 - s`` and ``s`` times the learning rate. Penalties belong to the former.
+        Rows held out by ``early_stopping`` take no part in the latter.
 
     dropout : float, default=0.0
         Share of the hidden units that is dropped in each mini-batch of the
@@ -180,6 +180,7 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, GreedyPretrainedMLP):
         ``n_samples / (n_classes * count)``, which ``partial_fit`` cannot know. For
         multilabel targets a list with a ``{0: weight, 1: weight}`` per label, whose
         product a row gets, as in `~sklearn.utils.class_weight.compute_sample_weight`.
+        Held-out rows are scored with these weights, rows given as ``X_val`` without.
 
     label_smoothing : float, default=0.0
         Share s of the target that is spread evenly over the classes, in [0, 1): the
@@ -722,8 +723,8 @@ class GreedyPretrainedMLPRegressor(RegressorMixin, GreedyPretrainedMLP):
         Weight s, in [0, 1], of the targets in the pre-training by a stack: each layer
         (and the code of an unrolled network) also has a temporary output layer, and
         mini-batches for its own loss alternate with others for the loss of the targets,
-        at ``1 - s`` and ``s`` times the learning rate. Rows held out by
-        ``early_stopping`` take no part in the latter.
+        at ``1 - s`` and ``s`` times the learning rate. Penalties belong to the former.
+        Rows held out by ``early_stopping`` take no part in the latter.
 
     dropout : float, default=0.0
         Share of the hidden units that is dropped in each mini-batch of the

@@ -20,6 +20,7 @@ from sklearn_greedy._compat import (
     validate_params,
 )
 from sklearn_greedy._energy import hidden_log_sums
+from sklearn_greedy._memory import warn_of_no_seed
 from sklearn_greedy._persistence import VersionedEstimator
 from sklearn_greedy._rbm import StackedRBMTransformer
 from sklearn_greedy._stack import (
@@ -288,8 +289,9 @@ class StackedRBMClassifier(HoldsEstimator, ClassifierMixin, VersionedEstimator):
         stack._check_lengths(len(sizes))
         if self.random_state is not None or stack.random_state is None:
             stack.random_state = self.random_state
-        if stack.random_state is None:
-            stack.memory = None  # layers from a seed that never comes again
+        if stack.random_state is None and stack.memory is not None:
+            warn_of_no_seed(stack.memory)
+            stack.memory = None
         seed = draw_seed(stack.random_state)
         below, top = clone(stack), clone(stack)
         below.hidden_layer_sizes, top.hidden_layer_sizes = sizes[:-1], sizes[-1:]

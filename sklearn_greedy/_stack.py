@@ -31,7 +31,7 @@ from sklearn_greedy._compat import (
     warn_user,
 )
 from sklearn_greedy._html import stack_block
-from sklearn_greedy._memory import LayerCache, NoCache
+from sklearn_greedy._memory import LayerCache, NoCache, warn_of_no_seed
 from sklearn_greedy._network import forward
 from sklearn_greedy._persistence import VersionedEstimator
 from sklearn_greedy._supervision import (
@@ -193,7 +193,8 @@ class LayerTask:
 
     theta, state : flat parameters and optimiser state to go on from, or None; held :
     numbers of the rows held out for early stopping, or None; weights : of the rows, or
-    None; supervision : what a temporary head learns, or None.
+    None; supervision : what a temporary head learns, or None; n_before : epochs of
+    earlier calls; chunk : whether the data are one chunk of many.
     """
 
     layer: int
@@ -210,6 +211,8 @@ class LayerTask:
     held: Array | None = None
     weights: Array | None = None
     supervision: Supervision | None = None
+    n_before: int = 0
+    chunk: bool = False
 
     @property
     def own_share(self) -> float:
@@ -286,6 +289,10 @@ class GreedyStack(
     # Kinds of visible units that the layers can have.
     _kinds: tuple[str, ...]
     _parameter_constraints: dict
+    # Epochs and chunks that each layer was trained for, and what partial_fit goes on
+    # from.
+    _n_epochs: list[int]
+    _resume: dict
     coefs_: list[Array]
 
     @abstractmethod
@@ -376,13 +383,10 @@ class GreedyStack(
         )
         cache: LayerCache | NoCache = NoCache()
         if self.memory is not None and not warm and not together:
-            if self.random_state is not None:
-                cache = LayerCache(self, X, seed, visible, weights, supervision)
+            if self.random_state is None:
+                warn_of_no_seed(self.memory)
             else:
-                warn_user(
-                    f"memory={self.memory!r} is not used: without a seed each fit "
-                    "trains other layers. Set random_state.",
-                )
+                cache = LayerCache(self, X, seed, visible, weights, supervision)
         n_tasks = (1 if together else len(sizes)) + self._n_last_tasks()
         root = self._init_callback_context(max_subtasks=n_tasks)
         root.call_on_fit_task_begin(estimator=self, X=X)
@@ -391,7 +395,10 @@ class GreedyStack(
         else:
             layers = self._train_layerwise(X, sizes, new_task, root, cache)
         self._adopt(layers, [layer.history.losses for layer in layers])
-        self.n_iter_ = sum(len(layer.history.losses) for layer in layers)
+        n_epochs = [len(layer.history.losses) for layer in layers]
+        before = self._n_epochs if warm else [0] * len(layers)
+        self._n_epochs = [sum(pair) for pair in zip(before, n_epochs, strict=True)]
+        self.n_iter_ = sum(n_epochs)
         self.validation_scores_ = None
         if self.early_stopping:
             self.validation_scores_ = [layer.history.scores for layer in layers]
@@ -573,7 +580,8 @@ class GreedyStack(
         rows in the order given, and passes its clean output up. The kinds of units
         and the scale of gaussian columns come from the first chunk (or from an
         earlier ``fit``). ``tol``, ``shuffle`` and early stopping play no part, nor
-        does ``max_iter`` but for ``n_active``, where each chunk counts as an epoch.
+        does ``max_iter`` but for ``n_active``. Where parameters act by the number of
+        epochs (``n_active``, ``momentum_switch_epoch``), each chunk counts as one.
 
         Parameters
         ----------
@@ -608,18 +616,21 @@ class GreedyStack(
             task = self._task(
                 layer, data, width, resume["seed"], visible, resumed=not first
             )
+            task.chunk = True
             if resume["layers"]:
                 task.state = resume["layers"][layer]
             model = self._build(task)
             order = np.arange(data.shape[0])
             before = [] if first else self.loss_curves_[layer]
-            loss = train_epoch(model, order, self._plan(task), len(before) + 1)
+            loss = train_epoch(model, order, self._plan(task), epoch=1)
             dtype = X.dtype if first else self.coefs_[layer].dtype
             layers.append(self._trained(task, model, History([*before, loss]), dtype))
             states.append(model.state())
             last = layer == len(sizes) - 1
             data = None if last else _layer_output(layers[-1].fitted, data)
         self._adopt(layers, [layer.history.losses for layer in layers])
+        before = [0] * len(sizes) if first else self._n_epochs
+        self._n_epochs = [n + 1 for n in before]
         self.n_iter_ = len(sizes) + (0 if first else self.n_iter_)
         self.validation_scores_ = None
         self._resume = {"seed": resume["seed"], "layers": states}
@@ -648,6 +659,8 @@ class GreedyStack(
 
     def score(self, X, y=None) -> float:
         """Mean of ``score_samples``, so that a grid search can rank stacks.
+
+        It is that of the first layer for RBMs: the layers above do not change it.
 
         Parameters
         ----------
@@ -813,6 +826,7 @@ class GreedyStack(
             theta=self._recall(layer, units) if resumed else None,
             weights=weights,
             supervision=supervision,
+            n_before=self._n_epochs[layer] if resumed else 0,
         )
 
     def _layer_units(self, layer: int) -> Units:
@@ -832,6 +846,7 @@ class GreedyStack(
             weights=task.weights,
             tasks=tasks,
             n_averaged=getattr(task.settings, "n_iter_averaged", 1),
+            n_before=task.n_before,
         )
 
     def _trainer(self, task: LayerTask, model: Model) -> Model:

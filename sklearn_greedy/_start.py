@@ -10,6 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_greedy._autoencoder import StackedAutoencoderTransformer
 from sklearn_greedy._compat import FrozenEstimator
+from sklearn_greedy._memory import warn_of_no_seed
 from sklearn_greedy._network import (
     ACTIVATIONS,
     fold_input,
@@ -145,11 +146,13 @@ def _check_arrays(coefs, intercepts, n_features: int) -> None:
         raise ValueError("The arrays of the pretrainer hold NaN or infinity.")
 
 
-def new_pretrainer(pretrainer, *, sizes, activation: str, seed: int, verbose):
+def new_pretrainer(
+    pretrainer, *, sizes, activation: str, seed: int, again: bool, verbose
+):
     """An unfitted transformer (or a frozen one) for a name or an instance.
 
     sizes, activation : those of the network, or None and "auto"; seed : for a
-    transformer without one.
+    transformer without one; again : whether a later fit has the same seed.
     """
     if isinstance(pretrainer, type):
         raise TypeError(
@@ -162,6 +165,9 @@ def new_pretrainer(pretrainer, *, sizes, activation: str, seed: int, verbose):
         params = new.get_params(deep=False)
         if params.get("random_state", 0) is None:
             new.set_params(random_state=seed)
+            if not again and params.get("memory") is not None:
+                warn_of_no_seed(params["memory"])
+                new.set_params(memory=None)
         if "hidden_layer_sizes" in params:
             used = np.atleast_1d(params.get("activation", activation)).tolist()
             planned = layer_sizes(params["hidden_layer_sizes"])

@@ -1,5 +1,6 @@
 """A temporary head on hidden units, so that pre-training sees the targets too."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,7 +60,8 @@ class SupervisedModel:
 
     index : rows for the head; layers : table of the network from the input to the code,
     with the places of its parameters among the model's; optimizer, rng, seed and more
-    options of ``Backpropagation`` : of the head alone.
+    options of ``Backpropagation`` : of the head alone; pace : learning rate and
+    momentum of the head's update by its number, where these are not the optimiser's.
     """
 
     def __init__(
@@ -72,8 +74,10 @@ class SupervisedModel:
         optimizer: Optimizer,
         rng,
         seed: Array,
+        pace: Callable[[int], tuple[float, float]] | None = None,
         **options,
     ):
+        self._pace = pace
         self._model, self._share, self._rng = model, supervision.share, rng
         n_outputs = supervision.targets.n_columns
         network = _with_head(layers, n_outputs, model.theta.size)
@@ -114,6 +118,8 @@ class SupervisedModel:
             if self._share < 1:
                 own = _mean(model.train(rows))
             head.rows = model.rows  # whose scale the model may have learned
+            if self._pace is not None:
+                head.follow(*self._pace(head.step))
             of_head = _mean(head.train(self._next(len(rows))))
             total += len(rows) * ((1 - self._share) * own + self._share * of_head)
         return total, float(len(index))

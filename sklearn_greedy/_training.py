@@ -163,7 +163,7 @@ class Model(Protocol):
     """What the loop trains."""
 
     theta: Array  # flat parameters, changed in place
-    epoch: int  # number of the present one, from 1, set by the loop
+    epoch: int  # number of the present one in all calls, from 1, set by the loop
     batch_size: int
     n_columns: int  # of a row
     products_per_row: int  # multiplications of one step
@@ -202,7 +202,8 @@ class Plan:
     the score stops the training and chooses the parameters, or is only kept; weights :
     of all rows, in proportion to which they are drawn anew in each epoch, or None;
     tasks : what callbacks are told of the epochs; n_averaged : last epochs
-    whose parameters are averaged.
+    whose parameters are averaged; n_before : epochs of earlier calls, for all that
+    changes with their number.
     """
 
     max_iter: int
@@ -217,6 +218,7 @@ class Plan:
     weights: Array | None = None
     tasks: EpochTasks | NoTasks = NO_TASKS
     n_averaged: int = 1
+    n_before: int = 0
 
     def visited(self, index: Array, rng) -> Array:
         """Rows of an epoch, in the order of the mini-batches."""
@@ -325,7 +327,7 @@ def copied(model: Model) -> list[Array]:
 def train_epoch(model: Model, order: Array, plan: Plan, epoch: int) -> float:
     """One pass over the rows in ``order``, slice by slice; the mean loss."""
     rows_per_slice = _rows_per_slice(model)
-    model.epoch = epoch
+    model.epoch = plan.n_before + epoch
     total, weight = 0.0, 0.0
     with _blas_rule(model):
         for start in range(0, len(order), rows_per_slice):
@@ -361,8 +363,8 @@ def _blas_rule(model: Model):
 def _raise_diverged(plan: Plan, epoch: int, seen: str):
     name, value = plan.learning_rate
     raise ValueError(
-        f"Training diverged in {plan.place}, epoch {epoch}: {seen}. Lower {name} "
-        f"(now {value:g}), or scale the input."
+        f"Training diverged in {plan.place}, epoch {plan.n_before + epoch}: {seen}. "
+        f"Lower {name} (now {value:g}), or scale the input."
     )
 
 

@@ -41,8 +41,15 @@ def marked_rows(y, marker) -> Array:
 
 
 def check_marker(y, marker) -> None:
-    """Raise where rows seem to have no target, though none carries the marker."""
+    """Raise where rows seem to have no target, though none carries the marker, and
+    where it stands in a sparse matrix, of which no row is marked.
+    """
     if sparse.issparse(y):
+        if marker is not None and np.any(_missing(y.data) | _equal(y.data, marker)):
+            raise ValueError(
+                f"y is sparse and holds unlabeled={marker!r}. Rows without a label are "
+                "marked in dense targets: use toarray()."
+            )
         return
     y = np.asarray(y)
     if y.ndim == 0 or not len(y):

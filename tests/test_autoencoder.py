@@ -230,7 +230,8 @@ def test_unrolling_starts_from_the_greedy_stack(activation, mixed):
     # One epoch at a vanishing rate, from the same greedy phase.
     still = still.set_params(warm_start=True, max_iter=1, learning_rate_init=1e-30)
     vars(still).update({k: v for k, v in vars(greedy).items() if k.endswith("_")})
-    still._units, still.n_features_in_ = greedy._units, greedy.n_features_in_
+    for name in ("_units", "_n_epochs", "n_features_in_"):
+        setattr(still, name, getattr(greedy, name))
     still.fit(mixed)
     assert_allclose(still.transform(mixed), greedy.transform(mixed), atol=1e-4)
     assert_allclose(

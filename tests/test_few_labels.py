@@ -325,6 +325,15 @@ def test_own_rows_to_score_pass_through_searches_and_pipelines(kind, rows):
         assert scored.best_validation_score_ == pytest.approx(expected, abs=1e-5)
 
 
+def test_marker_in_sparse_targets_raises(rows):
+    """The message was of the shape of y."""
+    Y = np.column_stack([rows[1], 1 - rows[1]])
+    Y[::3] = -1
+    clf = build("classifier", unlabeled=-1)
+    with pytest.raises(ValueError, match="marked in dense targets: use toarray"):
+        clf.fit(rows[0], sparse.csr_array(Y))
+
+
 @pytest.mark.parametrize("marker", [np.nan, None])
 def test_missing_labels_are_searched_with_folds_of_ones_own(marker, rows):
     """scikit-learn stratifies by the labels of a classifier, and refuses NaN."""

@@ -106,6 +106,19 @@ def test_without_a_seed_nothing_is_kept(stack_class, digits, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_without_a_seed_of_either_a_network_keeps_nothing(
+    stack_class, digits, tmp_path
+):
+    """The stack has a seed from the network, but another one in every fit."""
+    stack = stack_class((8,), max_iter=1, memory=str(tmp_path))
+    clf = GreedyPretrainedMLPClassifier(pretrainer=stack, max_iter=1, tol=0.5)
+    with pytest.warns(UserWarning, match="is not used: without a seed"):
+        clf.fit(*digits)
+    assert not list(tmp_path.iterdir())
+    clf.set_params(random_state=0).fit(*digits)
+    assert list(tmp_path.iterdir())
+
+
 def test_unrolled_network_goes_on_from_cached_layers(digits, tmp_path, trained):
     params = {"memory": str(tmp_path), **SMALL}
     X = digits[0]
@@ -191,6 +204,8 @@ def test_every_parameter_that_matters_misses(cls, name, digits, tmp_path, traine
     if name in ("learning_rate", "momentum", "nesterovs_momentum", "power_t"):
         params |= {"solver": "sgd"} if cls is StackedAutoencoderTransformer else {}
         params |= {"tol": 1e-5} if cls is StackedAutoencoderTransformer else {}
+    if name in ("n_chains", "n_temperatures"):
+        params["persistent"] = True
     if (
         name in ("sparsity_target", "sparsity_weight")
         and "activation" in cls().get_params()

@@ -624,6 +624,18 @@ def test_partial_fit_needs_the_classes_first(iris):
     assert clf.t_ == 350
 
 
+def test_another_solver_begins_its_own_moments(mlp_class, iris):
+    """Adam's moments became velocities: one chunk spoiled a network."""
+    X, y = iris
+    classes = [[0, 1, 2]] if mlp_class is GreedyPretrainedMLPClassifier else []
+    mlp = build(mlp_class, pretrainer=None, solver="adam", batch_size=len(X))
+    for _ in range(5):
+        mlp.partial_fit(X, y, *classes)
+    before = mlp.coefs_[0].copy()
+    mlp.set_params(solver="sgd", learning_rate_init=1e-12).partial_fit(X, y)
+    assert_allclose(mlp.coefs_[0], before, atol=1e-6)
+
+
 def test_failed_first_partial_fit_forgets_its_classes(iris):
     X, y = iris
     clf = classifier()

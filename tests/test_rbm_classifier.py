@@ -163,7 +163,8 @@ def test_without_a_seed_nothing_is_kept(sizes, rng, tmp_path):
     """Layers were stored under a seed that was drawn and never came again."""
     X, y = rows_of_three_classes(rng)
     stack = StackedRBMTransformer(sizes, max_iter=1, memory=str(tmp_path))
-    StackedRBMClassifier(stack).fit(X, y)
+    with pytest.warns(UserWarning, match="is not used: without a seed"):
+        StackedRBMClassifier(stack).fit(X, y)
     assert not list(tmp_path.iterdir())
     StackedRBMClassifier(stack, random_state=0).fit(X, y)
     assert list(tmp_path.iterdir())

@@ -7,6 +7,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from scipy.special import expit
 from sklearn.compose import make_column_selector
+from sklearn.datasets import load_breast_cancer, load_iris, load_wine
 
 from sklearn_greedy import GreedyPretrainedMLPClassifier, StackedRBMTransformer
 from sklearn_greedy import _kernels as kernels
@@ -328,6 +329,52 @@ def test_number_of_chains_is_its_own(n_chains, rng):
     assert np.isfinite(stack.coefs_[0]).all()
 
 
+@pytest.mark.parametrize("params", [{"n_chains": 7}, {"n_temperatures": 2}])
+def test_parameters_of_chains_need_chains(params, rng):
+    """They were ignored."""
+    X = (rng.random((50, 6)) < 0.5).astype(float)
+    with pytest.raises(ValueError, match="there are none: set persistent=True"):
+        fit(X, **params)
+
+
+@pytest.mark.parametrize("centered", [False, True])
+@pytest.mark.parametrize("width", [16, 256])
+@pytest.mark.parametrize("load", [load_wine, load_iris, load_breast_cancer])
+def test_persistent_chains_on_tables_do_not_run_away(centered, width, load):
+    """At the rate of chains of one step they diverged on every table."""
+    X = load(return_X_y=True)[0]
+    options = {"visible": "gaussian", "centered": centered, "learning_rate": "auto"}
+    stack = fit(X, (width,), persistent=True, max_iter=10, **options)
+    report = stack.layer_report_[0]
+    assert report["reconstruction_error"] < 1.05 * report["baseline_error"]
+
+
+@pytest.mark.parametrize("params", [{"centered": True}, {"n_temperatures": 3}])
+def test_offsets_that_are_needed_later_begin_at_the_means(params, rng):
+    """They began at 0, and reached the means after hundreds of updates."""
+    X = (rng.random((300, 5)) < 0.8).astype(float)
+    stack = StackedRBMTransformer((4,), persistent=True, random_state=0)
+    stack.partial_fit(X).set_params(**params).partial_fit(X)
+    visible, hidden = stack._resume["layers"][0]["offsets"]
+    assert_allclose(visible, X.mean(axis=0), atol=0.02)
+    assert_allclose(hidden, stack.transform(X).mean(axis=0), atol=0.1)
+
+
+def test_warm_starts_count_epochs(rng):
+    """Momentum never switched, and scales never moved, in fits of one epoch each."""
+    X = 4 * rng.integers(0, 2, (300, 1)) + rng.normal(size=(300, 3))
+    options = {"max_iter": 1, "warm_start": True}
+    late = {"initial_momentum": 0.0, "momentum_switch_epoch": 2}
+    never = fit(X, momentum=0.0, **options)
+    switched = fit(X, momentum=0.9, **late, **options)
+    scaled = fit(X, learn_scale=True, **options)
+    assert_array_equal(never.fit(X).coefs_[0], switched.fit(X).coefs_[0])
+    assert not np.array_equal(never.fit(X).coefs_[0], switched.fit(X).coefs_[0])
+    first = scaled.visible_scale_
+    assert_allclose(first, X.std(axis=0))
+    assert np.all(np.abs(scaled.fit(X).visible_scale_ / first - 1) > 1e-6)
+
+
 @pytest.mark.parametrize(
     ("change", "n_chains"),
     [({"persistent": False}, 0), ({"n_chains": 5}, 5), ({"n_chains": 20}, 20)],
@@ -463,6 +510,20 @@ def test_learned_scale_finds_the_noise_within_clusters(rng):
     assert learned.log_likelihood(X).mean() > fixed.log_likelihood(X).mean() + 0.5
     again = fit(X, (3,), learn_scale=True, **options)
     assert_array_equal(again.visible_scale_, learned.visible_scale_)
+
+
+@pytest.mark.parametrize("size", [2, 500])
+def test_learned_scale_does_not_depend_on_the_size_of_chunks(size, rng):
+    """Each of them took a whole step, and those of few rows to one side."""
+    X = 2 * rng.normal(size=(2000, 3))
+    stack = StackedRBMTransformer(
+        (2,), visible="gaussian", learn_scale=True, learning_rate=1e-6, random_state=0
+    ).partial_fit(X)
+    scales = []
+    for start in range(0, len(X), size):
+        stack.partial_fit(X[start : start + size])
+        scales.append(stack.visible_scale_)
+    assert_allclose(np.mean(scales, axis=0), X.std(axis=0), rtol=0.05)
 
 
 def test_best_epoch_of_a_learned_scale_keeps_its_scale(monkeypatch, rng):

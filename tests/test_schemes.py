@@ -394,6 +394,22 @@ def test_rows_of_weight_zero_do_not_train_an_rbm(options, iris):
     assert_allclose(*(stack.visible_scale_ for stack in stacks), rtol=1e-6)
 
 
+@pytest.mark.parametrize("share", [0.5, 1.0])
+@pytest.mark.parametrize(
+    "slower", [{"learning_rate_decay": 1e6}, {"initial_momentum": 0.0}]
+)
+def test_steps_for_the_targets_have_the_pace_of_the_rbm(share, slower, iris):
+    """They kept the first rate and the last momentum."""
+    X, y = iris
+    moved = []
+    for options in ({}, slower):
+        rbm = StackedRBMTransformer((6,), max_iter=5, learning_rate=0.02, **options)
+        network = network_on(rbm, supervised_weight=share).fit(X, y)
+        weights = network.pretrainer_.coefs_[0] * X.std(axis=0)[:, None]
+        moved.append(np.linalg.norm(weights))
+    assert moved[1] < 0.6 * moved[0]
+
+
 @pytest.mark.parametrize("container", [np.asarray, sparse.csr_array])
 def test_rows_of_weight_zero_choose_no_kinds(container, rng):
     X = (rng.random((50, 3)) < 0.5).astype(float)

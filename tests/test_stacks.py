@@ -7,6 +7,7 @@ import threading
 import tracemalloc
 import warnings
 from contextlib import suppress
+from copy import deepcopy
 from numbers import Number
 
 import cloudpickle
@@ -26,6 +27,7 @@ from sklearn.utils._param_validation import InvalidParameterError
 from tools import leaves
 
 from sklearn_greedy import StackedAutoencoderTransformer, StackedRBMTransformer
+from sklearn_greedy._backpropagation import CodePenalty
 from sklearn_greedy._network import (
     fold_input,
     fold_output,
@@ -645,6 +647,37 @@ def test_partial_fit_after_fit_goes_on(stack_class, rng):
     stack.partial_fit(X)
     assert stack.n_iter_ == 42
     assert first - stack.loss_curves_[0][-1] > 0.8 * (first - last) > 0
+
+
+def test_another_solver_begins_its_own_moments(binary):
+    """Those of the other one were taken for its own: one chunk spoiled a model."""
+    sgd = {"solver": "sgd", "nesterovs_momentum": False, "batch_size": len(binary)}
+    adam = {"solver": "adam", "learning_rate_init": 1e-3}
+    sgd["learning_rate_init"] = 0.1
+    stack = StackedAutoencoderTransformer((4,), random_state=0, **sgd)
+    for _ in range(5):
+        stack.partial_fit(binary)
+    before = stack.coefs_[0].copy()
+    stack.set_params(**adam).partial_fit(binary)
+    # The first step of Adam has at most the length of its rate in every weight.
+    assert np.abs(stack.coefs_[0] - before).max() < 1.001e-3
+    plain = deepcopy(stack).set_params(**sgd, momentum=0.0).partial_fit(binary)
+    heavy = stack.set_params(**sgd, momentum=0.9).partial_fit(binary)
+    assert_array_equal(heavy.coefs_[0], plain.coefs_[0])
+
+
+def test_warm_starts_go_on_with_the_units_that_are_kept(binary, monkeypatch):
+    """Every fit opened all units again, and fits of one epoch never closed any."""
+    epochs, kept = [], CodePenalty.kept
+
+    def spy(self, epoch):
+        epochs.append(epoch)
+        return kept(self, epoch)
+
+    monkeypatch.setattr(CodePenalty, "kept", spy)
+    stack = build(StackedAutoencoderTransformer, (6,), n_active=2, max_iter=2)
+    stack.set_params(warm_start=True).fit(binary).fit(binary).partial_fit(binary)
+    assert sorted(set(epochs)) == [1, 2, 3, 4, 5]
 
 
 def test_partial_fit_keeps_what_fit_decided(rng):
