@@ -789,6 +789,9 @@ def _participation_ratio(codes: Array) -> float:
     """
     if len(codes) == 1:
         return 0.0
-    covariance = np.cov(codes.T.astype(float)).reshape(codes.shape[1], -1)
-    squares = float((covariance**2).sum())
-    return float(np.trace(covariance)) ** 2 / squares if squares > 0 else 0.0
+    centred = codes - codes.mean(axis=0, dtype=float)
+    # Products of rows have the eigenvalues of those of columns, but for zeros.
+    few = centred if len(codes) < codes.shape[1] else centred.T
+    products = few @ few.T
+    squares = float(np.vdot(products, products))
+    return float(np.trace(products)) ** 2 / squares if squares > 0 else 0.0

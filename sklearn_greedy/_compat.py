@@ -133,14 +133,16 @@ def column_numbers(X, columns, names, n_columns: int) -> np.ndarray:
     """
     if callable(columns):
         columns = columns(X)
-    if not hasattr(X, "columns"):
-        # Without a frame names are looked up among those of the fit.
-        if names is not None and _holds_names(columns):
-            wanted = np.atleast_1d(np.asarray(columns, dtype=object))
-            unknown = [name for name in wanted if name not in set(names)]
-            if unknown:
-                raise ValueError(f"There is no column named {unknown[0]!r}.")
-            return np.array([list(names).index(name) for name in wanted])
+    names = getattr(X, "columns", names)
+    if names is not None and _holds_names(columns):
+        places = {name: number for number, name in enumerate(names)}
+        wanted = np.atleast_1d(np.asarray(columns, dtype=object))
+        unknown = [name for name in wanted if name not in places]
+        if unknown:
+            raise ValueError(f"There is no column named {unknown[0]!r}.")
+        return np.array([places[name] for name in wanted])
+    # scikit-learn looks through all names of a frame, which only slices of names need.
+    if not (isinstance(columns, slice) and hasattr(X, "columns")):
         X = np.empty((0, n_columns))
     return np.asarray(_get_column_indices(X, columns), dtype=np.int64)
 

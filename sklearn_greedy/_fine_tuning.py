@@ -64,7 +64,14 @@ from sklearn_greedy._start import (
     new_pretrainer,
 )
 from sklearn_greedy._supervision import Supervision
-from sklearn_greedy._training import History, Plan, Rows, run_epochs, train_epoch
+from sklearn_greedy._training import (
+    History,
+    Plan,
+    Rows,
+    run_epochs,
+    train_epoch,
+    without,
+)
 from sklearn_greedy._units import (
     BERNOULLI,
     GAUSSIAN,
@@ -841,7 +848,7 @@ class GreedyPretrainedMLP(
                 f"{self.validation_fraction} of {len(some)} rows: {exc} Give X_val and "
                 "y_val, set early_stopping=False, or change validation_fraction."
             ) from exc
-        return np.setdiff1d(index, held), np.sort(held)
+        return without(index, held), np.sort(held)
 
     def _new_head(self, start: Start, rng):
         """Weights and biases of the output layer: those of the start, or random ones

@@ -219,7 +219,8 @@ def uniform_number(bits):
     return _F32(np.int32(np.uint32(bits >> np.uint32(8)))) * _TO_UNIT
 
 
-@_jit()
+# Inlined, or the loops that draw would not be vectorised.
+@_jit(inline="always")
 def normal_number(bits):
     """Map 32 bits to a standard normal float32: sqrt(2) erfinv(2 u - 1).
 
@@ -1486,7 +1487,12 @@ def weighted_loss(z, y, weights, kind):
     """``block_loss`` with a weight for each unit; that of a softmax group is its
     first column's.
     """
-    width = z.size if kind == SOFTMAX else 1
+    width = z.size
+    if kind != SOFTMAX:
+        # One by one where weights differ: many columns of a row mostly share theirs.
+        for i in range(z.size):
+            if weights[i] != weights[0]:
+                width = 1
     total = 0.0
     for i in range(0, z.size, width):
         loss = block_loss(z[i : i + width], y[i : i + width], kind)

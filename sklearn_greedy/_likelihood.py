@@ -50,6 +50,8 @@ _CONFIDENCE = 0.997
 _CALL_PRODUCTS = 1 << 31
 # Weights up to which exp(weight) is safe beside 1 in float64.
 _SAFE_WEIGHT = 30.0
+# Exponents up to which _FACTORS exponentials can be multiplied in float64.
+_SAFE_EXPONENT = 80.0
 
 
 # --- the partition function ------------------------------------------------------
@@ -274,14 +276,17 @@ def dbn_bound(rbms: list[RBM], v: Array, log_z_top: float, *, n_samples, rng) ->
                 "The bound needs bernoulli hidden units below the top layer. Got "
                 f"hidden={rbm.hidden!r}."
             )
-    total = np.zeros(len(v))
+    first = rbms[0].hidden_means(v)  # the same for all draws
+    total = n_samples * _entropy(first)
     for _ in range(n_samples):
-        below = v
-        for rbm in rbms[:-1]:
-            q = rbm.hidden_means(below)
+        below, q = v, first
+        for rbm, above in itertools.pairwise(rbms):
             h = (rng.random(q.shape) < q).astype(q.dtype)
-            total += _log_conditional(rbm, below, h) + _entropy(q)
+            total += _log_conditional(rbm, below, h)
             below = h
+            if above is not rbms[-1]:
+                q = above.hidden_means(below)
+                total += _entropy(q)
         total -= rbms[-1].free_energy(below)
     return total / n_samples - log_z_top
 
@@ -459,18 +464,40 @@ def _log_gaussian(rbm: RBM, value, off, weights, bias) -> Array:
         log_precision = 0.5 * np.log(precision / (2 * np.pi))
         return log_precision - 0.5 * precision * (value - mean) ** 2
 
-    def log_density(t):
-        hidden = hidden_log_sums(off + t[:, None] * weights, rbm.hidden)
-        return -0.5 * (t - bias) ** 2 + hidden
-
     low, high, step = _grid(rbm, off, weights, bias)
     if not high - low < _MOST_NODES * step:
         return np.full_like(value, np.nan)
+    nodes = np.arange(low, high + step, step)
     normaliser = np.full(len(off), -np.inf)
-    for t in np.arange(low, high + step, step):
-        nodes = np.full(len(off), t, off.dtype)
-        normaliser = np.logaddexp(normaliser, log_density(nodes))
-    return log_density(value) - normaliser - np.log(step)
+    sums = _log_sums_along(off, weights, nodes, rbm.hidden)
+    for t, hidden in zip(nodes, sums, strict=True):
+        normaliser = np.logaddexp(normaliser, hidden - 0.5 * (t - bias) ** 2)
+    hidden = hidden_log_sums(off + value[:, None] * weights, rbm.hidden)
+    return hidden - 0.5 * (value - bias) ** 2 - normaliser - np.log(step)
+
+
+def _log_sums_along(off: Array, weights: Array, nodes: Array, kind: str):
+    """Yield ``hidden_log_sums(off + t * weights, kind)`` for equidistant nodes t.
+
+    Bernoulli units take one exponential at the first node, which grows by the same
+    factor from node to node, and one logarithm for a product of several of them.
+    """
+    most = np.abs(off).max(initial=0) + np.abs(np.outer(nodes[[0, -1]], weights)).max()
+    if kind != "bernoulli" or most > _SAFE_EXPONENT:
+        for t in nodes:
+            yield hidden_log_sums(off + t * weights, kind)
+        return
+    odds = np.exp(off + nodes[0] * weights)
+    growth = np.exp((nodes[1] - nodes[0]) * weights)
+    size = -(-odds.shape[1] // _FACTORS)
+    for _ in nodes:
+        terms = odds + 1
+        products = terms[:, :size].copy()
+        for start in range(size, terms.shape[1], size):
+            part = terms[:, start : start + size]
+            products[:, : part.shape[1]] *= part
+        yield np.log(products).sum(axis=1)
+        odds *= growth
 
 
 def _grid(rbm: RBM, off: Array, weights: Array, bias: float):

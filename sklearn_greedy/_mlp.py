@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 from sklearn.base import ClassifierMixin, RegressorMixin
-from sklearn.metrics import accuracy_score, r2_score
+from sklearn.metrics import r2_score
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import column_or_1d
 from sklearn.utils.class_weight import compute_sample_weight
@@ -558,7 +558,8 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, GreedyPretrainedMLP):
                 f"y has one label. Give a dict. Got {given!r}."
             )
         classes = self.classes_.tolist()
-        unknown = [label for label in given if label not in classes]
+        known = set(classes)
+        unknown = [label for label in given if label not in known]
         if unknown:
             raise ValueError(
                 f"class_weight has the classes {unknown}, which are not among the "
@@ -595,8 +596,11 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, GreedyPretrainedMLP):
         return Rows(y)
 
     def _held_out_score(self, y: Array, means: Array, weights) -> float:
-        predicted = means > 0.5 if self._multilabel else _winners(means)
-        return float(accuracy_score(y, predicted, sample_weight=weights))
+        if self._multilabel:
+            right = np.all((means > 0.5) == y, axis=1)
+        else:
+            right = _winners(means) == y
+        return float(np.average(right, weights=weights))
 
     def _strata(self, y: Array):
         return None if self._multilabel else self.classes_[y]

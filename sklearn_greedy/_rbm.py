@@ -63,10 +63,9 @@ _BINARY = (BERNOULLI, SOFTMAX, POISSON)
 # of hidden units from this number on.
 _RATE_WIDTH = 256
 _RATE, _UNBOUNDED_RATE = 0.016, 0.0016
-# Share of it that persistent chains bear where means are not bounded, plain or between
-# bernoulli hidden units and centered: three times as much diverges or rebuilds worse
-# than the means on tables of scikit-learn with 16 or 256 hidden units.
-_CHAIN_SHARE = 0.03, 0.1
+# Share of it that persistent chains bear where means are not bounded: three times as
+# much diverges on tables with correlated columns.
+_CHAIN_SHARE = 0.03
 
 
 # Parameters of methods.
@@ -112,9 +111,8 @@ class StackedRBMTransformer(GreedyStack):
         tenth of it for hidden units that are not bernoulli or with poisson columns.
         If there are units of other kinds than bernoulli and softmax, it is multiplied
         by ``(256 / n_hidden)**1.5`` above 256 hidden units, and with
-        ``persistent=True`` by 0.1 if ``centered`` and of bernoulli hidden units, else
-        by 0.03: such chains run away sooner. On binary data about 0.1 reaches a high
-        likelihood sooner.
+        ``persistent=True`` by 0.03: such chains run away sooner. On binary data about
+        0.1 reaches a high likelihood sooner.
 
     learning_rate_decay : float or array-like, default=0.0
         The step size of update t = 0, 1, ... is
@@ -613,8 +611,8 @@ class StackedRBMTransformer(GreedyStack):
         samples = None
         if X is not None:
             rng = np.random.default_rng(seed)
-            rows = self._top_visible(X)
-            start = rows[np.arange(n_runs) % len(rows)]
+            X = self._validate(X, reset=False)
+            start = self._top_visible(X[np.arange(n_runs) % X.shape[0]])
             samples = gibbs(rbm, start, _BURN_IN, rng)
         return ais_log_z(
             rbm,
@@ -869,7 +867,7 @@ class StackedRBMTransformer(GreedyStack):
     def _task(self, *args, **options) -> LayerTask:
         task = super()._task(*args, **options)
         if task.settings.learning_rate == "auto":
-            task.settings.learning_rate = _auto_rate(task, self.centered)
+            task.settings.learning_rate = _auto_rate(task)
         return task
 
     def _activation(self, layer: int) -> str:
@@ -967,7 +965,7 @@ class StackedRBMTransformer(GreedyStack):
         return np.concatenate([part.ravel() for part in parts]).astype(np.float32)
 
 
-def _auto_rate(task: LayerTask, centered: bool) -> float:
+def _auto_rate(task: LayerTask) -> float:
     """Step size that ``learning_rate="auto"`` stands for."""
     kinds, n_hidden = set(task.units.kinds.tolist()), task.width
     bernoulli = task.settings.hidden == "bernoulli"
@@ -976,5 +974,5 @@ def _auto_rate(task: LayerTask, centered: bool) -> float:
     if bernoulli and kinds <= {BERNOULLI, SOFTMAX}:
         return rate
     if task.settings.persistent:
-        rate *= _CHAIN_SHARE[centered and bernoulli]
+        rate *= _CHAIN_SHARE
     return rate * min(1.0, (_RATE_WIDTH / n_hidden) ** 1.5)

@@ -49,6 +49,7 @@ from sklearn_greedy._training import (
     report_epoch,
     run_epochs,
     train_epoch,
+    without,
 )
 from sklearn_greedy._units import (
     LEAST_HIDDEN_SCALE,
@@ -243,7 +244,7 @@ class LayerTask:
     def trained(self) -> Array:
         """Numbers of the rows that the layer learns from."""
         rows = np.arange(self.data.shape[0])
-        return rows if self.held is None else np.setdiff1d(rows, self.held)
+        return rows if self.held is None else without(rows, self.held)
 
 
 @dataclass

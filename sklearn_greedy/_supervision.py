@@ -16,6 +16,7 @@ from sklearn_greedy._network import (
     Network,
     glorot_uniform,
 )
+from sklearn_greedy._training import without
 
 Array = npt.NDArray
 
@@ -41,7 +42,7 @@ class Supervision:
 
     def without(self, held: Array | None) -> Array:
         """Rows with a target that are not held out; ValueError where none is left."""
-        left = self.index if held is None else np.setdiff1d(self.index, held)
+        left = self.index if held is None else without(self.index, held)
         if not len(left):
             raise ValueError(
                 f"early_stopping of the pretrainer holds out all {len(self.index)} "

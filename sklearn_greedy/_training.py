@@ -363,8 +363,8 @@ def _blas_rule(model: Model):
 def _raise_diverged(plan: Plan, epoch: int, seen: str):
     name, value = plan.learning_rate
     raise ValueError(
-        f"Training diverged in {plan.place}, epoch {plan.n_before + epoch}: {seen}. "
-        f"Lower {name} (now {value:g}), or scale the input."
+        f"Training diverged in {plan.place}, epoch {epoch}: {seen}. Lower {name} "
+        f"(now {value:g}), or scale the input."
     )
 
 
@@ -379,6 +379,13 @@ def report_epoch(plan: Plan, epoch: int, loss: float, score, start: float) -> No
     seconds = time.perf_counter() - start
     left = seconds * (plan.max_iter - epoch)  # or less, where training stops before
     plan.report(f"{line}, time = {seconds:.2f}s, left = {left:.0f}s")
+
+
+def without(index: Array, held: Array) -> Array:
+    """Row numbers ``index`` that are not among ``held``, in their order."""
+    kept = np.ones(max(index.max(initial=0), held.max(initial=0)) + 1, dtype=bool)
+    kept[held] = False
+    return index[kept[index]]
 
 
 def held_out_rows(n_rows: int, fraction: float, rng, owner: str) -> Array:

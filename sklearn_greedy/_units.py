@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
-from scipy.special import expit, logit, logsumexp, softmax
+from scipy.special import expit, logit
 from sklearn.utils import gen_batches
 from sklearn.utils.sparsefuncs import mean_variance_axis, min_max_axis
 
@@ -331,14 +331,66 @@ def greyness(statistics: ColumnStatistics, units: Units) -> float:
     return min(max(1.0 - float(np.sum(variance)) / most, 0.0), 1.0)
 
 
+class SoftmaxGroups:
+    """The softmax columns of a table of blocks, all groups at once: there may be
+    hundreds, of a few columns each.
+
+    columns : their numbers; starts : places among them where groups begin.
+    """
+
+    def __init__(self, blocks: Array):
+        groups = blocks[blocks[:, KIND] == SOFTMAX]
+        widths = groups[:, STOP] - groups[:, START]
+        ends = np.cumsum(widths)
+        self.starts, self._lasts = ends - widths, widths - 1
+        self._owner = np.repeat(np.arange(len(groups)), widths)
+        shift = groups[:, START] - self.starts
+        self.columns = np.arange(len(self._owner)) + shift[self._owner]
+
+    def __bool__(self) -> bool:
+        return len(self.starts) > 0
+
+    def log_sums(self, z: Array) -> Array:
+        """Log of the sum of ``exp(z)`` over each group; z : (n, n_columns)."""
+        part = z[:, self.columns]
+        top = np.maximum.reduceat(part, self.starts, axis=1)
+        terms = np.exp(part - top[:, self._owner])
+        return top + np.log(np.add.reduceat(terms, self.starts, axis=1))
+
+    def means(self, z: Array) -> Array:
+        """Softmax over each group, (n, len(columns))."""
+        part = z[:, self.columns]
+        part -= np.maximum.reduceat(part, self.starts, axis=1)[:, self._owner]
+        np.exp(part, out=part)
+        part /= np.add.reduceat(part, self.starts, axis=1)[:, self._owner]
+        return part
+
+    def draw(self, means: Array, rng) -> Array:
+        """A one-hot draw from each group, (n, len(columns)); means : (n, n_columns)."""
+        part = means[:, self.columns]
+        ends = np.cumsum(part, axis=1, dtype=np.float64)
+        below = np.concatenate(
+            [np.zeros((len(part), 1)), ends[:, self.starts[1:] - 1]], axis=1
+        )
+        totals = np.add.reduceat(part, self.starts, axis=1)
+        limits = below + rng.random(totals.shape) * totals
+        passed = ends <= limits[:, self._owner]
+        chosen = np.add.reduceat(passed, self.starts, axis=1, dtype=np.int64)
+        chosen = self.starts + np.minimum(chosen, self._lasts)
+        part[...] = 0
+        np.put_along_axis(part, chosen, 1, axis=1)
+        return part
+
+
 def unit_means(z: Array, blocks: Array) -> Array:
     """E[unit] from the pre-activation, in place; z : (n, n_columns)."""
-    for start, stop, kind, _ in blocks:
+    groups = SoftmaxGroups(blocks)
+    if groups:
+        z[:, groups.columns] = groups.means(z)
+    for start, stop, kind, _ in blocks[blocks[:, KIND] != SOFTMAX]:
         part = z[:, start:stop]
         if kind == BERNOULLI:
             expit(part, out=part)
-        elif kind == SOFTMAX:
-            part[...] = softmax(part, axis=1)
         elif kind == POISSON:
             np.exp(part, out=part)
     return z
@@ -348,20 +400,17 @@ def draw_units(means: Array, blocks: Array, rng) -> Array:
     """A sample of every unit given its mean, out of place; gaussian units have unit
     variance.
     """
-    out = means.copy()
-    for start, stop, kind, _ in blocks:
+    out, groups = means.copy(), SoftmaxGroups(blocks)
+    if groups:
+        out[:, groups.columns] = groups.draw(means, rng)
+    for start, stop, kind, _ in blocks[blocks[:, KIND] != SOFTMAX]:
         part = out[:, start:stop]
         if kind == GAUSSIAN:
             part += rng.standard_normal(part.shape)
         elif kind == BERNOULLI:
             part[...] = rng.random(part.shape) < part
-        elif kind == POISSON:
-            part[...] = rng.poisson(part)
         else:
-            chosen = rng.random((len(part), 1)) * part.sum(axis=1, keepdims=True)
-            index = (np.cumsum(part, axis=1) <= chosen).sum(axis=1)
-            part[...] = 0
-            part[np.arange(len(part)), np.minimum(index, stop - start - 1)] = 1
+            part[...] = rng.poisson(part)
     return out
 
 
@@ -369,15 +418,15 @@ def log_normaliser(z: Array, blocks: Array) -> Array:
     """Log of the sum (or integral) of ``exp(z v)`` over the states of all units, times
     the base measure of their kind; z : (n, n_columns).
     """
-    total = np.zeros(len(z), dtype=z.dtype)
-    for start, stop, kind, _ in blocks:
+    total, groups = np.zeros(len(z), dtype=z.dtype), SoftmaxGroups(blocks)
+    if groups:
+        total += groups.log_sums(z).sum(axis=1)
+    for start, stop, kind, _ in blocks[blocks[:, KIND] != SOFTMAX]:
         part = z[:, start:stop]
         if kind == GAUSSIAN:
             total += 0.5 * ((part**2).sum(axis=1) + (stop - start) * np.log(2 * np.pi))
         elif kind == BERNOULLI:
             total += np.logaddexp(0, part).sum(axis=1)
-        elif kind == SOFTMAX:
-            total += logsumexp(part, axis=1)
         else:
             total += np.exp(part).sum(axis=1)
     return total

@@ -10,6 +10,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.neural_network._stochastic_optimizers import SGDOptimizer
 
 from sklearn_greedy import StackedAutoencoderTransformer, StackedRBMTransformer
+from sklearn_greedy._autoencoder import _participation_ratio
 from sklearn_greedy._backpropagation import Backpropagation, CodePenalty, Optimizer
 from sklearn_greedy._network import Network, glorot_uniform
 from sklearn_greedy._training import Rows
@@ -480,6 +481,18 @@ def test_score_finds_rows_that_break_the_relations(mixed, rng):
     rows = np.vstack([mixed[300:], odd[300:]])
     scores = stack.score_samples(rows)
     assert roc_auc_score([0] * 100 + [1] * 100, -scores) > 0.8
+
+
+@pytest.mark.parametrize("shape", [(1, 5), (8, 20), (50, 6)])
+def test_participation_ratio_is_that_of_the_covariance(shape, rng):
+    """Of a wide code the covariance took a gigabyte."""
+    codes = rng.normal(size=shape) + 3
+    if len(codes) == 1:
+        assert _participation_ratio(codes) == 0
+        return
+    values = np.linalg.eigvalsh(np.cov(codes.T))
+    expected = values.sum() ** 2 / (values**2).sum()
+    assert _participation_ratio(codes) == pytest.approx(expected)
 
 
 def test_code_dimension_counts_the_directions_in_use(rng):

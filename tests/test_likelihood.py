@@ -1,17 +1,19 @@
 """Log Z, annealing, the bound and the pseudo-log-likelihood against enumeration."""
 
 import itertools
+import tracemalloc
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy import sparse
 from scipy.integrate import quad
 from scipy.special import logsumexp
 from tools import bit_states, random_rbm
 
 from sklearn_greedy import StackedRBMTransformer
 from sklearn_greedy import _likelihood as likelihood
-from sklearn_greedy._energy import HIDDEN_KINDS, RBM
+from sklearn_greedy._energy import HIDDEN_KINDS, RBM, hidden_log_sums
 from sklearn_greedy._generation import gibbs, initial_rows
 from sklearn_greedy._likelihood import (
     ais_log_z,
@@ -30,6 +32,31 @@ SIDES = {
     "mixed": [(0, 2, BERNOULLI), (2, 3, GAUSSIAN), (3, 6, SOFTMAX), (6, 7, POISSON)],
 }
 EVERY_SIDE = pytest.mark.parametrize("side", SIDES)
+
+
+@pytest.mark.parametrize("kind", HIDDEN_KINDS)
+@pytest.mark.parametrize("width", [1, 7, 8, 19])
+@pytest.mark.parametrize("scale", [0.5, 20.0])
+def test_sums_along_nodes_are_those_at_each_of_them(kind, width, scale, rng):
+    """Small exponents are multiplied from node to node, large ones taken anew."""
+    off, weights = rng.normal(size=(6, width)), scale * rng.normal(size=width)
+    nodes = np.arange(-9.0, 9.0, 0.75)
+    found = likelihood._log_sums_along(off, weights, nodes, kind)
+    for t, sums in zip(nodes, found, strict=True):
+        expected = hidden_log_sums(off + t * weights, kind)
+        assert_allclose(sums, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_samples_for_log_z_take_some_rows_only():
+    """All rows of a CSR matrix were made dense."""
+    X = sparse.random_array((2000, 2000), density=0.001, format="csr", rng=0)
+    X.data[:] = 1
+    stack = StackedRBMTransformer((30,), max_iter=1, random_state=0).fit(X)
+    tracemalloc.start()
+    stack.log_partition(X, method="ais", n_runs=2, n_temperatures=5, random_state=0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 * 2000 * 2000 / 2
 
 
 def some_rbm(side, hidden="bernoulli", width=3, scale=0.5, seed=0):

@@ -34,6 +34,7 @@ from sklearn_greedy._network import (
     unfold_input,
     unfold_output,
 )
+from sklearn_greedy._training import without
 from sklearn_greedy._units import ColumnStatistics, choose_units
 
 RATE = {
@@ -647,6 +648,13 @@ def test_partial_fit_after_fit_goes_on(stack_class, rng):
     stack.partial_fit(X)
     assert stack.n_iter_ == 42
     assert first - stack.loss_curves_[0][-1] > 0.8 * (first - last) > 0
+
+
+@pytest.mark.parametrize("held", [[], [3], [9, 0, 4], [40]])
+def test_rows_without_those_held_out(held, rng):
+    index = rng.permutation(10)
+    left = without(index, np.array(held, dtype=int))
+    assert_array_equal(left, [row for row in index if row not in held])
 
 
 def test_another_solver_begins_its_own_moments(binary):

@@ -4,10 +4,59 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
+from scipy.special import logsumexp, softmax
 
-from sklearn_greedy._units import BERNOULLI, GAUSSIAN, ColumnStatistics, choose_units
+from sklearn_greedy._units import (
+    BERNOULLI,
+    GAUSSIAN,
+    SOFTMAX,
+    ColumnStatistics,
+    choose_units,
+    draw_units,
+    log_normaliser,
+    unit_means,
+)
 
 CONTAINERS = [np.asarray, sparse.csr_array]
+
+
+# Groups of 3, 1 and 2 columns between units of other kinds.
+BLOCKS = np.array(
+    [
+        [0, 1, GAUSSIAN, 0],
+        [1, 4, SOFTMAX, 0],
+        [4, 5, SOFTMAX, 0],
+        [5, 6, BERNOULLI, 0],
+        [6, 8, SOFTMAX, 0],
+    ]
+)
+GROUPS = slice(1, 4), slice(4, 5), slice(6, 8)
+
+
+def test_softmax_groups_are_each_on_its_own(rng):
+    z = 3 * rng.normal(size=(20, 8))
+    means = unit_means(z.copy(), BLOCKS)
+    total = log_normaliser(z, BLOCKS)
+    total -= np.logaddexp(0, z[:, 5]) + 0.5 * (z[:, 0] ** 2 + np.log(2 * np.pi))
+    for columns in GROUPS:
+        assert_allclose(means[:, columns], softmax(z[:, columns], axis=1))
+        total -= logsumexp(z[:, columns], axis=1)
+    assert_allclose(total, 0, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_draws_of_softmax_groups_have_their_means(dtype, rng):
+    one = unit_means(2 * rng.normal(size=(1, 8)).astype(dtype), BLOCKS)
+    one[:, [1, 7]], one[:, 6] = 0, 1  # never, never, always
+    one[:, 2:4] /= one[:, 2:4].sum()
+    drawn = draw_units(np.repeat(one, 20_000, axis=0), BLOCKS, rng)
+    for columns in GROUPS:
+        assert set(np.unique(drawn[:, columns])) <= {0, 1}
+        assert np.all(drawn[:, columns].sum(axis=1) == 1)
+        assert_allclose(drawn[:, columns].mean(axis=0), one[0, columns], atol=0.02)
+    assert not drawn[:, [1, 7]].any()
+    both = drawn[:, 2] * drawn[:, 5]  # of units of different blocks
+    assert both.mean() == pytest.approx(one[0, 2] * one[0, 5], abs=0.02)
 
 
 def scale_of(X):
