@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy.special import expit, log_expit, log_softmax, softmax, xlogy
+from sklearn.utils import gen_batches
 from sklearn.utils.extmath import safe_sparse_dot
 
 from sklearn_greedy._units import BERNOULLI, GAUSSIAN, POISSON
@@ -16,6 +17,8 @@ Array = npt.NDArray
 ACTIVATIONS = ("logistic", "tanh", "relu", "identity", "softplus", "elu")
 # Columns of a network's table, as the kernels have them.
 N_IN, N_OUT, ACTIVATION, WEIGHT, BIAS, TRANSPOSED = range(6)
+# Rows that go through several layers at a time.
+_FORWARD_ROWS = 8192
 
 
 def activate(z: Array, activation: str) -> Array:
@@ -53,6 +56,11 @@ def forward(X, coefs, intercepts, activations, n_active=None) -> Array:
     """Output of the last layer, in the dtype of X and the parameters; n_active :
     number of units that each row keeps in each layer (None for all), or None.
     """
+    if len(coefs) > 1 and X.shape[0] > _FORWARD_ROWS:
+        # Hidden layers may be much wider than what they lead to.
+        through = coefs, intercepts, activations, n_active
+        parts = gen_batches(X.shape[0], _FORWARD_ROWS)
+        return np.concatenate([forward(X[rows], *through) for rows in parts])
     kept = [None] * len(coefs) if n_active is None else n_active
     layers = zip(coefs, intercepts, activations, kept, strict=True)
     for coef, intercept, activation, n_kept in layers:

@@ -915,8 +915,10 @@ class StackedRBMTransformer(GreedyStack):
         if self.early_stopping == "free_energy_gap":
             rows = model.rows.spread(task.judged, _MONITOR_ROWS).astype(np.float64)
 
+        first = model.units.scale
+
         def score() -> float:
-            rbm, ratio = model.precise_rbm(), task.units.scale / model.units.scale
+            rbm, ratio = model.precise_rbm(), first / model.units.scale
             now = ratio * rows  # in the present scale, where that is learned
             likelihood = float(np.mean(pseudo_log_likelihood(rbm, now, columns)))
             likelihood += float(np.log(ratio).sum())

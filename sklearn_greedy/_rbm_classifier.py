@@ -6,7 +6,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
-from scipy.special import softmax
+from scipy.special import log_softmax, softmax
 from sklearn.base import ClassifierMixin, clone
 from sklearn.utils import gen_batches
 from sklearn.utils.multiclass import check_classification_targets
@@ -172,23 +172,29 @@ class StackedRBMClassifier(HoldsEstimator, ClassifierMixin, VersionedEstimator):
         probability : ndarray of shape (n_samples, n_classes)
             In the order of ``classes_``.
         """
+        return self._by_rows(softmax, X)
+
+    def _by_rows(self, normalise, X) -> Array:
+        """Minus the free energies of the classes, normalised, in blocks of rows."""
         check_is_fitted(self)
         X = self._validate(X)
         blocks = gen_batches(X.shape[0], row_block(X.shape[1], _BLOCK_ROWS))
-        return np.concatenate([self._probability(X[rows]) for rows in blocks])
+        parts = [normalise(self._minus_energies(X[rows]), axis=1) for rows in blocks]
+        return np.concatenate(parts).astype(X.dtype)
 
-    def _probability(self, H) -> Array:
-        """``predict_proba`` of a block of validated rows."""
+    def _minus_energies(self, H) -> Array:
+        """Minus the free energy of each class, but for a constant of the row, for a
+        block of validated rows.
+        """
         if self.features_ is not None:
             H = self.features_._encode(H)
         rows = _beside(H, np.zeros((H.shape[0], len(self.classes_)), H.dtype))
         rbm = self.top_._rbm(0)
         x = self.top_._scaled_rows(rows) @ rbm.w + rbm.c
         labels = range(H.shape[1], rows.shape[1])
-        minus_energy = np.column_stack(
+        return np.column_stack(
             [rbm.b[k] + hidden_log_sums(x + rbm.w[k], rbm.hidden) for k in labels]
         )
-        return softmax(minus_energy, axis=1).astype(H.dtype)
 
     def predict(self, X) -> Array:
         """Most probable class of each row.
@@ -219,7 +225,7 @@ class StackedRBMClassifier(HoldsEstimator, ClassifierMixin, VersionedEstimator):
         log_probability : ndarray of shape (n_samples, n_classes)
             In the order of ``classes_``.
         """
-        return np.log(self.predict_proba(X))
+        return self._by_rows(log_softmax, X)
 
     @validate_params(
         {"n_gibbs_steps": [Interval(Integral, 0, None, closed="left")]},

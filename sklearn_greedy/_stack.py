@@ -1,5 +1,6 @@
 """What both transformers are: the greedy loop over layers and per-layer parameters."""
 
+import itertools
 import time
 from abc import ABCMeta, abstractmethod
 from contextlib import contextmanager
@@ -488,6 +489,7 @@ class GreedyStack(
                 report_epoch(self._plan(step.task), epoch, loss, None, start)
             if tasks.end():
                 break
+        self._pass_up(layers, X)
         finished = trained()
         for step, layer in zip(layers, finished, strict=True):
             self._warn_of(step.task, layer.report)
@@ -538,6 +540,12 @@ class GreedyStack(
             losses.append(train_epoch(step.trainer, index, plan, epoch))
             output = self._output(step, X, step.task.data[index])
         return losses
+
+    def _pass_up(self, layers, X) -> None:
+        """All rows through the layers as they are now, to judge them by."""
+        for below, step in itertools.pairwise(layers):
+            for rows in gen_batches(X.shape[0], _OUTPUT_ROWS):
+                step.task.data[rows] = self._output(below, X, below.task.data[rows])
 
     def _output(self, layer: LayerInTraining, X, data) -> Array:
         """Output of a layer in training, in the dtype of X."""

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
 from sklearn.neural_network._stochastic_optimizers import SGDOptimizer
 
@@ -41,6 +42,20 @@ def squared_error(stack, X):
     return np.mean(((stack.reconstruct(X) - X) / X.std(axis=0)) ** 2)
 
 
+@pytest.fixture
+def networks(monkeypatch):
+    """Networks that are trained while the test runs, in order."""
+    made = []
+
+    class Recorded(Backpropagation):
+        def __init__(self, *args, **options):
+            super().__init__(*args, **options)
+            made.append(self)
+
+    monkeypatch.setattr("sklearn_greedy._autoencoder.Backpropagation", Recorded)
+    return made
+
+
 # --- units of the reconstruction -------------------------------------------------
 
 
@@ -64,6 +79,19 @@ def test_score_is_the_log_likelihood_of_each_kind(mixed):
     group = (mixed * np.log(V, where=mixed > 0, out=np.zeros_like(V)))[:, 3:]
     expected = gaussian + bernoulli + group.sum(axis=1)
     assert_allclose(stack.score_samples(mixed), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("n_active", [None, 2])
+def test_validation_score_is_the_score_of_the_held_out_rows(
+    n_active, mixed, monkeypatch
+):
+    """Of a k-sparse code, too, it is that of the units a row keeps."""
+    held = np.arange(0, 400, 7)
+    monkeypatch.setattr("sklearn_greedy._stack.held_out_rows", lambda *_: held)
+    params = {"visible": KINDS, "early_stopping": True, "max_iter": 1}
+    stack = fit(mixed, n_active=n_active, **params)
+    ((score,),) = stack.validation_scores_
+    assert score == pytest.approx(stack.score(mixed[held]), rel=1e-4)
 
 
 def test_columns_may_be_named(mixed):
@@ -204,6 +232,15 @@ def test_kept_units_fall_over_half_the_epochs():
     assert CodePenalty().kept(1) is None
 
 
+def test_kept_units_fall_over_chunks_as_over_epochs(mixed):
+    params = {"n_active": 2, "visible": KINDS, "max_iter": 4}
+    whole = fit(mixed, shuffle=False, **params)
+    stream = clone(whole)
+    for _ in range(4):
+        stream.partial_fit(mixed)
+    assert_array_equal(stream.coefs_[0], whole.coefs_[0])
+
+
 def test_weight_decay_does_not_depend_on_the_batch_size(rng):
     # Without data in the loss (all cells constant) only the decay moves the weights.
     X = np.full((64, 3), 5.0)
@@ -239,6 +276,23 @@ def test_unrolling_starts_from_the_greedy_stack(activation, mixed):
         still.reconstruct(mixed), greedy.reconstruct(mixed), rtol=1e-4, atol=1e-4
     )
     assert len(still.unrolled_loss_curve_) == 1
+
+
+def test_unrolled_network_takes_the_settings_of_the_first_layer(mixed, networks):
+    fit(mixed, (6, 4), batch_size=[10, 20], unrolled_max_iter=1, max_iter=1)
+    assert [network.batch_size for network in networks] == [10, 20, 10]
+
+
+def test_unrolled_network_has_noise_of_its_own(mixed, networks):
+    """With that of the first layer it would see the same cells masked again."""
+    fit(mixed, (6, 4), unrolled_max_iter=1, max_iter=1)
+    assert len({tuple(network.seed) for network in networks}) == 3
+
+
+def test_chunks_after_unrolling_leave_no_curve_of_it(mixed):
+    stack = fit(mixed, unrolled_max_iter=2, max_iter=1)
+    assert len(stack.unrolled_loss_curve_) == 2
+    assert stack.partial_fit(mixed).unrolled_loss_curve_ == []
 
 
 @pytest.mark.parametrize("activation", ["logistic", "relu", "tanh"])
@@ -298,6 +352,17 @@ def test_tied_weights_stay_tied(mixed):
     assert_allclose(stack.decoder_coefs_[0], tied.T, rtol=1e-5)
 
 
+def test_weights_come_apart_between_chunks(mixed):
+    """The optimiser has no moments for the new ones and begins anew, as after fit."""
+    params = {"shuffle": False, "max_iter": 1}
+    after_fit = fit(mixed, **params)
+    chunks = clone(after_fit).partial_fit(mixed)
+    for stack in (after_fit, chunks):
+        stack.set_params(tied_weights=False).partial_fit(mixed)
+    assert_array_equal(chunks.coefs_[0], after_fit.coefs_[0])
+    assert_array_equal(chunks.decoder_coefs_[0], after_fit.decoder_coefs_[0])
+
+
 @pytest.mark.filterwarnings("error")
 def test_no_epochs_leave_the_random_start(mixed):
     start = fit(mixed, (6, 4), max_iter=0, tol=1e-3)
@@ -343,6 +408,24 @@ def test_simultaneous_training_begins_layer_by_layer(mixed):
         assert_array_equal(ours["scale"], theirs["scale"])
     for ours, theirs in zip(together.coefs_, in_turn.coefs_, strict=True):
         assert_array_equal(ours, theirs)
+
+
+def test_simultaneous_loss_is_the_mean_over_rows(mixed):
+    """Of layers that stand still it stays, though the last group of rows is smaller."""
+    still = {"learning_rate_init": 1e-12, "corruption": None, "shuffle": False}
+    params = {"schedule": "simultaneous", "batch_size": 10, "max_iter": 3}
+    stack = fit(mixed, **params, **still)
+    (curve,) = stack.loss_curves_
+    assert_allclose(curve, curve[0], rtol=1e-4)
+
+
+def test_simultaneous_reports_are_of_the_finished_stack(rng):
+    """Upper layers were judged by what those below gave them while they moved."""
+    X = rng.normal(size=(400, 6))
+    params = {"learning_rate_init": 0.02, "max_iter": 3, "batch_size": 8}
+    stack = fit(X, (5, 4), schedule="simultaneous", **params)
+    shown = stack.layer_report_[1]["mean_activation"]
+    assert shown == pytest.approx(stack.transform(X).mean(), rel=1e-5)
 
 
 def test_simultaneous_training_of_no_epochs_leaves_the_random_start(mixed):
@@ -500,6 +583,13 @@ def test_code_dimension_counts_the_directions_in_use(rng):
     linear = {"activation": "identity", "corruption": None, "max_iter": 60}
     (report,) = fit(X, (8,), **linear).layer_report_
     assert 1.5 < report["code_dimension"] < 3.1
+
+
+def test_code_dimension_is_that_of_the_units_a_row_keeps(mixed):
+    stack = fit(mixed, visible=KINDS, n_active=2, max_iter=2)
+    (report,) = stack.layer_report_
+    expected = _participation_ratio(stack.transform(mixed))
+    assert report["code_dimension"] == pytest.approx(expected, rel=1e-3)
 
 
 def test_messages_name_what_was_seen(mixed):

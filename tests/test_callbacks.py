@@ -164,6 +164,21 @@ def test_layers_that_a_callback_stopped_are_not_kept(iris, tmp_path):
     assert after.loss_curves_ == plain.loss_curves_
 
 
+def test_layers_above_a_stopped_one_are_not_found_by_others(iris, tmp_path):
+    """They learned from what it gave when it was stopped."""
+
+    class FirstLayer(Recorder):
+        def on_fit_task_end(self, estimator, context, *, X, y, fitted_estimator=None):
+            stop = super().on_fit_task_end(estimator, context, X=X, y=y)
+            return stop and context.parent.task_name == "layer 1"
+
+    stack = clone(STACKS["rbm"]).set_params(memory=str(tmp_path))
+    clone(stack).set_callbacks(FirstLayer(stop_at=1)).fit(iris[0])
+    plain = clone(STACKS["rbm"]).fit(iris[0])
+    for ours, theirs in zip(stack.fit(iris[0]).coefs_, plain.coefs_, strict=True):
+        assert_array_equal(ours, theirs)
+
+
 # --- networks --------------------------------------------------------------------
 
 
@@ -288,3 +303,15 @@ def test_in_a_pipeline_and_a_search(iris):
     search = GridSearchCV(network(), {"alpha": [0.1, 1.0]}, cv=2, refit=False)
     search.set_callbacks(recorder).fit(*iris)
     assert recorder.epochs == {"layer 1": 2 * 4, "fine-tuning": 3 * 4}
+
+
+def test_looking_at_learned_scales_does_not_change_them(rng):
+    """The score went by the scale at the last look: early stopping took the worst."""
+    X = rng.integers(0, 2, (300, 2)) @ np.array([[3.0, -2, 1], [1, 2, -3]])
+    X += 0.3 * rng.normal(size=X.shape)
+    params = {"learn_scale": True, "early_stopping": True, "max_iter": 8}
+    stack = StackedRBMTransformer((4,), random_state=0, **params)
+    plain = clone(stack).fit(X)
+    seen = clone(stack).set_callbacks(Recorder(look=lambda *_: None)).fit(X)
+    assert seen.validation_scores_ == plain.validation_scores_
+    assert_array_equal(seen.visible_scale_, plain.visible_scale_)

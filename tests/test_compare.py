@@ -21,6 +21,7 @@ from sklearn_greedy import (
 )
 from sklearn_greedy._compare import _interval, _verdict
 from sklearn_greedy._start import RandomLayers
+from sklearn_greedy._unlabeled import strata
 
 
 def network(**params):
@@ -43,6 +44,27 @@ def test_scores_are_those_of_paired_fits(iris):
         other = network(random_state=seed, pretrainer=layers).fit(X[train], y[train])
         assert again.pretrained_scores[fold] == ours.score(X[test], y[test])
         assert again.scratch_scores[fold] == other.score(X[test], y[test])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("n_frozen_layers", 1),
+        ("layer_decay", 0.5),
+        ("head_max_iter", 3),
+        ("supervised_weight", 0.5),
+    ],
+)
+def test_what_is_for_trained_layers_leaves_the_network_from_scratch(name, value, iris):
+    """Random layers that are frozen would make any pre-training look good."""
+    plain, other = (
+        compare_pretraining(
+            network(**params), *iris, cv=2, scoring="neg_log_loss", random_state=0
+        )
+        for params in ({}, {name: value})
+    )
+    assert not np.array_equal(plain.pretrained_scores, other.pretrained_scores)
+    assert_array_equal(plain.scratch_scores, other.scratch_scores)
 
 
 def test_random_layers_are_those_of_a_random_start(iris):
@@ -138,6 +160,13 @@ def test_missing_labels_are_spread_over_the_folds(form, iris):
     numbered = network(unlabeled=-1, max_iter=2)
     again = compare_pretraining(numbered, X, coded, cv=3, random_state=0)
     assert_array_equal(found.pretrained_scores, again.pretrained_scores)
+
+
+def test_marked_rows_are_one_more_class_to_the_folds(iris):
+    """As part of another class they could all have come into one fold."""
+    y = np.where(np.arange(150) % 3 == 0, -1, iris[1])
+    codes = np.unique(strata(y, -1), return_inverse=True)[1]
+    assert_array_equal(codes, y + 1)
 
 
 def test_parallel_folds_give_the_same(iris):

@@ -8,6 +8,7 @@ import pytest
 import sklearn
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
+from sklearn.base import BaseEstimator
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV, KFold, cross_val_score
 from sklearn.pipeline import make_pipeline
@@ -108,6 +109,27 @@ def test_marked_rows_only_pretrain(kind, rows):
     assert ours.t_ == ours.n_iter_ * 20
 
 
+class CountingPretrainer(BaseEstimator):
+    """Not of this package; tells how many rows it was fitted on."""
+
+    def fit(self, X, y=None):
+        self.n_rows_, n = X.shape
+        self.coefs_, self.intercepts_ = [np.full((n, 4), 0.1)], [np.zeros(4)]
+        self.activations_ = ["tanh"]
+        self.visible_offset_, self.visible_scale_ = np.zeros(n), np.ones(n)
+        return self
+
+    def transform(self, X):
+        return np.tanh(X @ self.coefs_[0])
+
+
+def test_rows_without_target_reach_a_pretrainer_of_ones_own(kind, rows):
+    X, y = rows[0], targets_of(kind, rows)
+    mlp = build(kind, pretrainer=CountingPretrainer(), unlabeled=-1)
+    assert mlp.fit(X, marked(y, 20)[0]).pretrainer_.n_rows_ == 80
+    assert mlp.fit(X[:30], y[:30], X_unlabeled=X[20:]).pretrainer_.n_rows_ == 90
+
+
 def test_rows_beside_x_pretrain(kind, rows):
     X, y = rows[0], targets_of(kind, rows)
     in_y = build(kind, unlabeled=-1).fit(X, np.r_[y[:30], np.full(50, -1)])
@@ -116,6 +138,16 @@ def test_rows_beside_x_pretrain(kind, rows):
     assert not np.array_equal(
         beside.coefs_[0], build(kind).fit(X[:30], y[:30]).coefs_[0]
     )
+
+
+def test_rows_beside_x_weigh_one_each(kind, rows):
+    """Far from the others, they move the columns' means that the stack begins with."""
+    X, y = rows[0], targets_of(kind, rows)
+    weight = np.linspace(0.5, 2, 80)
+    mlp = build(kind).fit(X, y, sample_weight=weight, X_unlabeled=X + 100)
+    everything, all_weights = np.r_[X, X + 100], np.r_[weight, np.ones(80)]
+    mean = np.average(everything, axis=0, weights=all_weights)
+    assert_allclose(mlp.pretrainer_.visible_offset_, mean)
 
 
 def test_rows_beside_x_in_other_forms(kind, rows):
@@ -294,6 +326,7 @@ def test_two_parts_are_one_matrix(index, rng):
     above, below = rng.normal(size=(5, 3)), rng.normal(size=(4, 3)).astype("f4")
     whole, parts = np.concatenate([above, below]), TwoParts(above, below)
     assert_array_equal(parts[index], whole[index])
+    assert parts[index].dtype == parts.dtype
     numbers = rng.permutation(9)
     assert_array_equal(parts[numbers], whole[numbers])
     assert_array_equal(np.asarray(parts), whole)

@@ -14,7 +14,7 @@ from tools import bit_states, random_rbm
 
 from sklearn_greedy import StackedRBMTransformer
 from sklearn_greedy._energy import HIDDEN_KINDS, RBM
-from sklearn_greedy._generation import gibbs, initial_rows, sample_stack
+from sklearn_greedy._generation import draw_down, gibbs, initial_rows, sample_stack
 from sklearn_greedy._units import BERNOULLI, GAUSSIAN, POISSON, SOFTMAX
 
 N = 6000
@@ -138,6 +138,43 @@ def test_stack_keeps_clamped_columns_and_draws_the_others(rng):
     assert np.any(v[:, 1:] != start[:, 1:])
 
 
+def test_clamped_column_moves_the_others_through_the_layers(rng):
+    """A chain that stays in the top RBM forgets it, and only the clamped column itself
+    is put back in the end.
+    """
+    columns = np.array([(0, 2, BERNOULLI, 1)])
+    bottom = RBM(np.full((2, 1), 6.0), np.array([-6.0]), np.full(2, -3.0), columns)
+    one = np.array([(0, 1, BERNOULLI, 1)])
+    top = RBM(np.array([[8.0]]), np.array([-4.0]), np.array([-4.0]), one)
+    start = np.zeros((600, 2))
+    start[::2, 0] = 1
+    options = {"clamped": np.array([True, False])}
+    options["scalings"] = plain_scalings([bottom, top])
+    v = sample_stack([bottom, top], start, 50, rng, **options)
+    assert v[::2, 1].mean() > v[1::2, 1].mean() + 0.3
+
+
+def test_stack_without_steps_goes_up_and_down_once():
+    """What is scaled on the way up is scaled back on the way down."""
+    rbms = [tiny_rbm("bernoulli", "relu"), tiny_rbm([(0, 2, GAUSSIAN)])]
+    scalings = [(np.zeros(3), np.ones(3)), (np.array([0.4, 5]), np.array([0.3, 7]))]
+    start = initial_rows(rbms, 200, np.random.default_rng(0))
+    drawn = sample_stack(rbms, start, 0, np.random.default_rng(1), scalings=scalings)
+    assert_array_equal(drawn, gibbs(rbms[0], start, 1, np.random.default_rng(1)))
+
+
+def test_states_on_the_way_down_are_in_the_units_of_the_layer_below(rng):
+    """Without weights in the top, they are N(offset, scale) and pass through."""
+    blocks = np.array([(0, 2, GAUSSIAN, 1)])
+    bottom = RBM(np.eye(2), np.zeros(2), np.zeros(2), blocks, "relu")
+    top = RBM(np.zeros((2, 3)), np.zeros(3), np.zeros(2), blocks)
+    offset, scale = np.array([5.0, 50.0]), np.array([2.0, 3.0])
+    scalings = [(np.zeros(2), np.ones(2)), (offset, scale)]
+    v = draw_down([bottom, top], np.zeros((N, 3)), scalings, rng)
+    assert_allclose(v.mean(axis=0), offset, atol=0.3)
+    assert_allclose(v.std(axis=0), np.sqrt(1 + scale**2), rtol=0.05)
+
+
 def test_inputs_are_left_alone_and_seeds_repeat(rng):
     rbms = two_layers()
     start = initial_rows(rbms, 20, rng)
@@ -218,6 +255,22 @@ def test_clamped_flag_moves_the_other_columns(fitted):
     assert drawn[1::2, 0].mean() > drawn[::2, 0].mean() + 8
 
 
+def test_clamped_values_come_back_to_the_last_bit(rng):
+    """Scaling them and back rounds them."""
+    scale = np.array([1 / 3, 0.1, 7.7, 1e-3, 1e5, 0.7])
+    X = scale * rng.normal(size=(400, 6)) + [1 / 7, 3.3, 1e4, 0.1, 0.3, 9]
+    stack = StackedRBMTransformer((4,), max_iter=1, random_state=0).fit(X)
+    drawn = stack.sample(init=X, clamp=slice(5), n_gibbs_steps=1, random_state=0)
+    assert_array_equal(drawn[:, :5], X[:, :5])
+
+
+def test_missing_values_stand_for_draws_from_the_biases(fitted):
+    _, stack = fitted
+    missing = np.full((40, 3), np.nan)
+    drawn = stack.sample(init=missing, n_gibbs_steps=0, random_state=0)
+    assert_array_equal(drawn, stack.sample(40, n_gibbs_steps=0, random_state=0))
+
+
 @pytest.mark.parametrize("form", ["nullable frame", "csr"])
 def test_clamped_values_come_in_any_form(form, fitted):
     """Rows were taken in these forms, but the clamped values not out of them."""
@@ -255,6 +308,19 @@ def test_gibbs_steps_stay_near_the_rows(fitted):
     assert_array_equal(moved, stack.gibbs(X, n_steps=1, random_state=0))
 
 
+def test_gibbs_steps_are_in_the_units_of_the_data(fitted):
+    X, stack = fitted
+    moved = stack.gibbs(X, n_steps=1, random_state=0)
+    assert np.all(np.abs(moved.mean(axis=0) - X.mean(axis=0)) < X.std(axis=0))
+
+
+def test_clamping_an_unknown_column_names_it(fitted):
+    X, stack = fitted
+    frame = pd.DataFrame(X, columns=["size", "flag", "other"])
+    with pytest.raises(ValueError, match="no column named 'weight'"):
+        stack.sample(init=frame, clamp=["flag", "weight"])
+
+
 def test_errors_of_clamping_say_what_is_missing(fitted):
     _, stack = fitted
     with pytest.raises(ValueError, match="clamp needs init"):
@@ -277,6 +343,21 @@ def test_deep_stack_samples(rng):
         assert drawn.dtype == np.float32
         assert set(np.unique(drawn)) <= {0.0, 1.0}
         assert_allclose(drawn.mean(), X.mean(), atol=0.2)
+
+
+def test_deep_stack_draws_in_the_units_of_the_data(rng):
+    """Rectified features are scaled for the top RBM, and back on the way down."""
+    means = np.array([[5.0, 50.0, -20.0], [9.0, 70.0, -35.0]])
+    X = means[rng.integers(2, size=400)] + rng.normal(size=(400, 3))
+    stack = StackedRBMTransformer(
+        (16, 8),
+        hidden=["relu", "bernoulli"],
+        learning_rate=0.005,
+        max_iter=60,
+        random_state=0,
+    ).fit(X)
+    drawn = stack.sample(400, n_gibbs_steps=100, random_state=0)
+    assert np.all(np.abs(drawn.mean(axis=0) - X.mean(axis=0)) < X.std(axis=0))
 
 
 @pytest.mark.parametrize(

@@ -197,6 +197,22 @@ def test_annealing_does_not_depend_on_calls(monkeypatch):
     assert ais_log_z(rbm, rbm.b, **options) == whole
 
 
+def test_reverse_runs_share_the_rows_where_there_are_few():
+    """With as many runs as rows, n_runs would not be obeyed."""
+    stack, X = trained_rbm(12, "bernoulli")
+    options = {"method": "ais", "n_runs": 10, "n_temperatures": 20, "random_state": 0}
+    few, repeated = stack.log_partition(X[:3], **options), np.tile(X[:3], (4, 1))
+    assert few == stack.log_partition(repeated[:10], **options)
+
+
+def test_annealed_log_likelihood_repeats_with_its_seed():
+    """The seed has to reach the runs too, not only the draws of the bound."""
+    stack, X = trained_rbm(12, "bernoulli")
+    options = {"method": "ais", "n_runs": 5, "n_temperatures": 20, "random_state": 0}
+    first = stack.log_likelihood(X[:5], **options)
+    assert_array_equal(first, stack.log_likelihood(X[:5], **options))
+
+
 def test_annealing_needs_bernoulli_hidden_units():
     with pytest.raises(ValueError, match="Got hidden='relu'"):
         ais_log_z(
@@ -274,6 +290,28 @@ def test_bound_is_tight_where_the_top_mirrors_the_bottom(rng):
     )
 
 
+@pytest.mark.parametrize("side", ["softmax", "gaussian", "poisson", "mixed"])
+def test_bound_is_exact_without_interactions(side, rng):
+    """What depends on the row alone, as log v! of counts, could be left out unseen."""
+    b, blocks = some_rbm(side).b, some_rbm(side).blocks
+    bottom = RBM(np.zeros((len(b), 3)), np.zeros(3), b, blocks)
+    top = some_rbm([(0, 3, BERNOULLI)], scale=0.0)
+    top.b[:] = 0
+    v = initial_rows([bottom], 20, rng)
+    bound = dbn_bound([bottom, top], v, exact_log_z(top), n_samples=2, rng=rng)
+    assert_allclose(bound, -bottom.free_energy(v) - exact_log_z(bottom))
+
+
+def test_bound_is_a_density_in_the_units_of_the_data(rng):
+    X = rng.normal(3, 2, (80, 4))
+    stack = StackedRBMTransformer((6, 4), max_iter=2, random_state=0)
+    small, large = (
+        stack.fit(k * X).log_likelihood(k * X, n_samples=5, random_state=0)
+        for k in (1, 8)
+    )
+    assert_allclose(small - large, 4 * np.log(8), rtol=1e-6)
+
+
 def test_stack_reports_the_bound(rng):
     X = (rng.random((80, 6)) < 0.4).astype(float)
     stack = StackedRBMTransformer((5, 4), max_iter=4, random_state=0).fit(X)
@@ -341,6 +379,14 @@ def test_pseudo_likelihood_sums_the_conditionals(side, hidden, rng):
     assert_allclose(pseudo_log_likelihood(rbm, v), expected, rtol=1e-7)
     parts = [pseudo_log_likelihood(rbm, v, [start]) for start, _, _ in units]
     assert_allclose(np.mean(parts, axis=0), expected, rtol=1e-7)
+
+
+def test_columns_inside_a_group_stand_for_all_of_it():
+    """Early stopping looks at some columns, where a wide group may not begin."""
+    rbm = some_rbm([(0, 5, SOFTMAX)])
+    v = np.eye(5)
+    whole = pseudo_log_likelihood(rbm, v)
+    assert_array_equal(pseudo_log_likelihood(rbm, v, [3]), whole)
 
 
 def test_fast_form_for_bits_equals_the_general_one():

@@ -99,6 +99,25 @@ def test_layout_of_the_data_does_not_matter(form, digits, tmp_path):
     assert data_digest(other) == data_digest(X)
 
 
+def test_warm_starts_go_on_beside_a_cache(stack_class, digits, tmp_path):
+    """It holds the layers of the first fit, which are not those of the second."""
+    plain = stack_class((8, 5), warm_start=True, **SMALL)
+    beside = clone(plain).set_params(memory=str(tmp_path))
+    for _ in range(3):
+        plain.fit(digits[0])
+        beside.fit(digits[0])
+        same_attributes(beside, plain)
+
+
+def test_layers_trained_together_are_not_looked_up(digits, tmp_path):
+    """The unrolled network on them would be taken from another stack's."""
+    params = {"schedule": "simultaneous", "unrolled_max_iter": 2, **SMALL}
+    for sizes in ((8, 5), (7, 4)):
+        plain = StackedAutoencoderTransformer(sizes, **params).fit(digits[0])
+        beside = clone(plain).set_params(memory=str(tmp_path)).fit(digits[0])
+        same_attributes(beside, plain)
+
+
 def test_without_a_seed_nothing_is_kept(stack_class, digits, tmp_path):
     stack = stack_class((8,), max_iter=1, memory=str(tmp_path))
     with pytest.warns(UserWarning, match="is not used: without a seed"):
@@ -237,6 +256,20 @@ def test_other_data_misses(stack_class, digits, tmp_path, trained):
     for rows in variants:
         stack.fit(rows)
     assert len(trained) == len(variants)
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [([0, 1], [0, 2]), ([0, 0], [0, 1]), ([0, 1], [1, 0])],
+    ids=["another column", "another row", "swapped columns"],
+)
+def test_places_of_sparse_cells_are_in_the_digest(cells):
+    """Their values alone are those of many matrices."""
+    one, other = (
+        sparse.csr_array(([1.0, 2.0], places), shape=(2, 3))
+        for places in (([0, 1], [0, 1]), cells)
+    )
+    assert data_digest(one) != data_digest(other)
 
 
 def test_weights_and_targets_miss(stack_class, digits, tmp_path, trained):

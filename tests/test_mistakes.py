@@ -26,6 +26,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import expit, log_softmax, logit, logsumexp
 from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -708,12 +709,18 @@ def test_row_26_constant_columns_get_finite_biases():
     assert means[1] < 0.1
 
 
-@pytest.mark.parametrize("cls", STACKS)
-def test_row_27_raw_and_standardised_gaussian_columns_learn_the_same(cls):
+@pytest.mark.parametrize(
+    ("cls", "options"),
+    [
+        *[(cls, {}) for cls in STACKS],
+        (StackedAutoencoderTransformer, {"corruption": "salt_and_pepper"}),
+    ],
+)
+def test_row_27_raw_and_standardised_gaussian_columns_learn_the_same(cls, options):
     """The scale of a gaussian column appears nowhere but in the folded weights."""
     X = raw_rows(60)
     Z = (X - X.mean(axis=0)) / X.std(axis=0)
-    raw, scaled = (fitted_stack(cls, a, visible="gaussian") for a in (X, Z))
+    raw, scaled = (fitted_stack(cls, a, visible="gaussian", **options) for a in (X, Z))
     assert_allclose(raw.transform(X), scaled.transform(Z), atol=1e-4)
     assert_allclose(raw.coefs_[0] * X.std(axis=0)[:, None], scaled.coefs_[0], atol=1e-4)
 
@@ -1048,22 +1055,28 @@ def test_row_47_a_small_deviation_beside_a_large_mean_is_seen(mean):
     assert_allclose(reg._target_scale, X[:, 0].std(), rtol=1e-6)
 
 
-def test_row_48_held_out_rows_are_not_trained_on(monkeypatch):
+@pytest.mark.parametrize(
+    ("cls", "head_max_iter"),
+    [(GreedyPretrainedMLPRegressor, 0), (GreedyPretrainedMLPClassifier, 3)],
+)
+def test_row_48_held_out_rows_are_not_trained_on(cls, head_max_iter, monkeypatch):
     """Other values in the held-out rows change their score, not the training."""
-    X, rng = raw_rows(60) / 10.0 ** np.arange(4), np.random.default_rng(0)
-    y = X[:, 0].copy()
+    X = raw_rows(60) / 10.0 ** np.arange(4)
+    y = two_classes(X)
     train, held = np.arange(40), np.arange(40, 60)
-    monkeypatch.setattr(
-        GreedyPretrainedMLPRegressor, "_split", lambda *_: (train, held)
-    )
-    params = {"pretrainer": None, "early_stopping": True, "max_iter": 5}
+    monkeypatch.setattr(cls, "_split", lambda *_: (train, held))
+    stack = FrozenEstimator(fitted_stack(StackedAutoencoderTransformer, X))
+    params = {"pretrainer": stack if head_max_iter else None, "max_iter": 5}
+    params |= {"head_max_iter": head_max_iter, "early_stopping": True}
     nets = []
     for _ in range(2):
-        net = GreedyPretrainedMLPRegressor((3,), random_state=0, **params)
+        net = cls((3,), random_state=0, **params)
         nets.append(net.fit(X, y))
-        y[held] += rng.normal(size=20)
+        y[held] = 1 - y[held]
         X[held] += 1
     assert_array_equal(nets[0].loss_curve_, nets[1].loss_curve_)
+    assert_array_equal(nets[0].head_loss_curve_, nets[1].head_loss_curve_)
+    assert len(nets[0].head_loss_curve_) == head_max_iter
     assert nets[0].validation_scores_ != nets[1].validation_scores_
 
 

@@ -19,6 +19,7 @@ from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import Ridge
+from sklearn.metrics import log_loss
 from sklearn.model_selection import GridSearchCV
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
@@ -113,6 +114,24 @@ def test_pretrainer_by_name(mlp_class, name, expected, activation, iris):
     assert mlp.pretrainer_.activations_ == [activation] * 2
     assert [coef.shape for coef in mlp.coefs_[:-1]] == [(4, 6), (6, 4)]
     assert_same(mlp, clone(mlp).fit(*iris))
+
+
+def test_pretrainer_without_a_seed_has_that_of_the_network(mlp_class, iris):
+    """A constant one would look just as reproducible."""
+    stacks = [
+        build(mlp_class, pretrainer="rbm", hidden_layer_sizes=(4,), random_state=seed)
+        .fit(*iris)
+        .pretrainer_
+        for seed in (0, 0, 1)
+    ]
+    assert_same(stacks[0], stacks[1])
+    assert not np.array_equal(stacks[0].coefs_[0], stacks[2].coefs_[0])
+
+
+def test_seed_of_a_pretrainer_is_kept(mlp_class, pretrainer, iris):
+    pretrainer.set_params(random_state=5)
+    mlp = build(mlp_class, pretrainer=pretrainer).fit(*iris)
+    assert_same(mlp.pretrainer_, pretrainer.fit(iris[0]))
 
 
 def test_default_size_is_that_of_scikit_learn(iris):
@@ -433,13 +452,17 @@ def test_random_start_learns_like_scikit_learn(few_digits):
     assert abs(scores[0] - scores[1]) < 0.1
 
 
-def test_patience_is_that_of_scikit_learn(iris):
-    for early_stopping in (False, True):
-        params = {"tol": 1e9, "n_iter_no_change": 3, "early_stopping": early_stopping}
-        ours, theirs = pair("multiclass", hidden_layer_sizes=(5,), **params)
-        for mlp in (ours, theirs):
-            mlp.set_params(max_iter=50).fit(*iris)
-        assert ours.n_iter_ == theirs.n_iter_ == len(ours.loss_curve_) < 50
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"early_stopping": True}, {"solver": "sgd", "learning_rate": "adaptive"}],
+    ids=["loss", "score", "adaptive"],
+)
+def test_patience_is_that_of_scikit_learn(options, iris):
+    params = {"tol": 1e9, "n_iter_no_change": 3, **options}
+    ours, theirs = pair("multiclass", hidden_layer_sizes=(5,), **params)
+    for mlp in (ours, theirs):
+        mlp.set_params(max_iter=50).fit(*iris)
+    assert ours.n_iter_ == theirs.n_iter_ == len(ours.loss_curve_) < 50
 
 
 # --- targets -------------------------------------------------------------------
@@ -769,6 +792,21 @@ def test_partial_fit_after_fit_and_after_a_memory_map(mlp_class, iris, tmp_path)
     loaded = joblib.load(tmp_path / "mlp.joblib", mmap_mode="r")
     assert_allclose(loaded.predict(X), mlp.predict(X))
     assert_same(loaded.partial_fit(X, y), mlp.partial_fit(X, y))
+
+
+def test_chunks_after_a_fit_know_nothing_of_chunks_before_it(mlp_class, iris):
+    X, y = iris
+    classes = [[0, 1, 2]] if mlp_class is GreedyPretrainedMLPClassifier else []
+    fresh = build(mlp_class).fit(X, y)
+    used = build(mlp_class).partial_fit(X, y, *classes).fit(X, y)
+    assert_same(used.partial_fit(X, y), fresh.partial_fit(X, y))
+
+
+def test_later_chunks_leave_the_precision_of_the_network(mlp_class, iris):
+    X, y = iris
+    X32 = X.astype(np.float32)
+    mlp = build(mlp_class).fit(X32, y).partial_fit(X, y)
+    assert {array.dtype for array in mlp.coefs_ + mlp.intercepts_} == {X32.dtype}
 
 
 def test_partial_fit_learns(iris):
@@ -1113,6 +1151,18 @@ def test_schedules_slow_fine_tuning_down(learning_rate, iris):
         assert slowed.loss_curve_[2] == pytest.approx(slowed.loss_curve_[1], abs=1e-5)
 
 
+def test_inverse_scaling_counts_the_rows_of_earlier_chunks(iris):
+    """With the first rate for every chunk a network would look just as trained."""
+    steps = {}
+    for learning_rate in ("constant", "invscaling"):
+        params = {"solver": "sgd", "momentum": 0.0, "learning_rate": learning_rate}
+        clf = classifier(**params, batch_size=150, learning_rate_init=0.01)
+        before = clf.partial_fit(*iris, [0, 1, 2]).coefs_[0].copy()
+        steps[learning_rate] = clf.partial_fit(*iris).coefs_[0] - before
+    slower = np.sqrt(151)  # power_t is 0.5
+    assert_allclose(slower * steps["invscaling"], steps["constant"], atol=1e-5)
+
+
 # --- L-BFGS ----------------------------------------------------------------------
 
 LBFGS = {"solver": "lbfgs", "pretrainer": None, "random_state": 0}
@@ -1161,6 +1211,15 @@ def test_lbfgs_says_that_it_was_stopped(iris):
         GreedyPretrainedMLPClassifier((3,), max_fun=2, **LBFGS).fit(*iris)
 
 
+def test_lbfgs_stops_sooner_with_a_larger_tol(iris):
+    coarse, fine = (
+        GreedyPretrainedMLPClassifier((4,), max_iter=500, tol=tol, **LBFGS).fit(*iris)
+        for tol in (0.1, 1e-4)
+    )
+    assert coarse.n_iter_ < fine.n_iter_
+    assert fine.loss_ < coarse.loss_
+
+
 def test_lbfgs_says_that_it_diverged(iris):
     X, y = iris
     with (
@@ -1203,7 +1262,9 @@ def head_targets(head, X, code):
 
 
 def weighted_pair(head, iris, **params):
-    """Fits on weighted rows and on rows repeated as often."""
+    """Fits on weighted rows and on rows repeated as often, which are more: with as many
+    it stayed unnoticed whether the penalty goes by the rows or by their weights.
+    """
     X, code = iris
     y = head_targets(head, X, code)
     cls = (
@@ -1211,7 +1272,7 @@ def weighted_pair(head, iris, **params):
         if head == "numbers"
         else GreedyPretrainedMLPClassifier
     )
-    counts = np.arange(len(X)) % 3
+    counts = np.arange(len(X)) % 4
     mlp = cls((4,), random_state=0, **params)
     weighted = clone(mlp).fit(X, y, sample_weight=counts)
     repeated = clone(mlp).fit(np.repeat(X, counts, axis=0), np.repeat(y, counts, 0))
@@ -1257,12 +1318,15 @@ def test_weights_of_the_user_are_left_alone(iris):
     assert_array_equal(weight, before)
 
 
-def test_targets_are_scaled_by_weight(iris):
+@pytest.mark.parametrize(("method", "n_calls"), [("fit", 1), ("partial_fit", 150)])
+def test_targets_are_scaled_by_weight(method, n_calls, iris):
     X = iris[0]
     y, weight = X[:, 0].copy(), np.ones(150)
     y[:20], weight[:20] = 1e6, 0.0
     params = {"max_iter": 300, "tol": 0, "random_state": 0}
-    reg = GreedyPretrainedMLPRegressor((16,), **params).fit(X, y, sample_weight=weight)
+    reg = GreedyPretrainedMLPRegressor((16,), **params)
+    for _ in range(n_calls):
+        getattr(reg, method)(X, y, sample_weight=weight)
     assert reg.score(X[20:], y[20:]) > 0.9
 
 
@@ -1296,6 +1360,15 @@ def test_validation_score_is_weighted(iris):
     weight = np.where(y == 0, 1.0, 1e-9)
     scores = clf.fit(X, y, sample_weight=weight).validation_scores_
     assert_allclose(scores, np.round(scores), atol=1e-6)  # all of class 0 or nothing
+
+
+def test_validation_loss_is_weighted():
+    """Rows of a class are alike, so that those held out lose what all rows lose."""
+    y = np.arange(100) % 2
+    X, weight = np.eye(2)[y], np.where(y == 0, 1.0, 9.0)
+    clf = classifier(early_stopping=True, max_iter=1).fit(X, y, sample_weight=weight)
+    expected = log_loss(y, clf.predict_proba(X), sample_weight=weight)
+    assert_allclose(clf.validation_loss_curve_, [expected], rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -1374,12 +1447,20 @@ def test_weights_of_any_size_act_by_their_ratios(size, iris):
 
 def test_held_out_rows_have_a_weight(iris):
     """Bagging gives rows a weight of 0; all that were held out could once have it."""
-    X, y = iris
+    held_out = []
+
+    class Recorder(GreedyPretrainedMLPClassifier):
+        def _held_out_score(self, y, means, weights):
+            held_out.append(weights)
+            return super()._held_out_score(y, means, weights)
+
     weight = np.zeros(150)
     weight[::25] = 1.0
-    clf = classifier(early_stopping=True, validation_fraction=0.5)
-    clf.fit(X, y, sample_weight=weight)
+    clf = build(Recorder, early_stopping=True, validation_fraction=0.5, max_iter=1)
+    clf.fit(*iris, sample_weight=weight)
     assert np.all(np.isfinite(clf.validation_scores_))
+    assert [len(weights) for weights in held_out] == [3]
+    assert np.all(held_out[0] > 0)
 
 
 def test_too_few_rows_to_hold_out_say_what_to_do(iris):
@@ -1434,6 +1515,39 @@ def test_the_head_alone_leaves_the_layers(mlp_class, iris):
     # One step of Adam at most moved the layers below, ten and one the head.
     moved = np.abs((mlp.coefs_[0] - stack.coefs_[0]) * stack.visible_scale_[:, None])
     assert moved.max() < 1.1e-3
+
+
+def test_frozen_layers_let_fine_tuning_go_on_where_the_head_stopped(mlp_class, iris):
+    """Columns far from standard: the head must see the codes of the whole network."""
+    X, y = 20 * iris[0] + 300, iris[1]
+    stack = StackedAutoencoderTransformer((6,), max_iter=5, random_state=0).fit(X)
+    params = {"solver": "sgd", "momentum": 0.0, "alpha": 0.0, "batch_size": 150}
+    short, long = (
+        build(
+            mlp_class,
+            pretrainer=FrozenEstimator(stack),
+            n_frozen_layers=1,
+            head_max_iter=n_epochs,
+            max_iter=1,
+            **params,
+        ).fit(X, y)
+        for n_epochs in (5, 6)
+    )
+    assert short.loss_ == pytest.approx(long.head_loss_curve_[-1], rel=1e-5)
+
+
+def test_the_head_learns_for_its_epochs_and_with_dropout(mlp_class, iris):
+    """tol and n_iter_no_change are those of fine-tuning alone."""
+    stack = StackedAutoencoderTransformer((8,), max_iter=2, random_state=0)
+    params = {"pretrainer": FrozenEstimator(stack.fit(iris[0])), "head_max_iter": 8}
+    plain, dropped = (
+        build(mlp_class, dropout=share, tol=1e9, n_iter_no_change=2, **params)
+        .fit(*iris)
+        .head_loss_curve_
+        for share in (0.0, 0.5)
+    )
+    assert len(plain) == len(dropped) == 8
+    assert plain[0] != dropped[0]
 
 
 def test_without_a_pretrainer_there_is_no_head_phase(iris):

@@ -89,6 +89,21 @@ def test_drawn_digits_are_seen_as_what_they_were_drawn_for():
     assert np.mean(nearest == classes) > 0.5
 
 
+def test_rows_of_a_deep_stack_are_drawn_and_no_means(rng):
+    X, y = rows_of_three_classes(rng)
+    stack = StackedRBMTransformer((6, 5), max_iter=1)
+    rbm = StackedRBMClassifier(stack, random_state=0).fit(X, y)
+    drawn = rbm.sample([0, 1, 2] * 10, n_gibbs_steps=2, random_state=0)
+    assert_array_equal(np.unique(drawn), [0, 1])
+
+
+def test_seed_of_the_stack_is_kept_without_another(rng):
+    X, y = rows_of_three_classes(rng)
+    rbm = StackedRBMClassifier(StackedRBMTransformer((4,), random_state=3))
+    first = rbm.fit(X, y).predict_proba(X)
+    assert_array_equal(rbm.fit(X, y).predict_proba(X), first)
+
+
 def test_options_of_the_stack_reach_their_layers(rng):
     X, y = rows_of_three_classes(rng)
     stack = StackedRBMTransformer((6, 5, 4), max_iter=[1, 2, 3], alpha=(0.1, 0.2, 0.3))
@@ -156,6 +171,19 @@ def test_messages_count_the_layers_below(rng):
     stack = StackedRBMTransformer((5, 4), learning_rate=[0.01, 1e8], hidden=hidden)
     with pytest.raises(ValueError, match="layer 2"):
         StackedRBMClassifier(stack, random_state=0).fit(X, y)
+
+
+def test_log_probabilities_of_clear_rows_are_finite(rng):
+    """They were logarithms of float32 probabilities: -inf, with a warning."""
+    y = np.arange(40) % 2
+    X = (y[:, None] ^ (rng.random((40, 1000)) < 0.02)).astype(np.float32)
+    stack = StackedRBMTransformer((50,), max_iter=100, learning_rate=0.1)
+    clf = StackedRBMClassifier(stack, random_state=0).fit(X, y)
+    found = clf.predict_log_proba(X)
+    assert found.dtype == np.float32
+    assert found.min() < np.log(np.finfo(np.float32).smallest_subnormal)
+    assert np.all(np.isfinite(found))
+    assert_allclose(np.exp(found), clf.predict_proba(X), atol=1e-6)
 
 
 @pytest.mark.parametrize("sizes", [(4,), (5, 4)])

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
-from scipy.special import expit
+from scipy.special import expit, logit
 from sklearn.compose import make_column_selector
 from sklearn.datasets import load_breast_cancer, load_iris, load_wine
 
@@ -34,6 +34,12 @@ def mixed(rng):
 def fit(X, sizes=(4,), **params):
     params = {"learning_rate": 0.01, "max_iter": 3, "random_state": 0} | params
     return StackedRBMTransformer(sizes, **params).fit(X)
+
+
+def clusters(rng):
+    """Rows in three clusters, whose columns vary less within them."""
+    means = 3 * rng.normal(size=(3, 4))
+    return means[rng.integers(3, size=600)] + 0.3 * rng.normal(size=(600, 4))
 
 
 def frame_of(X):
@@ -130,6 +136,17 @@ def test_biases_start_at_the_means_of_the_data(mixed):
     stack = fit(mixed, visible=PAIRS, learning_rate=1e-12, max_iter=1)
     means = stack.inverse_transform(np.zeros((1, 4)))
     assert_allclose(means[0], mixed.mean(axis=0), rtol=0.05, atol=0.02)
+
+
+@pytest.mark.parametrize(
+    ("visible", "bias_of"), [("bernoulli", logit), ("poisson", np.log)]
+)
+def test_biases_of_constant_columns_are_those_of_half_a_row_more(visible, bias_of):
+    """At the bare means they are infinite."""
+    X = np.tile([0.0, 1.0], (50, 1))
+    stack = fit(X, visible=visible, learning_rate=1e-12, max_iter=1)
+    expected = bias_of((X.sum(axis=0) + 0.5) / 51)
+    assert_allclose(stack.visible_intercepts_[0], expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("hidden", ["bernoulli", "relu", "gaussian"])
@@ -252,6 +269,15 @@ def test_parameters_of_the_last_epochs_are_averaged(mixed):
     assert n_epochs < 9
     as_many = fit(mixed, max_iter=n_epochs, n_iter_averaged=9)
     assert_allclose(soon.coefs_[0], as_many.coefs_[0])
+
+
+def test_learned_scales_of_the_last_epochs_are_averaged(rng):
+    """Mean weights beside the scale of the last epoch would belong to no fit."""
+    X = clusters(rng)
+    each = [fit(X, learn_scale=True, max_iter=n).visible_scale_ for n in (3, 4, 5)]
+    mean = fit(X, learn_scale=True, max_iter=5, n_iter_averaged=3)
+    assert_allclose(mean.visible_scale_, np.mean(each, axis=0))
+    assert not np.allclose(mean.visible_scale_, each[-1], rtol=1e-3)
 
 
 def test_averages_come_nearer_to_the_best_density(rng):
@@ -479,9 +505,15 @@ def test_worse_than_the_column_means_warns_with_the_parameters(rng):
     assert "max_iter, now 1" in message
 
 
-def test_gap_monitor_is_the_training_score_plus_the_gap(monkeypatch, rng):
-    """Both parts by the public measures, at the epoch whose parameters were kept."""
-    X = (rng.random((90, 8)) < 0.3).astype(float)
+@pytest.mark.parametrize(("n_columns", "copies"), [(8, 1), (4, 3)])
+def test_gap_monitor_is_the_training_score_plus_the_gap(
+    n_columns, copies, monkeypatch, rng
+):
+    """Both parts by the public measures, at the epoch whose parameters were kept.
+    Without copies the training rows hardly matter: where columns are independent, the
+    score is minus the free energy, up to a constant.
+    """
+    X = np.repeat((rng.random((90, n_columns)) < 0.3) * 1.0, copies, axis=1)
     monkeypatch.setattr(
         "sklearn_greedy._stack.held_out_rows", lambda n, *_: np.arange(60, n)
     )
@@ -510,6 +542,16 @@ def test_learned_scale_finds_the_noise_within_clusters(rng):
     assert learned.log_likelihood(X).mean() > fixed.log_likelihood(X).mean() + 0.5
     again = fit(X, (3,), learn_scale=True, **options)
     assert_array_equal(again.visible_scale_, learned.visible_scale_)
+
+
+@pytest.mark.parametrize("factor", [1e3, 1e9])
+def test_learned_scale_takes_no_long_steps(factor, rng):
+    """A gradient that grows with the square of the rows stands in the exponent."""
+    X = clusters(rng)
+    options = {"learn_scale": True, "warm_start": True, "learning_rate": 1e-9}
+    stack = fit(X, max_iter=1, **options)
+    first = stack.visible_scale_
+    assert_allclose(stack.fit(factor * X).visible_scale_, first * np.exp(0.2))
 
 
 @pytest.mark.parametrize("size", [2, 500])

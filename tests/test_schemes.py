@@ -2,6 +2,8 @@
 hold back: dropout, short weights, slow and frozen layers, rows of one's own to watch.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import sklearn
@@ -10,7 +12,7 @@ from scipy import sparse
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, PoissonRegressor
-from sklearn.metrics import log_loss
+from sklearn.metrics import log_loss, mean_poisson_deviance
 from tools import SCIKIT_LEARN
 
 from sklearn_greedy import (
@@ -23,7 +25,7 @@ from sklearn_greedy._backpropagation import Backpropagation, Optimizer
 from sklearn_greedy._network import Network, forward, glorot_uniform
 from sklearn_greedy._stack import LayerOutput, next_data
 from sklearn_greedy._supervision import SupervisedModel, Supervision
-from sklearn_greedy._training import OneHotRows, Rows, drawn_rows
+from sklearn_greedy._training import OneHotRows, Plan, Rows, drawn_rows
 from sklearn_greedy._units import GAUSSIAN, SOFTMAX, ColumnStatistics
 
 MLPS = GreedyPretrainedMLPClassifier, GreedyPretrainedMLPRegressor
@@ -45,10 +47,43 @@ def mlp_class(request):
     return request.param
 
 
+@pytest.fixture(
+    params=[StackedAutoencoderTransformer, StackedRBMTransformer],
+    ids=lambda c: c.__name__,
+)
+def stack_class(request):
+    return request.param
+
+
 def network_on(pretrainer, **params):
     """A classifier whose fine-tuning does next to nothing."""
     still = {"learning_rate_init": STILL, "max_iter": 1, "random_state": 0}
     return GreedyPretrainedMLPClassifier(pretrainer=pretrainer, **{**still, **params})
+
+
+def recorded_networks(monkeypatch, module):
+    """List to which each network that the module begins to train is added."""
+    made = []
+
+    class Recorded(Backpropagation):
+        def __init__(self, *args, **options):
+            super().__init__(*args, **options)
+            made.append(self)
+
+    monkeypatch.setattr(f"sklearn_greedy.{module}.Backpropagation", Recorded)
+    return made
+
+
+@pytest.fixture
+def heads(monkeypatch):
+    """Networks with a temporary head that are trained while the test runs."""
+    return recorded_networks(monkeypatch, "_supervision")
+
+
+@pytest.fixture
+def networks(monkeypatch):
+    """Networks on the targets, greedy ones and then the whole, in that order."""
+    return recorded_networks(monkeypatch, "_fine_tuning")
 
 
 # --- greedy training on the targets -------------------------------------------------
@@ -97,6 +132,52 @@ def test_supervised_start_keeps_layers_and_the_last_head(iris):
     ).fit(X, y)
     greedy_loss = clf.pretraining_loss_curves_[-1][-1]
     assert clf.loss_curve_[0] == pytest.approx(greedy_loss, rel=0.05)
+
+
+@pytest.mark.parametrize("name", ["dropout", "input_dropout"])
+def test_dropout_acts_in_supervised_layers(name, iris):
+    params = {"pretrainer": "supervised", "max_iter": 2, "random_state": 0}
+    curves = [
+        GreedyPretrainedMLPClassifier((6, 5), **params, **{name: level})
+        .fit(*iris)
+        .pretraining_loss_curves_[0]
+        for level in (0.0, 0.5)
+    ]
+    assert curves[0] != curves[1]
+
+
+def test_supervised_layers_drop_what_the_whole_network_does(iris, networks):
+    """The input of the first layer has a share of its own, hidden units another."""
+    GreedyPretrainedMLPClassifier(
+        (6, 5), pretrainer="supervised", dropout=0.5, input_dropout=0.25, max_iter=1
+    ).fit(*iris)
+    dropped = [network.traits[:, 0].tolist() for network in networks]
+    assert dropped == [[0.25, 0.5], [0.5, 0.5], [0.25, 0.5, 0.5]]
+
+
+def test_rows_of_weight_zero_do_not_scale_supervised_layers(iris):
+    X, y = iris
+    weight = np.where(np.arange(150) % 5 == 0, 0.0, 1.0)
+    params = {"pretrainer": "supervised", "max_iter": 3, "random_state": 0}
+    clf = GreedyPretrainedMLPClassifier((6,), **params)
+    near, far = (
+        clone(clf).fit(rows, y, sample_weight=weight)
+        for rows in (X, np.where(weight[:, None] == 0, 9 * X, X))
+    )
+    for ours, theirs in zip(far.coefs_, near.coefs_, strict=True):
+        assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_rows_without_a_target_scale_supervised_layers(iris, networks):
+    """They are rows of the data as well."""
+    X, y = iris
+    known = np.arange(150) % 3 == 0
+    clf = GreedyPretrainedMLPClassifier(
+        (6,), pretrainer="supervised", unlabeled=-1, max_iter=1
+    )
+    clf.fit(X, np.where(known, y, -1))
+    scaled = (X[known] - X.mean(axis=0)) / X.std(axis=0)
+    assert_allclose(networks[0].rows.spread(np.arange(50)), scaled, rtol=1e-4)
 
 
 def losses_of_a_probe(stack, layer, rng):
@@ -193,6 +274,163 @@ def test_a_head_moves_an_unrolled_encoder_as_it_would_move_the_encoder_alone(rng
     assert_allclose(model.theta[:n_encoder], alone.theta[:n_encoder], rtol=1e-6)
     assert_array_equal(model.theta[n_encoder:], theta[n_encoder:])
     assert not np.allclose(model.theta[:n_encoder], theta[:n_encoder], atol=1e-3)
+
+
+def layer_with_a_head(X, codes, index, optimizer):
+    """A layer in training whose whole loss is that of a temporary head; codes : targets
+    of the rows ``index``.
+    """
+    rng, seed, rows = np.random.default_rng(0), np.zeros(2, np.uint32), Rows(X)
+    network = Network.dense((5, 4, 5), ["tanh", "identity"])
+    theta = (0.5 * rng.normal(size=network.n_parameters)).astype(np.float32)
+    gaussian, softmax = np.array([[0, 5, GAUSSIAN, 0]]), np.array([[0, 3, SOFTMAX, 0]])
+    options = {"batch_size": len(X), "seed": seed}
+    model = Backpropagation(network, theta, rows, gaussian, optimizer, **options)
+    options = {"layers": network.layers[:1], "optimizer": replace(optimizer)}
+    supervision = Supervision(1.0, index, codes, softmax)
+    return SupervisedModel(model, supervision, index, rng=rng, seed=seed, **options)
+
+
+def test_a_head_slows_down_with_its_layer(rng):
+    X = rng.normal(size=(32, 5)).astype(np.float32)
+    codes, index = OneHotRows(rng.integers(0, 3, size=32), 3), np.arange(32)
+    sgd = Optimizer("sgd", 0.1, momentum=0.0, learning_rate="adaptive")
+    layer = layer_with_a_head(X, codes, index, sgd)
+    start, moved = [part.copy() for part in layer.parameters()], []
+    for _ in range(2):
+        layer.restore(start)
+        layer.train(index)
+        moved.append(layer.theta - start[0])
+        assert layer.slow_down()
+    assert np.abs(moved[0]).max() > 1e-3
+    assert_allclose(moved[1], moved[0] / 5, rtol=1e-3, atol=1e-6)
+
+
+def test_a_head_sees_each_row_with_a_target_before_any_again(rng):
+    """What a group leaves of them is for the next one."""
+    seen = []
+
+    class Recorded(OneHotRows):
+        def gather(self, index, out):
+            seen.extend(index)
+            super().gather(index, out)
+
+    X = rng.normal(size=(32, 5)).astype(np.float32)
+    codes, index = Recorded(rng.integers(0, 3, size=32), 3), np.arange(0, 20, 2)
+    layer = layer_with_a_head(X, codes, index, Optimizer("sgd", 0.1))
+    for _ in range(5):
+        layer.train(np.arange(8))
+    for first in range(0, 40, 10):
+        assert_array_equal(np.sort(seen[first : first + 10]), index)
+
+
+@pytest.mark.parametrize("name", ["autoencoder", "rbm"])
+def test_a_layer_and_its_head_share_the_rate_by_weight(name, iris):
+    """The first updates are those of either loss alone, at its part of the rate."""
+    X, y = iris
+
+    def fitted(share, rate):
+        if name == "rbm":
+            stack = StackedRBMTransformer((6,), learning_rate=rate)
+        else:
+            sgd = {"solver": "sgd", "learning_rate_init": rate}
+            stack = StackedAutoencoderTransformer((6,), **sgd)
+        stack.set_params(batch_size=150, max_iter=1, random_state=0)
+        return network_on(stack, supervised_weight=share).fit(X, y).pretrainer_
+
+    start, both = fitted(1.0, STILL), fitted(0.25, 4e-3)
+    own, of_head = fitted(0.0, 3e-3), fitted(1.0, 1e-3)
+    kept = "visible_intercepts_" if name == "rbm" else "decoder_intercepts_"
+    assert_allclose(getattr(both, kept)[0], getattr(own, kept)[0], rtol=1e-6)
+    # The head begins after the other update, which moved the weights a little.
+    expected = of_head.intercepts_[0] - start.intercepts_[0]
+    moved = both.intercepts_[0] - own.intercepts_[0]
+    assert np.linalg.norm(moved - expected) < 0.1 * np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize(
+    "penalty", [{"contraction": 0.3}, {"code_l1": 0.2}, {"sparsity_target": 0.1}]
+)
+def test_penalties_on_the_code_are_none_of_the_heads(penalty, iris):
+    """They would count twice, and act where all weight is on the targets."""
+    with_it, without = (
+        network_on(
+            StackedAutoencoderTransformer(
+                (6,), activation="logistic", max_iter=3, random_state=0, **options
+            ),
+            supervised_weight=1.0,
+        )
+        .fit(*iris)
+        .pretrainer_
+        for options in (penalty, {})
+    )
+    assert_array_equal(with_it.coefs_[0], without.coefs_[0])
+
+
+def test_a_head_reads_the_corrupted_input(iris):
+    clean, noisy = (
+        network_on(
+            StackedAutoencoderTransformer(
+                (6,), corruption=corruption, max_iter=3, random_state=0
+            ),
+            supervised_weight=1.0,
+        )
+        .fit(*iris)
+        .pretrainer_
+        for corruption in (None, "masking")
+    )
+    assert not np.allclose(clean.coefs_[0], noisy.coefs_[0], rtol=1e-3)
+
+
+def test_a_head_counts_the_epochs_of_its_layer(iris, heads):
+    """By their number it sees ever fewer units of a k-sparse layer."""
+    stack = StackedAutoencoderTransformer((6,), n_active=2, max_iter=4)
+    network_on(stack, supervised_weight=0.5).fit(*iris)
+    assert [head.epoch for head in heads] == [4]
+
+
+def test_the_head_of_the_unrolled_network_is_on_its_code(iris, heads):
+    stack = StackedAutoencoderTransformer((6, 4), max_iter=1, unrolled_max_iter=1)
+    network_on(stack, supervised_weight=0.5).fit(*iris)
+    depths = [len(head.network.layers) for head in heads]
+    assert depths == [1 + 1, 1 + 1, 2 + 1]
+
+
+def learned_scale(iris, **params):
+    """Scales of an RBM that carried a head."""
+    fast = {"learning_rate": 0.05, "learn_scale": True, "random_state": 0}
+    stack = StackedRBMTransformer((6,), **fast, **params)
+    return network_on(stack, supervised_weight=0.5).fit(*iris).pretrainer_
+
+
+def test_a_head_reads_rows_at_the_learned_scale(iris, heads):
+    X = iris[0]
+    stack = learned_scale(iris, max_iter=4)
+    scaled = (X - stack.visible_offset_) / stack.visible_scale_
+    assert not np.allclose(stack.visible_scale_, X.std(axis=0), rtol=1e-3)
+    assert_allclose(heads[0].rows.spread(np.arange(150)), scaled, rtol=1e-4, atol=1e-5)
+
+
+def test_learned_scales_of_a_layer_with_a_head_are_averaged(iris):
+    """They are not among the parameters that the layer shares with the head."""
+    scales = [learned_scale(iris, max_iter=n).visible_scale_ for n in (3, 4)]
+    averaged = learned_scale(iris, max_iter=4, n_iter_averaged=2).visible_scale_
+    assert not np.allclose(*scales, rtol=1e-4)
+    assert_allclose(averaged, np.mean(scales, axis=0), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", STACKS)
+def test_labels_of_weight_zero_teach_no_head(name, iris):
+    X, y = iris
+    weight = np.where(np.arange(150) % 2, 1.0, 0.0)
+    moved = np.where(weight == 0, (y + 1) % 3, y)
+    stacks = [
+        network_on(STACKS[name], supervised_weight=1.0)
+        .fit(X, labels, sample_weight=weight)
+        .pretrainer_
+        for labels in (y, moved)
+    ]
+    assert_array_equal(stacks[0].coefs_[0], stacks[1].coefs_[0])
 
 
 def test_decay_counts_in_the_loss_by_the_weight_of_the_own_loss(iris):
@@ -350,6 +588,28 @@ def test_rows_are_drawn_in_proportion(rng):
     assert_array_equal(drawn_rows(index, np.ones(5), rng), index)
 
 
+def test_an_epoch_draws_its_rows_by_their_own_weights(rng):
+    """Where some are held out, the places of the others are not their numbers."""
+    weights = np.ones(100)
+    weights[:50], weights[60] = 0, 1e9
+    plan = Plan(1, None, 1, True, ("", 1.0), "", weights=weights)
+    assert set(plan.visited(np.arange(40, 100), rng)) == {60}
+
+
+def test_rows_of_weight_zero_give_no_validation_score(stack_class, rng):
+    """Places among the rows that weigh are not numbers of rows."""
+    X = (rng.random((300, 6)) < 0.5).astype(float)
+    y, weight = np.arange(300) % 2, np.where(np.arange(300) < 200, 0.0, 1.0)
+    params = {"early_stopping": True, "validation_fraction": 0.5, "max_iter": 2}
+    scores = [
+        network_on(stack_class((4,), random_state=0, **params))
+        .fit(rows, y, sample_weight=weight)
+        .pretrainer_.validation_scores_
+        for rows in (X, np.where(weight[:, None] == 0, 1 - X, X))
+    ]
+    assert scores[0] == scores[1]
+
+
 def test_rows_of_weight_zero_are_not_held_out(all_digits):
     """Where the others were all held out, no row was left to draw."""
     X, y = all_digits
@@ -392,6 +652,18 @@ def test_rows_of_weight_zero_do_not_train_an_rbm(options, iris):
     ]
     assert_allclose(*(stack.coefs_[0] for stack in stacks), rtol=1e-6)
     assert_allclose(*(stack.visible_scale_ for stack in stacks), rtol=1e-6)
+
+
+def test_weights_act_on_learned_scales_as_repeated_rows_do(iris, rng):
+    """Of an RBM whose other parameters stand still."""
+    X, y = iris
+    counts = rng.integers(1, 5, size=150)
+    stack = StackedRBMTransformer((4,), learn_scale=True, learning_rate=STILL)
+    clf = network_on(stack.set_params(max_iter=4, random_state=0))
+    weighted = clone(clf).fit(X, y, sample_weight=counts).pretrainer_
+    repeated = clone(clf).fit(np.repeat(X, counts, axis=0), np.repeat(y, counts))
+    scale = repeated.pretrainer_.visible_scale_
+    assert_allclose(weighted.visible_scale_, scale, rtol=1e-4)
 
 
 @pytest.mark.parametrize("share", [0.5, 1.0])
@@ -707,6 +979,16 @@ def test_poisson_network_learns_counts(pretrainer, rng):
     linear = PoissonRegressor().fit(X, y).score(X, y)
     assert reg.fit(X, y).score(X, y) > linear + 0.2
     assert reg.predict(X).min() > 0
+
+
+def test_poisson_validation_loss_is_half_the_deviance(rng):
+    X, y = rng.normal(size=(100, 3)), rng.poisson(3.0, 100)
+    reg = GreedyPretrainedMLPRegressor(
+        (4,), loss="poisson", pretrainer=None, max_iter=3, random_state=0
+    )
+    reg.fit(X, y, X_val=X[::2], y_val=y[::2])
+    half = mean_poisson_deviance(y[::2], reg.predict(X[::2])) / 2
+    assert reg.validation_loss_curve_[-1] == pytest.approx(half, rel=1e-4)
 
 
 @pytest.mark.skipif(SCIKIT_LEARN < (1, 7), reason="MLPRegressor has no loss before 1.7")

@@ -650,6 +650,30 @@ def test_partial_fit_after_fit_goes_on(stack_class, rng):
     assert first - stack.loss_curves_[0][-1] > 0.8 * (first - last) > 0
 
 
+def test_epochs_of_chunks_add_to_those_of_each_layer(stack_class, binary):
+    stack = build(stack_class, max_iter=[1, 3]).fit(binary)
+    assert stack.partial_fit(binary).n_iter_ == 1 + 3 + 2
+    assert stack.partial_fit(binary).n_iter_ == 1 + 3 + 2 + 2
+
+
+def test_partial_fit_goes_on_from_the_last_fit_alone(stack_class, binary):
+    """Momentum of chunks before that fit would carry it elsewhere."""
+    again = build(stack_class).partial_fit(binary).fit(binary).partial_fit(binary)
+    assert_same(again, build(stack_class).fit(binary).partial_fit(binary))
+
+
+def test_wide_hidden_layers_are_not_held_for_all_rows(rng):
+    X = rng.normal(size=(30_000, 3)).astype(np.float32)
+    stack = StackedAutoencoderTransformer((256, 2), max_iter=1, batch_size=1000)
+    stack.fit(X[:1000])
+    tracemalloc.start()
+    found = stack.transform(X)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 30_000 * 256 * 4 / 2
+    assert_allclose(found[20_000:], stack.transform(X[20_000:]), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("held", [[], [3], [9, 0, 4], [40]])
 def test_rows_without_those_held_out(held, rng):
     index = rng.permutation(10)
@@ -837,6 +861,13 @@ def test_shuffle_visits_all_rows_in_another_order(stack_class, binary):
     plain = build(stack_class, (4,), shuffle=False)
     assert_same(clone(plain).fit(binary), clone(plain).fit(binary))
     assert differ(plain.fit(binary), build(stack_class, (4,)).fit(binary))
+
+
+def test_slices_do_not_change_what_later_epochs_draw(stack_class, binary, monkeypatch):
+    """Their noise goes by the number of mini-batches before, not by that of calls."""
+    whole = build(stack_class, batch_size=10).fit(binary)
+    monkeypatch.setattr("sklearn_greedy._training._SLICE_CALLS", 1)
+    assert_same(build(stack_class, batch_size=10).fit(binary), whole)
 
 
 @pytest.mark.parametrize("container", [np.asarray, sparse.csr_array])
