@@ -50,8 +50,7 @@ class ContrastiveDivergence:
         if task.theta is None:
             self.theta, offsets = self._initial_parameters(task)
         else:
-            self.theta = task.theta
-            offsets = self._present_offsets(task)
+            self.theta, offsets = task.theta, None
         state = task.state or {
             "velocity": np.zeros_like(self.theta),
             "offsets": offsets,
@@ -60,8 +59,9 @@ class ContrastiveDivergence:
             "least_scale": _least_scale(task),
         }
         self.velocity = np.array(state["velocity"])
-        # They were not followed if they were not needed.
-        self.offsets = [np.array(offset) for offset in state["offsets"] or offsets]
+        # None were kept of a fit, or while they were not needed.
+        offsets = state["offsets"] or self._present_offsets(task)
+        self.offsets = [np.array(offset) for offset in offsets]
         self.chain, self.step = np.array(state["chain"]), state["step"]
         self._least_scale = state["least_scale"]
         # A smaller batch_size alone ends no chain of an earlier call.
