@@ -15,12 +15,22 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits, load_iris
 
+from sklearn_greedy import StackedAutoencoderTransformer, StackedRBMTransformer
+
 sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
+
+
+@pytest.fixture(
+    params=[StackedRBMTransformer, StackedAutoencoderTransformer],
+    ids=["rbm", "autoencoder"],
+)
+def stack_class(request):
+    return request.param
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
 from sklearn.neural_network._stochastic_optimizers import SGDOptimizer
+from tools import recorded_networks
 
 from sklearn_greedy import StackedAutoencoderTransformer, StackedRBMTransformer
 from sklearn_greedy._autoencoder import _participation_ratio
@@ -45,15 +46,7 @@ def squared_error(stack, X):
 @pytest.fixture
 def networks(monkeypatch):
     """Networks that are trained while the test runs, in order."""
-    made = []
-
-    class Recorded(Backpropagation):
-        def __init__(self, *args, **options):
-            super().__init__(*args, **options)
-            made.append(self)
-
-    monkeypatch.setattr("sklearn_greedy._autoencoder.Backpropagation", Recorded)
-    return made
+    return recorded_networks(monkeypatch, "_autoencoder")
 
 
 # --- units of the reconstruction -------------------------------------------------

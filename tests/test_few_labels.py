@@ -8,11 +8,11 @@ import pytest
 import sklearn
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
-from sklearn.base import BaseEstimator
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV, KFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from tools import OwnPretrainer
 
 from sklearn_greedy import (
     GreedyPretrainedMLPClassifier,
@@ -109,23 +109,9 @@ def test_marked_rows_only_pretrain(kind, rows):
     assert ours.t_ == ours.n_iter_ * 20
 
 
-class CountingPretrainer(BaseEstimator):
-    """Not of this package; tells how many rows it was fitted on."""
-
-    def fit(self, X, y=None):
-        self.n_rows_, n = X.shape
-        self.coefs_, self.intercepts_ = [np.full((n, 4), 0.1)], [np.zeros(4)]
-        self.activations_ = ["tanh"]
-        self.visible_offset_, self.visible_scale_ = np.zeros(n), np.ones(n)
-        return self
-
-    def transform(self, X):
-        return np.tanh(X @ self.coefs_[0])
-
-
 def test_rows_without_target_reach_a_pretrainer_of_ones_own(kind, rows):
     X, y = rows[0], targets_of(kind, rows)
-    mlp = build(kind, pretrainer=CountingPretrainer(), unlabeled=-1)
+    mlp = build(kind, pretrainer=OwnPretrainer(), unlabeled=-1)
     assert mlp.fit(X, marked(y, 20)[0]).pretrainer_.n_rows_ == 80
     assert mlp.fit(X[:30], y[:30], X_unlabeled=X[20:]).pretrainer_.n_rows_ == 90
 

@@ -38,11 +38,6 @@ def trained(monkeypatch):
     return places
 
 
-@pytest.fixture(params=STACKS, ids=lambda c: c.__name__)
-def stack_class(request):
-    return request.param
-
-
 def same_attributes(one, other):
     for name, value in vars(one).items():
         if name.endswith("_") and name != "phase_seconds_":

@@ -12,7 +12,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from scipy.special import logsumexp
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import clone
 from sklearn.compose import make_column_selector
 from sklearn.datasets import load_digits, load_iris
 from sklearn.decomposition import PCA
@@ -25,7 +25,7 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, scale
 from sklearn.utils.class_weight import compute_sample_weight
-from tools import leaves
+from tools import OwnPretrainer, leaves
 
 from sklearn_greedy import (
     GreedyPretrainedMLPClassifier,
@@ -229,24 +229,6 @@ def test_frozen_pretrainer_must_fit(iris):
 def test_pretrainer_without_layers_raises(iris):
     with pytest.raises(TypeError, match=r"PCA\(.*lacks coefs_"):
         classifier(pretrainer=PCA()).fit(*iris)
-
-
-class OwnPretrainer(BaseEstimator):
-    """Leaves one layer of four units behind, but for what is given instead."""
-
-    def __init__(self, other=None):
-        self.other = other
-
-    def fit(self, X, y=None):
-        n = X.shape[1]
-        self.coefs_, self.intercepts_ = [np.full((n, 4), 0.1)], [np.zeros(4)]
-        self.activations_ = ["tanh"]
-        self.visible_offset_, self.visible_scale_ = np.zeros(n), np.ones(n)
-        vars(self).update(self.other or {})
-        return self
-
-    def transform(self, X):
-        return np.tanh(X @ self.coefs_[0])
 
 
 @pytest.mark.parametrize(

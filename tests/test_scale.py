@@ -27,16 +27,10 @@ from sklearn_greedy import (
 )
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-STACKS = [StackedRBMTransformer, StackedAutoencoderTransformer]
 RATE = {
     StackedRBMTransformer: "learning_rate",
     StackedAutoencoderTransformer: "learning_rate_init",
 }
-
-
-@pytest.fixture(params=STACKS, ids=lambda c: c.__name__)
-def stack_class(request):
-    return request.param
 
 
 def run(*arguments, **changes):

@@ -13,7 +13,7 @@ from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, PoissonRegressor
 from sklearn.metrics import log_loss, mean_poisson_deviance
-from tools import SCIKIT_LEARN
+from tools import SCIKIT_LEARN, recorded_networks
 
 from sklearn_greedy import (
     GreedyPretrainedMLPClassifier,
@@ -47,31 +47,10 @@ def mlp_class(request):
     return request.param
 
 
-@pytest.fixture(
-    params=[StackedAutoencoderTransformer, StackedRBMTransformer],
-    ids=lambda c: c.__name__,
-)
-def stack_class(request):
-    return request.param
-
-
 def network_on(pretrainer, **params):
     """A classifier whose fine-tuning does next to nothing."""
     still = {"learning_rate_init": STILL, "max_iter": 1, "random_state": 0}
     return GreedyPretrainedMLPClassifier(pretrainer=pretrainer, **{**still, **params})
-
-
-def recorded_networks(monkeypatch, module):
-    """List to which each network that the module begins to train is added."""
-    made = []
-
-    class Recorded(Backpropagation):
-        def __init__(self, *args, **options):
-            super().__init__(*args, **options)
-            made.append(self)
-
-    monkeypatch.setattr(f"sklearn_greedy.{module}.Backpropagation", Recorded)
-    return made
 
 
 @pytest.fixture

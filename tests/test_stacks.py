@@ -108,11 +108,6 @@ ARRAYS = (
 )
 
 
-@pytest.fixture(params=RATE, ids=["rbm", "autoencoder"])
-def stack_class(request):
-    return request.param
-
-
 @pytest.fixture
 def binary(rng):
     return (rng.random((60, 6)) < [0.2, 0.4, 0.5, 0.6, 0.7, 0.8]).astype(float)

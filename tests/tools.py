@@ -6,6 +6,7 @@ import numpy as np
 import sklearn
 from sklearn.base import BaseEstimator
 
+from sklearn_greedy._backpropagation import Backpropagation
 from sklearn_greedy._energy import RBM
 
 SCIKIT_LEARN = tuple(int(part) for part in sklearn.__version__.split(".")[:2])
@@ -42,6 +43,39 @@ def traits_of(n_layers, dropout=0.0, pace=1.0):
     traits = np.empty((n_layers, 2))
     traits[:, 0], traits[:, 1] = dropout, pace
     return traits
+
+
+class OwnPretrainer(BaseEstimator):
+    """Not of this package: leaves one layer of four units behind, but for what is
+    given instead, and tells how many rows it was fitted on.
+    """
+
+    def __init__(self, other=None):
+        self.other = other
+
+    def fit(self, X, y=None):
+        self.n_rows_, n = X.shape
+        self.coefs_, self.intercepts_ = [np.full((n, 4), 0.1)], [np.zeros(4)]
+        self.activations_ = ["tanh"]
+        self.visible_offset_, self.visible_scale_ = np.zeros(n), np.ones(n)
+        vars(self).update(self.other or {})
+        return self
+
+    def transform(self, X):
+        return np.tanh(X @ self.coefs_[0])
+
+
+def recorded_networks(monkeypatch, module):
+    """List to which each network that a module begins to train is added."""
+    made = []
+
+    class Recorded(Backpropagation):
+        def __init__(self, *args, **options):
+            super().__init__(*args, **options)
+            made.append(self)
+
+    monkeypatch.setattr(f"sklearn_greedy.{module}.Backpropagation", Recorded)
+    return made
 
 
 def random_rbm(table, hidden="bernoulli", *, width=3, scale=0.5, seed=0):
