@@ -48,26 +48,18 @@ MODELS = {
     "persistent_rbm": StackedRBMTransformer,
     "autoencoder": StackedAutoencoderTransformer,
 }
+RBM_CENTRE = {
+    "learning_rate": "auto",
+    "momentum": 0.9,
+    "batch_size": 32,
+    "max_iter": 20,
+    "centered": False,
+    "visible_reconstruction": "auto",
+    "alpha": 1e-4,
+}
 CENTRES = {
-    "rbm": {
-        "learning_rate": "auto",
-        "momentum": 0.9,
-        "batch_size": 32,
-        "max_iter": 20,
-        "centered": False,
-        "visible_reconstruction": "auto",
-        "alpha": 1e-4,
-    },
-    "persistent_rbm": {
-        "persistent": True,
-        "learning_rate": "auto",
-        "momentum": 0.9,
-        "batch_size": 32,
-        "max_iter": 20,
-        "centered": False,
-        "visible_reconstruction": "auto",
-        "alpha": 1e-4,
-    },
+    "rbm": RBM_CENTRE,
+    "persistent_rbm": {"persistent": True, **RBM_CENTRE},
     "autoencoder": {
         "activation": "relu",
         "corruption": "masking",

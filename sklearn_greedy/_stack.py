@@ -398,8 +398,7 @@ class GreedyStack(
             layers = self._train_layerwise(X, sizes, new_task, root, cache)
         self._adopt(layers, [layer.history.losses for layer in layers])
         n_epochs = [len(layer.history.losses) for layer in layers]
-        before = self._n_epochs if warm else [0] * len(layers)
-        self._n_epochs = [sum(pair) for pair in zip(before, n_epochs, strict=True)]
+        self._count_epochs(n_epochs, goes_on=warm)
         self.n_iter_ = sum(n_epochs)
         self.validation_scores_ = None
         if self.early_stopping:
@@ -638,8 +637,7 @@ class GreedyStack(
             last = layer == len(sizes) - 1
             data = None if last else _layer_output(layers[-1].fitted, data)
         self._adopt(layers, [layer.history.losses for layer in layers])
-        before = [0] * len(sizes) if first else self._n_epochs
-        self._n_epochs = [n + 1 for n in before]
+        self._count_epochs([1] * len(sizes), goes_on=not first)
         self.n_iter_ = len(sizes) + (0 if first else self.n_iter_)
         self.validation_scores_ = None
         self._resume = {"seed": resume["seed"], "layers": states}
@@ -938,6 +936,11 @@ class GreedyStack(
             setattr(self, name, value)
         self.loss_curves_ = curves
         self.layer_report_ = [layer.report for layer in layers]
+
+    def _count_epochs(self, n_epochs: list[int], goes_on: bool) -> None:
+        """Add the epochs of each layer in this call to those of earlier ones."""
+        before = self._n_epochs if goes_on else [0] * len(n_epochs)
+        self._n_epochs = [sum(pair) for pair in zip(before, n_epochs, strict=True)]
 
     def _attributes(self, layers: list[TrainedLayer]) -> dict:
         """What the methods of a fitted stack read."""

@@ -391,7 +391,7 @@ def without(index: Array, held: Array) -> Array:
 def held_out_rows(n_rows: int, fraction: float, rng, owner: str) -> Array:
     """Numbers of rows to hold out, in order; ValueError where none would be left."""
     n_held = int(np.ceil(fraction * n_rows))
-    if n_held >= n_rows or n_rows < 2:
+    if n_held >= n_rows:
         raise ValueError(
             f"{owner} got early_stopping and validation_fraction={fraction}, "
             f"which leaves no training rows of n_samples={n_rows}. Use more rows or a "
