@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 from scipy.special import expit, logit
+from sklearn import get_config
 from sklearn.utils import gen_batches
 from sklearn.utils.sparsefuncs import mean_variance_axis, min_max_axis
 
@@ -30,6 +31,10 @@ START, STOP, KIND, SAMPLED = range(4)
 # the mean is at least so many deviations from both ends. Images, one-hot columns and
 # tables scaled to [0, 1] have shares from .03 to 1, raw rates and sizes less.
 _NARROW, _APART = 0.02, 0.5
+
+# So far beyond [0, 1], or from 1 as their sum, probabilities are still taken as such:
+# MinMaxScaler rounds, the more so in float32 and far from zero.
+_ROUNDING = 1e-3
 
 # Above this share of grey, reconstructions are kept as means (user guide, eq. 10).
 GREY_LIMIT = 0.3
@@ -211,7 +216,7 @@ def check_range(statistics: ColumnStatistics, units: Units, owner: str) -> None:
         )
     for group in np.unique(units.groups[units.groups >= 0]):
         total = float(statistics.mean[units.groups == group].sum())
-        if abs(total - 1) > 1e-3:
+        if abs(total - 1) > _ROUNDING:
             columns = np.flatnonzero(units.groups == group)
             warn_user(
                 f"{owner} has a softmax group in columns {columns[0]} to "
@@ -228,7 +233,7 @@ def _warn_outside_unit_interval(
     bernoulli = kinds == BERNOULLI
     low = statistics.low[bernoulli].min(initial=0.0)
     high = statistics.high[bernoulli].max(initial=1.0)
-    if low < 0 or high > 1:
+    if low < -_ROUNDING or high > 1 + _ROUNDING:
         warn_user(
             f"{owner} has bernoulli units for columns that reach from {low:.4g} to "
             f"{high:.4g}, outside [0, 1]. Scale them (MinMaxScaler), or use "
@@ -278,13 +283,14 @@ def choose_units(
 
 
 def _as_probabilities(statistics: ColumnStatistics) -> Array:
-    """Which columns have all values in [0, 1] and are no measurements that happen to
-    lie there: these hardly vary for their mean. Nor does a column that is mostly 0,
-    with few small values, but scaled to unit variance these would be far out; nor one
-    that is constant.
+    """Which columns have all values in [0, 1], but for rounding, and are no
+    measurements that happen to lie there: these hardly vary for their mean. Nor does a
+    column that is mostly 0, with few small values, but scaled to unit variance these
+    would be far out; nor one that is constant.
     """
     mean, variance = statistics.mean, statistics.variance
-    inside = (statistics.low >= 0) & (statistics.high <= 1)
+    low, high = statistics.low, statistics.high
+    inside = (low >= -_ROUNDING) & (high <= 1 + _ROUNDING)
     narrow = statistics.varies() & (variance < _NARROW * mean * (1 - mean))
     apart = np.minimum(mean, 1 - mean) >= _APART * np.sqrt(variance)
     return inside & ~(narrow & apart)
@@ -310,6 +316,12 @@ def mean_biases(statistics: ColumnStatistics, units: Units) -> Array:
 def row_block(n_columns: int, most: int) -> int:
     """Rows of a dense block of about a million numbers, at most ``most``."""
     return max(1, min(most, _CHUNK_FLOATS // n_columns))
+
+
+def has_room(rows) -> bool:
+    """Whether a dense array of this shape and dtype fits in ``working_memory``."""
+    n_bytes = rows.shape[0] * rows.shape[1] * rows.dtype.itemsize
+    return n_bytes <= get_config()["working_memory"] * 2**20
 
 
 def spread_rows(index: Array, most: int) -> Array:

@@ -5,12 +5,14 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from scipy.special import logsumexp, softmax
+from sklearn.preprocessing import MinMaxScaler
 
 from sklearn_greedy._units import (
     BERNOULLI,
     GAUSSIAN,
     SOFTMAX,
     ColumnStatistics,
+    check_range,
     choose_units,
     draw_units,
     log_normaliser,
@@ -175,6 +177,19 @@ def test_measurements_that_happen_to_lie_in_the_unit_interval_are_gaussian(rng):
     X = np.hstack([rates, times, halves, bits])
     assert kinds_of(X).tolist() == [GAUSSIAN, GAUSSIAN, BERNOULLI, BERNOULLI]
     assert kinds_of(sparse.csr_array(X)).tolist() == kinds_of(X).tolist()
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_columns_that_a_scaler_rounds_beyond_one_are_bernoulli(dtype, container, rng):
+    raw = rng.normal(size=(500, 40)) * np.exp(3 * rng.normal(size=40))
+    X = MinMaxScaler().fit_transform(raw.astype(dtype))
+    assert X.max() > 1
+    statistics = ColumnStatistics.of(container(X))
+    units = choose_units(statistics, "auto")
+    assert set(units.kinds) == {BERNOULLI}
+    check_range(statistics, units, "A stack")  # which would warn
+    assert set(kinds_of(container(X * dtype(1.002)))) == {GAUSSIAN}
 
 
 def test_constant_and_rare_columns_are_bernoulli(rng):
