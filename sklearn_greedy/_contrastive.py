@@ -34,7 +34,7 @@ class ContrastiveDivergence:
         if task.chunk:
             self._scale_rate *= min(1.0, len(task.judged) / SOME_ROWS)
         self.units = task.units
-        self.rows, self._data = Rows(task.data, task.units), task.data
+        self.rows = Rows(task.data, task.units)
         self._judged, self._weights = task.judged, task.weights
         self.n_columns, self.width = self.rows.n_columns, task.width
         self.batch_size = min(task.settings.batch_size, len(self.rows))
@@ -193,7 +193,7 @@ class ContrastiveDivergence:
 
     def _rescale(self, scale: Array) -> None:
         self.units = replace(self.units, scale=scale)
-        self.rows = Rows(self._data, self.units)
+        self.rows = Rows(self.rows.X, self.units)
 
     def train(self, index: Array) -> tuple[float, float]:
         """See ``Model.train``; the loss is the mean squared error per visible unit of

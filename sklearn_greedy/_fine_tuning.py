@@ -1021,24 +1021,30 @@ class HeldOut:
     def __init__(self, mlp, model, source: Rows, index, y, targets, weights):
         self._mlp, self._model, self._source, self._y = mlp, model, source, y
         self._index = np.arange(len(source)) if index is None else index
-        self._weights = weights
-        self._targets = np.empty((len(y), targets.n_columns), np.float32)
-        targets.gather(np.arange(len(y)), self._targets)
+        self._targets, self._weights = targets, weights
         self.losses: list[float] = []
 
     def __call__(self) -> float:
         """The score at the present parameters; NaN where the network diverged."""
-        model = self._model
-        parts = model.pre_activations(self._index, self._source)
-        z = np.concatenate([z for _, z in parts])
-        means = output_means(z, self._mlp.out_activation_)
-        if not np.all(np.isfinite(means)):
-            return np.nan  # the training loop reports the divergence
+        means: list[Array] = []
+        losses: list[Array] = []
+        for _, z in self._model.pre_activations(self._index, self._source):
+            part = output_means(z, self._mlp.out_activation_)
+            if not np.all(np.isfinite(part)):
+                return np.nan  # the training loop reports the divergence
+            losses.append(self._losses(z, sum(map(len, losses))))
+            means.append(part)
+        loss = np.average(np.concatenate(losses), weights=self._weights)
+        self.losses.append(float(loss))
+        return self._mlp._held_out_score(self._y, np.concatenate(means), self._weights)
+
+    def _losses(self, z: Array, first: int) -> Array:
+        """Losses of rows from ``first`` on, of which z is the pre-activation."""
+        targets = np.empty(z.shape, np.float32)
+        self._targets.gather(np.arange(first, first + len(z)), targets)
         ones = np.ones(z.shape[1], z.dtype)
         with np.errstate(over="ignore"):
-            losses = -unit_log_likelihood(self._targets, z, model.blocks, ones)
-        self.losses.append(float(np.average(losses, weights=self._weights)))
-        return self._mlp._held_out_score(self._y, means, self._weights)
+            return -unit_log_likelihood(targets, z, self._model.blocks, ones)
 
 
 def _next_rows(X, coef: Array, intercept: Array, activation: str):

@@ -13,7 +13,6 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
-from sklearn import get_config
 from sklearn.base import (
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
@@ -58,6 +57,7 @@ from sklearn_greedy._units import (
     Units,
     check_range,
     choose_units,
+    has_room,
     row_block,
     spread_rows,
 )
@@ -990,10 +990,7 @@ class LayerOutput:
 def next_data(fitted: dict, X):
     """Output of a layer, in memory where scikit-learn's ``working_memory`` has room."""
     output = LayerOutput(fitted, X)
-    n_bytes = output.shape[0] * output.shape[1] * output.dtype.itemsize
-    if n_bytes > get_config()["working_memory"] * 2**20:
-        return output
-    return _layer_output(fitted, X)
+    return _layer_output(fitted, X) if has_room(output) else output
 
 
 def _layer_output(fitted: dict, X) -> Array:

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,7 +17,7 @@ from threadpoolctl import ThreadpoolController
 
 from sklearn_greedy._callbacks import NO_TASKS, EpochTasks, NoTasks
 from sklearn_greedy._compat import warn_user
-from sklearn_greedy._units import Units, row_block, spread_rows
+from sklearn_greedy._units import Units, has_room, row_block, spread_rows
 
 Array = npt.NDArray
 
@@ -90,22 +91,19 @@ one_blas_thread = _OneBlasThread()
 class Rows:
     """Rows of dense or CSR data, copied batch by batch into float32 buffers.
 
-    The data themselves are never copied, cast or made dense as a whole. With
-    ``units``, gaussian columns are shifted and scaled in the precision of the data.
+    The data themselves are never cast or made dense as a whole, and copied only by
+    ``row_major``. With ``units``, gaussian columns are shifted and scaled in the
+    precision of the data.
     """
 
     def __init__(self, X, units: Units | None = None):
-        self.X = X
+        self.X = X = row_major(X)
         self.n_columns = X.shape[1]
         self._scaling = None
         if units is not None and units.scaled:
             self._scaling = units.offset, units.scale
-        self._plain = (
-            self._scaling is None
-            and isinstance(X, np.ndarray)
-            and X.dtype == np.float32
-            and X.flags.c_contiguous
-        )
+        # np.take is quicker than an index, but would copy any other array as a whole.
+        self._can_take = isinstance(X, np.ndarray) and X.flags.c_contiguous
 
     def __len__(self) -> int:
         return self.X.shape[0]
@@ -114,11 +112,12 @@ class Rows:
         """Write the rows ``index`` into out, (len(index), n_columns) float32 (or, for
         solvers of scipy, float64).
         """
-        if self._plain and out.dtype == np.float32:
-            # mode="clip" writes straight into out; the index is ours and in range.
-            np.take(self.X, index, axis=0, out=out, mode="clip")
+        # mode="clip" writes straight into out; the index is ours and in range.
+        take = partial(np.take, self.X, index, axis=0, mode="clip")
+        if self._can_take and self._scaling is None and self.X.dtype == out.dtype:
+            take(out=out)
             return
-        part = self.X[index]
+        part: Any = take() if self._can_take else self.X[index]
         if sparse.issparse(part):
             if self._scaling is None:
                 part.astype(out.dtype, copy=False).toarray(out=out)
@@ -126,7 +125,8 @@ class Rows:
             part = part.toarray()
         if self._scaling is not None:
             offset, scale = self._scaling
-            part = (part - offset) / scale
+            part = part - offset
+            part /= scale
         out[...] = part
 
     def some(self, index: Array, most: int = SOME_ROWS) -> Array:
@@ -139,6 +139,16 @@ class Rows:
         out = np.empty((len(chosen), self.n_columns), np.float32)
         self.gather(chosen, out)
         return out
+
+
+def row_major(X):
+    """X with each of its rows in one piece, which saves an epoch up to half its time.
+
+    An array whose columns are in one piece, as those of frames are, is copied where
+    scikit-learn's ``working_memory`` has room; all else stays as it is.
+    """
+    in_rows = not isinstance(X, np.ndarray) or X.strides[1] <= X.strides[0]
+    return X if in_rows or not has_room(X) else np.ascontiguousarray(X)
 
 
 class OneHotRows:

@@ -34,7 +34,7 @@ from sklearn_greedy._network import (
     unfold_input,
     unfold_output,
 )
-from sklearn_greedy._training import without
+from sklearn_greedy._training import row_major, without
 from sklearn_greedy._units import ColumnStatistics, choose_units
 
 RATE = {
@@ -551,6 +551,18 @@ def test_layout_of_the_data_does_not_matter(stack_class, layout, table, tmp_path
     assert_close(stack, plain, rtol=1e-5)
     assert_allclose(stack.transform(X), plain.transform(table), rtol=1e-5)
     assert_close(stack.partial_fit(X), plain.partial_fit(table), rtol=1e-5)
+
+
+def test_only_columns_in_one_piece_are_copied_into_rows(table, tmp_path):
+    columns = np.asfortranarray(table)
+    rows = row_major(columns)
+    assert rows.flags.c_contiguous
+    assert_array_equal(rows, table)
+    with sklearn.config_context(working_memory=1e-6):
+        assert row_major(columns) is columns
+    views = table, table[::2], table[:, ::2], memory_map(table, tmp_path)
+    for kept in (*views, sparse.csr_array(table)):
+        assert row_major(kept) is kept
 
 
 def test_polars_frame_gives_the_result_of_its_values(stack_class, table):
