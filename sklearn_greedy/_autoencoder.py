@@ -69,11 +69,12 @@ class StackedAutoencoderTransformer(GreedyStack):
         Kind of the units that rebuild the columns of X. "auto" takes bernoulli units
         for columns with all values in [0, 1] (or beyond by a thousandth, as scalers
         round), unless they hardly vary there (less than 2 % of the variance of binary
-        ones), and gaussian units for the others. A list of pairs ``(kind, columns)``
-        chooses by columns, which are named as in ColumnTransformer; "auto" decides on
-        columns in no pair. Each "softmax" pair is one group of one-hot columns that
-        follow each other. Deeper layers rebuild logistic activations with bernoulli
-        units and all others with gaussian units.
+        ones, though neither constant nor mostly 0 or 1), and gaussian units for the
+        others. A list of pairs ``(kind, columns)`` chooses by columns, which are named
+        as in ColumnTransformer; "auto" decides on columns in no pair. Each "softmax"
+        pair is one group of one-hot columns that follow each other. Deeper layers
+        rebuild logistic activations with bernoulli units and all others with gaussian
+        units.
 
     corruption : {"masking", "gaussian", "salt_and_pepper", "swap"}, None or \
             array-like, default="masking"
@@ -239,7 +240,8 @@ class StackedAutoencoderTransformer(GreedyStack):
 
     loss_curves_ : list of list of float
         Mean loss of a row (negative log-likelihood of the clean input plus the
-        penalties), per layer and epoch.
+        penalties), per layer and epoch. With a ``supervised_weight`` of ``s`` in a
+        network, ``1 - s`` of it and ``s`` of the loss of the temporary output layer.
 
     unrolled_loss_curve_ : list of float
         Mean loss of a row in the epochs of ``unrolled_max_iter``.
@@ -291,6 +293,7 @@ class StackedAutoencoderTransformer(GreedyStack):
     """
 
     _rate = "learning_rate_init"
+    _units_parameter = "activation"
     _kinds = ("gaussian", "bernoulli", "softmax")
     _per_layer = (
         "activation",
@@ -542,6 +545,11 @@ class StackedAutoencoderTransformer(GreedyStack):
                 "'masking', 'salt_and_pepper' or 'swap'. Got corruption="
                 f"{settings.corruption!r} and emphasis={settings.emphasis}."
             )
+        if settings.corruption == "swap" and settings.batch_size == 1:
+            raise ValueError(
+                "corruption='swap' takes cells from other rows of the mini-batch, but "
+                "batch_size=1 leaves none. Raise it."
+            )
         if settings.sparsity_target is not None and settings.activation != "logistic":
             raise ValueError(
                 "sparsity_target is a mean probability and needs activation='logistic'."
@@ -670,8 +678,10 @@ class StackedAutoencoderTransformer(GreedyStack):
 
     def _train_unrolled(self, X, new_task, seed: Array, settings, context):
         """The network of encoders and decoders after training, as a `TrainedLayer`."""
-        task = new_task(0, X, self.coefs_[0].shape[1], resumed=True)
+        width = self.coefs_[0].shape[1]
+        task = new_task(0, X, width, resumed=True, checked=False)
         task.place = f"{type(self).__name__}, unrolled"
+        task.limit = "unrolled_max_iter"
         task.rng, task.seed = layer_streams(seed, len(self.coefs_))
         task.settings = settings
         self._hold_out(task)
@@ -755,13 +765,13 @@ class StackedAutoencoderTransformer(GreedyStack):
 
     def _recall(self, layer: int, units: Units) -> Array:
         end = self.decoder_activations_[layer]
-        if end not in ("identity", *_LOSSLESS):
+        if end not in ("identity", *_LOSSLESS) and not self.unrolled_max_iter:
             warn_user(
                 f"The decoder of layer {layer + 1} ended in {end} since the unrolled "
                 "network was trained. Alone, the layer goes on with a linear one of "
                 "the same weights: its features stay, but reconstructions and scores "
-                "begin elsewhere. Set unrolled_max_iter to train the whole again, or "
-                "fit a clone."
+                "begin elsewhere. Only a fit with unrolled_max_iter trains the whole "
+                "again."
             )
         scaling = units.offset, units.scale
         encoder = unfold_input(self.coefs_[layer], self.intercepts_[layer], *scaling)

@@ -1,5 +1,7 @@
 """compare_pretraining: does pre-training help on these data?"""
 
+import reprlib
+
 import numpy as np
 from scipy import stats
 from sklearn.base import clone, is_classifier
@@ -9,7 +11,9 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import Bunch, check_random_state
 from sklearn.utils.parallel import Parallel, delayed
 
+from sklearn_greedy._compat import FrozenEstimator
 from sklearn_greedy._split import LabeledSplit
+from sklearn_greedy._stack import GreedyStack
 from sklearn_greedy._start import RandomLayers
 from sklearn_greedy._unlabeled import marked_rows
 
@@ -66,7 +70,11 @@ def compare_pretraining(
     Raises
     ------
     ValueError
-        If the estimator has no pretrainer, or there are fewer than two folds.
+        If the estimator has no pretrainer, its layers have different activations, y is
+        missing, ``scoring`` gives several numbers, or there are fewer than two folds.
+
+    TypeError
+        If the estimator is no network and no Pipeline that ends in one.
 
     See Also
     --------
@@ -102,6 +110,11 @@ def compare_pretraining(
             f"The estimator has pretrainer={network.pretrainer!r}: there is no "
             "pre-training to compare."
         )
+    if y is None:
+        raise ValueError("compare_pretraining needs y, the targets of the networks.")
+    if isinstance(scoring, list | tuple | set | dict):
+        raise _several_numbers(scoring)
+    _one_activation(_planned_activations(network.pretrainer))
     marker = network.unlabeled
     splitter = LabeledSplit(cv, unlabeled=marker, stratify=is_classifier(network))
     folds = list(splitter.split(X, y))
@@ -127,9 +140,7 @@ def compare_pretraining(
             for model, fold in zip(models, folds, strict=True)
         )
         if "test_score" not in runs[0]:
-            raise ValueError(
-                f"scoring must give one number per fold. Got scoring={scoring!r}."
-            )
+            raise _several_numbers(scoring)
         scores = np.concatenate([run["test_score"] for run in runs])
         _check_finite(scores, scoring, folds)
         return scores, [_network_of(run["estimator"][0])[0] for run in runs]
@@ -161,36 +172,48 @@ def compare_pretraining(
 def _network_of(estimator):
     """The network at the end of an estimator, and the prefix of its parameters."""
     prefix = ""
-    while isinstance(estimator, Pipeline):
+    while isinstance(estimator, Pipeline) and estimator.steps:
         prefix += f"{estimator.steps[-1][0]}__"
         estimator = estimator.steps[-1][1]
+    if isinstance(estimator, type):
+        raise TypeError(f"{estimator.__name__} is a class; give an instance.")
     if not hasattr(estimator, "pretrainer"):
         raise TypeError(
-            f"{estimator!r} has no pretrainer. Give a GreedyPretrainedMLPClassifier, "
-            "the regressor, or a Pipeline that ends in one."
+            f"{type(estimator).__name__} has no pretrainer. Give a "
+            "GreedyPretrainedMLPClassifier, the regressor, or a Pipeline that ends in "
+            "one."
         )
     return estimator, prefix
 
 
 def _no_layers(pretrainer) -> bool:
-    return isinstance(pretrainer, list | tuple) and len(pretrainer) == 0
+    """Whether a list of arrays, or a pair of such lists, is empty."""
+    return isinstance(pretrainer, list | tuple) and all(
+        isinstance(part, list | tuple) and not part for part in pretrainer
+    )
+
+
+def _several_numbers(scoring) -> ValueError:
+    return ValueError(
+        f"scoring must give one number per fold. Got scoring={reprlib.repr(scoring)}."
+    )
 
 
 def _check_finite(scores, scoring, folds) -> None:
     for number, (score, (_, test)) in enumerate(zip(scores, folds, strict=True)):
         if not np.isfinite(score):
+            rows = "1 test row" if len(test) == 1 else f"{len(test)} test rows"
             raise ValueError(
                 f"The score of fold {number + 1} is {score}: "
-                f"{scoring or 'the score of the estimator'} says nothing of its "
-                f"{len(test)} test rows. Use folds with more of them, or another "
-                "scoring."
+                f"{scoring or 'the score of the estimator'} says nothing of its {rows}."
+                " Use folds with more test rows, or another scoring."
             )
 
 
 def _from_scratch(pretrained, prefix: str, network, seed: int):
     """The estimator with random hidden layers like those of a fitted network."""
     sizes = tuple(coef.shape[1] for coef in network.coefs_[:-1])
-    activation, units = _activation(network), network._input_units()
+    activation, units = _one_activation(network.activations_), network._input_units()
     params = {
         "pretrainer": RandomLayers(sizes, activation, units.offset, units.scale, seed),
         "hidden_layer_sizes": sizes,
@@ -205,15 +228,25 @@ def _from_scratch(pretrained, prefix: str, network, seed: int):
     return clone(pretrained).set_params(**named)
 
 
-def _activation(network) -> str:
-    """The one activation of all hidden layers."""
-    used = set(network.activations_)
+def _planned_activations(pretrainer) -> list[str]:
+    """Activations of the layers, as far as they are known before a fit."""
+    if isinstance(pretrainer, FrozenEstimator):
+        return list(getattr(pretrainer, "activations_", []))
+    if not isinstance(pretrainer, GreedyStack):
+        return []
+    n_layers = len(pretrainer._checked_sizes(warm=False))
+    return [pretrainer._activation(layer) for layer in range(n_layers)]
+
+
+def _one_activation(activations) -> str | None:
+    """The activation of all hidden layers, or None where there are none."""
+    used = set(activations)
     if len(used) > 1:
         raise ValueError(
             f"The layers have different activations ({sorted(used)}), which a network "
             "from scratch cannot have. Use one for all layers."
         )
-    return used.pop()
+    return next(iter(used), None)
 
 
 def _seconds(networks, phase: str):

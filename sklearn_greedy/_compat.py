@@ -3,9 +3,11 @@ older versions of Python lack.
 """
 
 import os
+import pickle
+import reprlib
 import sys
 import warnings
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import joblib
@@ -39,6 +41,7 @@ __all__ = [
     "column_numbers",
     "fit_context",
     "safe_indexing",
+    "told_of",
     "validate_data",
     "validate_parameter_constraints",
     "validate_params",
@@ -51,9 +54,13 @@ ROW_OPTIONS = {"accept_sparse": "csr", "dtype": [np.float64, np.float32]}
 
 
 # Code between the line of a user and a warning of ours.
-_BETWEEN = tuple(
-    str(Path(file).parent) + os.sep
-    for file in (__file__, sklearn.__file__, joblib.__file__)
+_BETWEEN = (
+    pickle.__file__,
+    str(Path(sklearn.__file__).parents[1] / "skops") + os.sep,
+    *(
+        str(Path(file).parent) + os.sep
+        for file in (__file__, sklearn.__file__, joblib.__file__)
+    ),
 )
 
 
@@ -134,17 +141,33 @@ def column_numbers(X, columns, names, n_columns: int) -> np.ndarray:
     if callable(columns):
         columns = columns(X)
     names = getattr(X, "columns", names)
+    if isinstance(columns, slice) and not (columns.start or columns.stop):
+        return np.arange(n_columns)[columns]
     if names is not None and _holds_names(columns):
         places = {name: number for number, name in enumerate(names)}
         wanted = np.atleast_1d(np.asarray(columns, dtype=object))
         unknown = [name for name in wanted if name not in places]
         if unknown:
-            raise ValueError(f"There is no column named {unknown[0]!r}.")
+            raise ValueError(f"there is no column named {unknown[0]!r}.")
         return np.array([places[name] for name in wanted])
     # scikit-learn looks through all names of a frame, which only slices of names need.
     if not (isinstance(columns, slice) and hasattr(X, "columns")):
         X = np.empty((0, n_columns))
-    return np.asarray(_get_column_indices(X, columns), dtype=np.int64)
+    try:
+        return np.asarray(_get_column_indices(X, columns), dtype=np.int64)
+    except (IndexError, TypeError, ValueError) as exc:
+        raise ValueError(
+            f"{reprlib.repr(columns)} selects none of the {n_columns} columns: {exc}"
+        ) from exc
+
+
+@contextmanager
+def told_of(names: str):
+    """Begin the messages of ValueErrors by the arguments that they are of."""
+    try:
+        yield
+    except ValueError as exc:
+        raise ValueError(f"{names}: {exc}") from exc
 
 
 def _holds_names(columns) -> bool:

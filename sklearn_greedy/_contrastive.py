@@ -184,11 +184,12 @@ class ContrastiveDivergence:
         """One step up the likelihood in the log of the scales of gaussian columns.
 
         It is taken between epochs, so that it does not depend on slices. That of a
-        small chunk is short by the share of its rows, and not only cut off: the
-        gradient of few rows is skewed.
+        small chunk is short by the share of its rows, as is the most that it can be:
+        the gradient of few rows is skewed.
         """
-        move = self._scale_rate * self.rbm().scale_gradient(*self._some_rows())
-        scale = self.units.scale * np.exp(np.clip(move, -_SCALE_RATE, _SCALE_RATE))
+        rate = self._scale_rate
+        move = rate * self.rbm().scale_gradient(*self._some_rows())
+        scale = self.units.scale * np.exp(np.clip(move, -rate, rate))
         self._rescale(np.maximum(scale, self._least_scale))
 
     def _rescale(self, scale: Array) -> None:

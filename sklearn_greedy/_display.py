@@ -1,7 +1,9 @@
 """Pictures. Matplotlib is imported when one is drawn."""
 
+import reprlib
 from abc import ABC, abstractmethod
 from functools import reduce
+from numbers import Integral
 from typing import Self
 
 import numpy as np
@@ -9,8 +11,12 @@ from scipy import sparse
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_greedy._compare import compare_pretraining
-from sklearn_greedy._network import forward
+from sklearn_greedy._compat import FrozenEstimator, Interval, validate_params
+from sklearn_greedy._network import forward, layer_number
 from sklearn_greedy._rbm import StackedRBMTransformer
+from sklearn_greedy._stack import is_sequence
+
+_AT_LEAST_ONE = Interval(Integral, 1, None, closed="left")
 
 
 def _pyplot():
@@ -23,8 +29,18 @@ def _pyplot():
     return pyplot
 
 
+def _check_axes(ax) -> None:
+    """Raise where it cannot be drawn on, or nothing can."""
+    if not isinstance(ax, _pyplot().Axes | None):
+        raise TypeError(
+            "ax must be None or one matplotlib Axes. Got an object of type "
+            f"{type(ax).__name__}."
+        )
+
+
 def _axes(ax):
     """The axes to draw on: the given ones, or those of a new figure."""
+    _check_axes(ax)
     # Long names beside the axes have room then.
     return _pyplot().subplots(layout="constrained")[1] if ax is None else ax
 
@@ -52,6 +68,10 @@ class _Display(ABC):
         ax = self._draw(ax)
         self.ax_, self.figure_ = ax, ax.figure
         return self
+
+
+# What is drawn of a comparison.
+_DRAWN = "scratch_scores", "pretrained_scores", "mean_difference", "interval"
 
 
 class PretrainingComparisonDisplay(_Display):
@@ -137,7 +157,7 @@ class PretrainingComparisonDisplay(_Display):
         display : PretrainingComparisonDisplay
             With the comparison as ``display.comparison``.
         """
-        _pyplot()  # or all would be trained before it is missed
+        _check_axes(ax)  # or all would be trained before it is missed
         comparison = compare_pretraining(
             estimator,
             X,
@@ -165,12 +185,22 @@ class PretrainingComparisonDisplay(_Display):
         -------
         display : PretrainingComparisonDisplay
             The display, drawn.
+
+        Raises
+        ------
+        TypeError
+            If it is no such comparison.
         """
         return cls(comparison).plot(ax=ax)
 
     def _draw(self, ax):
-        ax = _axes(ax)
         found = self.comparison
+        if not all(hasattr(found, name) for name in _DRAWN):
+            raise TypeError(
+                "comparison must be what compare_pretraining returns. Got an object of "
+                f"type {type(found).__name__}."
+            )
+        ax = _axes(ax)
         pairs = np.column_stack([found.scratch_scores, found.pretrained_scores])
         self.lines_ = [
             ax.plot([0, 1], pair, "o-", color="tab:gray", alpha=0.6, ms=4)[0]
@@ -210,15 +240,30 @@ def _draw_mosaic(ax, images, n_columns: int, **options):
     return found
 
 
+def _is_count(value) -> bool:
+    return isinstance(value, int | np.integer) and bool(value > 0)
+
+
+def _check_image_shape(image_shape, n_columns: int) -> None:
+    """Raise unless rows of so many columns are images of this height and width."""
+    sides = list(image_shape) if is_sequence(image_shape) else []
+    if len(sides) != 2 or not all(_is_count(n) for n in sides):
+        raise ValueError(
+            "image_shape must be the height and the width of the images, such as "
+            f"(8, 8). Got {reprlib.repr(image_shape)}."
+        )
+    height, width = sides
+    if n_columns != height * width:
+        raise ValueError(
+            f"image_shape=({height}, {width}) has {height * width} pixels, but the "
+            f"rows have {n_columns} columns."
+        )
+
+
 def _as_images(rows, image_shape):
     """Rows as images, or ValueError where they have another number of pixels."""
-    height, width = image_shape
-    if rows.shape[1] != height * width:
-        raise ValueError(
-            f"image_shape={tuple(image_shape)} has {height * width} pixels, but the "
-            f"rows have {rows.shape[1]} columns."
-        )
-    return rows.reshape(-1, height, width)
+    _check_image_shape(image_shape, rows.shape[1])
+    return rows.reshape(-1, *image_shape)
 
 
 def _row_of(n: int) -> int:
@@ -280,6 +325,10 @@ class LearnedFiltersDisplay(_Display):
         self.feature_names = feature_names
 
     @classmethod
+    @validate_params(
+        {"n_units": [_AT_LEAST_ONE], "n_features": [_AT_LEAST_ONE]},
+        prefer_skip_nested_validation=True,
+    )
     def from_estimator(
         cls,
         estimator,
@@ -298,7 +347,7 @@ class LearnedFiltersDisplay(_Display):
             A fitted stack or network.
 
         layer : int, default=0
-            Number of the hidden layer from 0.
+            Number of the hidden layer from 0, or from the end if negative.
 
         n_units : int, default=25
             The units with the longest filters are drawn, up to this many.
@@ -326,13 +375,11 @@ class LearnedFiltersDisplay(_Display):
         """
         _check_has_layers(estimator)
         coefs = _hidden_coefs(estimator)
-        if not 0 <= layer < len(coefs):
-            raise ValueError(f"There is no layer {layer}: {len(coefs)} are hidden.")
-        if n_units < 1:
-            raise ValueError(f"n_units must be at least 1. Got {n_units}.")
-        if n_features < 1:
-            raise ValueError(f"n_features must be at least 1. Got {n_features}.")
-        filters = reduce(np.matmul, coefs[: layer + 1]).T * _input_scale(estimator)
+        up_to = layer_number(layer, len(coefs)) + 1
+        _check_axes(ax)
+        if image_shape is not None:
+            _check_image_shape(image_shape, len(coefs[0]))
+        filters = reduce(np.matmul, coefs[:up_to]).T * _input_scale(estimator)
         longest = np.argsort(-np.linalg.norm(filters, axis=1), kind="stable")
         units = np.sort(longest[:n_units])
         filters = filters[units]
@@ -346,16 +393,17 @@ class LearnedFiltersDisplay(_Display):
         return display.plot(ax=ax)
 
     def _draw(self, ax):
-        ax = _axes(ax)
         most = np.abs(self.filters).max() or 1.0
         if self.image_shape is not None:
             images = _as_images(self.filters, self.image_shape)
+            ax = _axes(ax)
             each = np.abs(images).max(axis=(1, 2), keepdims=True)
             images = images / np.where(each > 0, each, 1)
             colours = {"cmap": "RdBu_r", "vmin": -1, "vmax": 1}
             self.image_ = _draw_mosaic(ax, images, _row_of(len(images)), **colours)
             ax.set_title(f"filters of {len(images)} units, each by its own maximum")
         else:
+            ax = _axes(ax)
             colours = {"cmap": "RdBu_r", "vmin": -most, "vmax": most}
             self.image_ = ax.imshow(self.filters.T, aspect="auto", **colours)
             numbers = range(self.filters.shape[1])
@@ -447,6 +495,11 @@ class TrainingCurvesDisplay(_Display):
         -------
         display : TrainingCurvesDisplay
             The display, drawn.
+
+        Raises
+        ------
+        ValueError
+            If there is no curve: nothing was trained.
         """
         _check_has_layers(estimator)
         is_network = hasattr(estimator, "out_activation_")
@@ -464,6 +517,10 @@ class TrainingCurvesDisplay(_Display):
         return cls(curves, validation_curve=validation).plot(ax=ax)
 
     def _draw(self, ax):
+        if not self.curves:
+            raise ValueError(
+                "There is no curve to draw: nothing was trained, as with max_iter=0."
+            )
         ax = _axes(ax)
         self.lines_, start, first, epochs = {}, 0, 1.0, np.arange(0)
         for name, losses in self.curves.items():
@@ -548,6 +605,11 @@ class HiddenUnitsDisplay(_Display):
         -------
         display : HiddenUnitsDisplay
             The display, drawn.
+
+        Raises
+        ------
+        ValueError
+            If there is no hidden layer.
         """
         _check_has_layers(estimator)
         coefs = _hidden_coefs(estimator)
@@ -653,6 +715,9 @@ class ReconstructionDisplay(_Display):
         ------
         ValueError
             If the images have another number of pixels.
+
+        TypeError
+            If the estimator rebuilds no rows.
         """
         if not hasattr(estimator, "inverse_transform"):
             raise TypeError(
@@ -670,6 +735,16 @@ class ReconstructionDisplay(_Display):
         self.image_ = _draw_mosaic(ax, images, len(self.X), **colours)
         ax.set_title("rows, and below what is rebuilt of them")
         return ax
+
+
+def _no_samples(estimator) -> str:
+    name = type(estimator).__name__
+    if hasattr(estimator, "sample"):
+        return (
+            f"{name} draws samples of given labels. Use "
+            "SamplesDisplay(estimator.sample(y), image_shape=...).plot()."
+        )
+    return f"{name} cannot draw samples. Give a fitted StackedRBMTransformer."
 
 
 class SamplesDisplay(_Display):
@@ -759,12 +834,17 @@ class SamplesDisplay(_Display):
         ------
         ValueError
             If the images have another number of pixels.
+
+        TypeError
+            If the estimator is no RBM stack.
         """
+        check_is_fitted(estimator)
+        if isinstance(estimator, FrozenEstimator):
+            estimator = estimator.estimator
         if not isinstance(estimator, StackedRBMTransformer):
-            raise TypeError(
-                f"{type(estimator).__name__} draws no rows by their number. Give a "
-                "fitted StackedRBMTransformer."
-            )
+            raise TypeError(_no_samples(estimator))
+        _check_axes(ax)
+        _check_image_shape(image_shape, estimator.n_features_in_)
         samples = estimator.sample(
             n_samples, n_gibbs_steps=n_gibbs_steps, random_state=random_state
         )

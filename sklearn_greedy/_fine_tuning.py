@@ -1,6 +1,7 @@
 """What the classifier and the regressor share: pre-training, then fine-tuning."""
 
 import copy
+import reprlib
 import time
 from abc import ABCMeta, abstractmethod
 from contextlib import contextmanager, nullcontext
@@ -27,7 +28,9 @@ from sklearn_greedy._compat import (
     StrOptions,
     check_sample_weight,
     fit_context,
+    told_of,
     validate_data,
+    warn_user,
 )
 from sklearn_greedy._full_batch import run_lbfgs
 from sklearn_greedy._html import network_block
@@ -38,6 +41,7 @@ from sklearn_greedy._network import (
     fold_output,
     forward,
     glorot_uniform,
+    layer_number,
     output_means,
     random_layers,
     unfold_input,
@@ -85,6 +89,7 @@ from sklearn_greedy._units import (
 from sklearn_greedy._unlabeled import (
     FitRows,
     check_marker,
+    check_marker_value,
     labelled,
     marked_rows,
     narrowed,
@@ -348,6 +353,8 @@ class GreedyPretrainedMLP(
     def _fit(self, X, y, sample_weight, X_unlabeled, X_val, y_val):
         self._check_together()
         warm = self.warm_start and hasattr(self, "coefs_")
+        if X_unlabeled is not None:
+            self._warn_of_unused(warm)
         rows = self._validate(X, y, sample_weight, reset=not warm, more=X_unlabeled)
         self._check_rows(rows, reset=not warm)
         validation = self._validation_rows(X_val, y_val)
@@ -510,11 +517,6 @@ class GreedyPretrainedMLP(
 
     def _check_together(self) -> None:
         """Raise where parameters do not go together."""
-        if np.ndim(self.unlabeled) > 0:
-            raise ValueError(
-                "unlabeled must be None or one value, which marks rows in y. Got "
-                f"{self.unlabeled!r}."
-            )
         if isinstance(self.pretrainer, str) and self._own_sizes(None) == ():
             raise ValueError(
                 f"pretrainer={self.pretrainer!r} needs a hidden layer, but "
@@ -545,6 +547,7 @@ class GreedyPretrainedMLP(
         """The rows of a fit, with targets as they were given."""
         targets = {"multi_output": True, "y_numeric": is_regressor(self)}
         given, marked = X, None
+        check_marker_value(self.unlabeled, y)
         if y is not None and self.unlabeled is not None:
             marked = marked_rows(y, self.unlabeled)
         if marked is None or not marked.any():
@@ -555,12 +558,13 @@ class GreedyPretrainedMLP(
         else:
             all_X = validate_data(self, X, reset=reset, **ROW_OPTIONS)
             X, y = labelled(marked, all_X, y)
+            check_marker(y, self.unlabeled)
             X, y = check_X_y(X, narrowed(y), estimator=self, **ROW_OPTIONS, **targets)
             places = np.flatnonzero(~marked)
         weights = _checked_weights(sample_weight, all_X, places)
         rows = FitRows(X, y, all_X, places, weights, given)
         if more is not None:
-            with _told_of("X_unlabeled"):
+            with told_of("X_unlabeled"):
                 rows.add(validate_data(self, more, reset=False, **ROW_OPTIONS))
         return rows
 
@@ -577,6 +581,19 @@ class GreedyPretrainedMLP(
                     f"{len(rows.y)} labelled rows a weight above 0."
                 )
 
+    def _warn_of_unused(self, warm: bool) -> None:
+        """Warn where rows without a target are given, and no layer learns from them."""
+        idle = (list, tuple, FrozenEstimator, type(None))
+        if warm or isinstance(self.pretrainer, idle):
+            reason = "a warm start goes on with the fine-tuning"
+            if not warm:
+                reason = f"pretrainer={reprlib.repr(self.pretrainer)} trains no layer"
+            warn_user(
+                f"X_unlabeled is not used: {reason}, and rows without a target only "
+                "matter to pre-training. Leave it out, or let 'autoencoder', 'rbm' or "
+                "an unfitted stack be the pretrainer of a first fit."
+            )
+
     def _validation_rows(self, X_val, y_val):
         """Validated rows and targets of the user's own validation set, or None."""
         if X_val is None and y_val is None:
@@ -584,7 +601,7 @@ class GreedyPretrainedMLP(
         if X_val is None or y_val is None:
             given, missing = ("y_val", "X_val") if X_val is None else ("X_val", "y_val")
             raise ValueError(f"{given} was given without {missing}. Give both or none.")
-        with _told_of("X_val and y_val"):
+        with told_of("X_val and y_val"):
             rows = self._validate(X_val, y_val, None, reset=False)
             return rows.X, self._check_targets(rows.y, reset=False)
 
@@ -655,7 +672,8 @@ class GreedyPretrainedMLP(
         Returns
         -------
         H : ndarray of shape (n_samples, n_hidden)
-            Activations, in the dtype of X.
+            Activations, in float32 where both X and the data of ``fit`` are, else in
+            float64.
 
         Raises
         ------
@@ -663,10 +681,7 @@ class GreedyPretrainedMLP(
             If there is no such layer.
         """
         X = self._validate_rows(X)
-        n_hidden = len(self.activations_)
-        if not isinstance(layer, int | np.integer) or not -n_hidden <= layer < n_hidden:
-            raise ValueError(f"There is no layer {layer!r}: {n_hidden} are hidden.")
-        up_to = layer % n_hidden + 1
+        up_to = layer_number(layer, len(self.activations_)) + 1
         parts = self.coefs_, self.intercepts_, self.activations_
         return forward(X, *(part[:up_to] for part in parts))
 
@@ -832,6 +847,11 @@ class GreedyPretrainedMLP(
         index = np.arange(len(rows.y))
         if not self.early_stopping or validation is not None:
             return index, None
+        if self.validation_fraction == 0:
+            raise ValueError(
+                "early_stopping=True needs rows to hold out, but "
+                "validation_fraction=0. Raise it, or give X_val and y_val."
+            )
         weights = rows.weights
         some = index if weights is None else np.flatnonzero(weights)
         strata = self._strata(rows.y[some])
@@ -845,8 +865,9 @@ class GreedyPretrainedMLP(
         except ValueError as exc:
             raise ValueError(
                 f"early_stopping cannot hold out validation_fraction="
-                f"{self.validation_fraction} of {len(some)} rows: {exc} Give X_val and "
-                "y_val, set early_stopping=False, or change validation_fraction."
+                f"{self.validation_fraction} of {len(some)} rows: "
+                f"{str(exc).rstrip('.')}. Give X_val and y_val, set "
+                "early_stopping=False, or change validation_fraction."
             ) from exc
         return without(index, held), np.sort(held)
 
@@ -987,10 +1008,18 @@ class GreedyPretrainedMLP(
                 "place": name if place is None else f"{name}, {place}",
                 "monitor": monitor,
                 "follows_monitor": self.early_stopping,
+                "unscaled": self._unscaled(),
                 "report": print if self.verbose else None,
                 **changes,
             }
         )
+
+    def _unscaled(self) -> str:
+        """What is not scaled inside, for messages."""
+        nothing_trained = self.pretrainer is None or isinstance(
+            self.pretrainer, list | tuple
+        )
+        return "the input" if nothing_trained else ""
 
     def _monitor(self, model: Backpropagation, rows: FitRows, held, validation):
         """What follows the network on rows held out or given, or None."""
@@ -1051,15 +1080,6 @@ def _next_rows(X, coef: Array, intercept: Array, activation: str):
     """What the layer above learns from, in the dtype of X."""
     fitted = {"coefs_": coef, "intercepts_": intercept, "activations_": activation}
     return next_data(in_dtype(fitted, X.dtype), X)
-
-
-@contextmanager
-def _told_of(names: str):
-    """Begin the messages of ValueErrors by the arguments that they are of."""
-    try:
-        yield
-    except ValueError as exc:
-        raise ValueError(f"{names}: {exc}") from exc
 
 
 def _checked_weights(sample_weight, X, places: Array) -> Array | None:

@@ -4,11 +4,21 @@ Everything here works on copies with a generator of its own: training state and 
 arrays given are never touched.
 """
 
+import reprlib
+
 import numpy as np
 import numpy.typing as npt
 
 from sklearn_greedy._energy import RBM
-from sklearn_greedy._units import KIND, SOFTMAX, START, STOP, draw_units, unit_means
+from sklearn_greedy._units import (
+    KIND,
+    ROUNDING,
+    SOFTMAX,
+    START,
+    STOP,
+    draw_units,
+    unit_means,
+)
 
 Array = npt.NDArray
 
@@ -26,7 +36,7 @@ def gibbs(rbm: RBM, v: Array, n_steps: int, rng, clamped: Array | None = None) -
     clamped : mask of columns that keep their values, or None. Then the chain tends to
     the exact conditional distribution of the other columns.
     """
-    _check_groups(rbm, clamped)
+    _check_groups(rbm, v, clamped)
     given = v
     for _ in range(n_steps):
         v = _put_back(rbm.draw_visible(rbm.draw_hidden(v, rng), rng), given, clamped)
@@ -50,7 +60,7 @@ def sample_stack(
     """
     if len(rbms) == 1:
         return gibbs(rbms[0], v, n_steps, rng, clamped)
-    _check_groups(rbms[0], clamped)
+    _check_groups(rbms[0], v, clamped)
     # Unclamped chains stay in the top RBM; clamped columns pull at every step.
     n_rounds, n_each = (1, n_steps) if clamped is None else (n_steps, 1)
     offset, scale = scalings[-1]
@@ -82,14 +92,25 @@ def _put_back(v: Array, given: Array, clamped: Array | None) -> Array:
     return v if clamped is None else np.where(clamped, given, v)
 
 
-def _check_groups(rbm: RBM, clamped: Array | None) -> None:
-    """Raise where only a part of a softmax group is clamped."""
+def _check_groups(rbm: RBM, v: Array, clamped: Array | None) -> None:
+    """Raise where only a part of a softmax group is clamped, or its values are no
+    probabilities.
+    """
     if clamped is None:
         return
     for block in rbm.blocks[rbm.blocks[:, KIND] == SOFTMAX]:
-        part = clamped[block[START] : block[STOP]]
-        if part.any() and not part.all():
+        group = slice(block[START], block[STOP])
+        if not clamped[group].any():
+            continue
+        seen = f"The columns {block[START]} to {block[STOP] - 1} are one softmax group"
+        if not clamped[group].all():
+            raise ValueError(f"{seen}; clamp all of them or none.")
+        off = np.abs(v[:, group].sum(axis=1) - 1) > ROUNDING
+        wrong = off | (v[:, group].min(axis=1) < -ROUNDING)
+        if wrong.any():
+            row = int(np.argmax(wrong))
             raise ValueError(
-                f"The columns {block[START]} to {block[STOP] - 1} are one softmax "
-                "group; clamp all of them or none."
+                f"{seen}, but the values clamped in row {row} are "
+                f"{reprlib.repr(v[row, group].tolist())}. Give values of at least 0 "
+                "that sum to 1."
             )

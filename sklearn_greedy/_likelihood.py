@@ -70,11 +70,14 @@ def exact_log_z(rbm: RBM) -> float:
     sizes = [_log2_states(axes) for axes, _ in sides]
     smaller = int(np.argmin(sizes))
     if sizes[smaller] > MOST_UNITS:
+        other = "method='ais'"
+        if rbm.hidden != "bernoulli":
+            other = "score_samples, or hidden='bernoulli'"
         raise ValueError(
             f"The exact log Z needs at most {MOST_UNITS} bernoulli hidden units, or "
             f"bernoulli and softmax columns with at most 2**{MOST_UNITS} states. Got "
             f"{rbm.w.shape[1]} {rbm.hidden} hidden units and {rbm.w.shape[0]} columns. "
-            "Use method='ais' (bernoulli hidden units)."
+            f"Use {other}."
         )
     if smaller == 0 and len(rbm.columns(BERNOULLI)) == len(rbm.b):
         fast = _bits_log_z(rbm)
@@ -173,9 +176,12 @@ def ais_log_z(
     (n_runs, n_visible) states of long chains of ``rbm``, from which reverse runs begin.
     """
     if rbm.hidden != "bernoulli":
+        other = "Use score_samples, or hidden='bernoulli'"
+        if _log2_states(_visible_axes(rbm)) <= MOST_UNITS:
+            other = "Use method='exact'"
         raise ValueError(
             "Annealed importance sampling needs bernoulli hidden units. Got "
-            f"hidden={rbm.hidden!r}."
+            f"hidden={rbm.hidden!r}. {other}."
         )
     temperatures = _temperatures(n_temperatures)
     rng = np.random.default_rng(seed)
@@ -317,7 +323,7 @@ def pseudo_log_likelihood(rbm: RBM, v: Array, columns: Array | None = None) -> A
     the unit in each of its states, weighted by the value (which may lie between);
     gaussian units and counts: with a normaliser over all values. ``columns``: sum over
     units that begin in these columns only, scaled up to all of them. Rows are taken in
-    blocks (user guide, eqs. 15-16).
+    blocks (user guide, eqs. 15-16). ValueError for counts below 0 or too large.
     """
     units = list(_units_of(rbm))
     chosen = units
@@ -326,12 +332,30 @@ def pseudo_log_likelihood(rbm: RBM, v: Array, columns: Array | None = None) -> A
         chosen = [unit for unit in units if unit[0] in wanted]
         if not chosen:  # inside one wide group only
             chosen = units
+    _check_counts(v, [start for start, _, kind in chosen if kind == POISSON])
     out = np.empty(len(v), dtype=v.dtype)
     for rows in gen_batches(len(v), max(1, _BLOCK_FLOATS // rbm.w.shape[1] // 8)):
         x = v[rows] @ rbm.w + rbm.c
         on = expit(x) if rbm.hidden == "bernoulli" else None
         out[rows] = sum(_log_unit(rbm, v[rows], x, on, *unit) for unit in chosen)
     return out * (len(units) / len(chosen))
+
+
+def _check_counts(v: Array, columns: list[int]) -> None:
+    """Raise where poisson columns hold what has no density, or none that is found."""
+    for column in columns:
+        low, high = v[:, column].min(initial=0), v[:, column].max(initial=0)
+        if low < 0:
+            raise ValueError(
+                f"Column {column} has a poisson unit, but holds {low:.4g}. Counts "
+                "cannot be negative."
+            )
+        if high > _MOST_COUNTS:
+            raise ValueError(
+                "The pseudo-likelihood of poisson columns takes counts up to "
+                f"{_MOST_COUNTS:.0e}. Got {high:.4g} in column {column}: use "
+                "'gaussian' for it."
+            )
 
 
 def _units_of(rbm: RBM):
@@ -390,18 +414,12 @@ def _log_count(rbm: RBM, value, off, weights, bias) -> Array:
     """Log p(v_i = value | rest) of a count, normalised over 0, 1, ... until terms far
     beyond the largest mean and the value no longer count.
     """
-    largest = float(value.max(initial=0))
-    if largest > _MOST_COUNTS:
-        raise ValueError(
-            "The pseudo-likelihood of poisson columns takes counts up to "
-            f"{_MOST_COUNTS:.0e}. Got {largest:.4g}. Use 'gaussian' for this column."
-        )
 
     def log_term(k):
         hidden = hidden_log_sums(off + np.asarray(k)[..., None] * weights, rbm.hidden)
         return bias * k - gammaln(k + 1) + hidden
 
-    largest = max(largest, _largest_mean(off, weights, bias))
+    largest = max(float(value.max(initial=0)), _largest_mean(off, weights, bias))
     total = np.full(len(value), -np.inf)
     for k, log_weight in itertools.islice(_count_nodes(), _MOST_NODES):
         term = log_term(np.full(len(value), k)) + log_weight
@@ -505,10 +523,20 @@ def _grid(rbm: RBM, off: Array, weights: Array, bias: float):
     if rbm.hidden == "bernoulli":
         low = bias + np.minimum(weights, 0).sum() - _REACH
         return low, bias + np.maximum(weights, 0).sum() + _REACH, _STEP
-    # The hidden part grows at most like sum (off + t w)**2 / 2 above zero.
+    most = (np.maximum(off, 0) + np.log(2)).max(axis=0, initial=0.0)
+    high = _last_node(most, np.maximum(weights, 0), bias)
+    return -_last_node(most, np.maximum(-weights, 0), -bias), high, _STEP / 2
+
+
+def _last_node(off: Array, weights: Array, bias: float) -> float:
+    """Where the density of a unit over rectified units has vanished, above 0; infinity
+    where it never does.
+
+    Only the units with positive weights grow with t. The slope of their part is at most
+    ``sum_j w_j (off_j + t w_j)``, beside ``bias - t`` of the unit's own.
+    """
     precision = 1 - float(weights @ weights)
     if precision <= 0:
-        return -np.inf, np.inf, _STEP
-    push = float(np.abs(np.maximum(off, 0) + np.log(2)).max(axis=0) @ np.abs(weights))
-    reach = push / precision + _REACH / np.sqrt(precision)
-    return bias / precision - reach, bias / precision + reach, _STEP / 2
+        return np.inf
+    top = (bias + float(off @ weights)) / precision
+    return max(top, 0.0) + _REACH / np.sqrt(precision)

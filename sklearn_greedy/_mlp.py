@@ -1,5 +1,6 @@
 """GreedyPretrainedMLPClassifier and -Regressor: what users see of the networks."""
 
+import reprlib
 from numbers import Real
 from typing import Self
 
@@ -23,6 +24,7 @@ from sklearn_greedy._compat import (
     StrOptions,
     check_partial_fit_first_call,
     fit_context,
+    told_of,
 )
 from sklearn_greedy._fine_tuning import GreedyPretrainedMLP, has_epochs
 from sklearn_greedy._stack import unchanged_on_failure
@@ -154,7 +156,7 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, GreedyPretrainedMLP):
         Rows held out by ``early_stopping`` take no part in the latter.
 
     dropout : float, default=0.0
-        Share of the hidden units that is dropped in each mini-batch of the
+        Share of the hidden units that is dropped in each row of a mini-batch of the
         fine-tuning, in [0, 1); the others are scaled up by ``1 / (1 - dropout)``.
         Predictions use all units ([4]_). Not for "lbfgs".
 
@@ -231,10 +233,12 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, GreedyPretrainedMLP):
         Training rows visited in fine-tuning.
 
     head_loss_curve_ : list of float
-        Mean training loss plus penalty in the epochs of ``head_max_iter``.
+        Mean training loss plus penalty, of the output layer alone, in the epochs of
+        ``head_max_iter``.
 
     phase_seconds_ : dict of float
-        Seconds of "pretraining" and of "fine_tuning" in the last ``fit``.
+        Seconds of "pretraining" and of "fine_tuning" in the last ``fit`` (which
+        ``partial_fit`` has not).
 
     n_layers_ : int
         Number of layers, input and output included.
@@ -398,8 +402,9 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, GreedyPretrainedMLP):
             if isinstance(self.class_weight, str):
                 raise ValueError(
                     "class_weight='balanced' needs the counts of all rows, which "
-                    "partial_fit never sees. Give a dict, for instance from "
-                    "sklearn.utils.class_weight.compute_class_weight on a sample."
+                    "partial_fit never sees. Give a dict of the classes, with weights "
+                    "as sklearn.utils.class_weight.compute_class_weight has them for a "
+                    "sample."
                 )
             check_partial_fit_first_call(self, classes)
             return self._partial_fit(X, y, sample_weight, classes)
@@ -509,11 +514,14 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, GreedyPretrainedMLP):
             )
         if reset:
             self.classes_ = labels if classes is None else unique_labels(classes)
-            self._set_head(multilabel)
+            self._set_head(multilabel, "y" if classes is None else "classes")
         elif multilabel != self._multilabel:
+            seen, known = "several labels", "one label"
+            if self._multilabel:
+                seen, known = known, seen
             raise ValueError(
-                "y changed between multilabel and single-label targets since the first "
-                "fit. Use a clone to start anew."
+                f"y has {seen} per row, but the network has {known}. Give targets of "
+                "one kind, or fit a clone to start anew."
             )
         if multilabel and y.shape[1] != len(self.classes_):
             raise ValueError(
@@ -529,8 +537,8 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, GreedyPretrainedMLP):
         unseen = np.setdiff1d(labels, self.classes_)
         if len(unseen):
             raise ValueError(
-                f"y has the classes {unseen.tolist()}, which are not among the known "
-                f"ones {self.classes_.tolist()}."
+                f"y has the classes {reprlib.repr(unseen.tolist())}, which are not "
+                f"among the known ones {reprlib.repr(self.classes_.tolist())}."
             )
         return y if multilabel else np.searchsorted(self.classes_, y)
 
@@ -562,8 +570,8 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, GreedyPretrainedMLP):
         unknown = [label for label in given if label not in known]
         if unknown:
             raise ValueError(
-                f"class_weight has the classes {unknown}, which are not among the "
-                f"known ones {classes}."
+                f"class_weight has the classes {reprlib.repr(unknown)}, which are not "
+                f"among the known ones {reprlib.repr(classes)}."
             )
         return np.array([given.get(label, 1.0) for label in classes], dtype=float)[y]
 
@@ -575,12 +583,13 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, GreedyPretrainedMLP):
                 f"{self.classes_.tolist()}. Got {self.classes_[np.unique(y)].tolist()}."
             )
 
-    def _set_head(self, multilabel: bool) -> None:
+    def _set_head(self, multilabel: bool, source: str) -> None:
+        """The output layer for ``classes_``, which were found in y or classes."""
         n_classes = len(self.classes_)
         if n_classes < 2 and not multilabel:
             raise ValueError(
-                f"{type(self).__name__} needs at least two classes, but y has only one "
-                f"class: {self.classes_.tolist()[0]!r}."
+                f"{type(self).__name__} needs at least two classes, but {source} has "
+                f"only {n_classes} class: {self.classes_.tolist()}."
             )
         binary = n_classes == 2 and not multilabel
         self.n_outputs_ = 1 if binary else n_classes
@@ -635,7 +644,8 @@ class GreedyPretrainedMLPRegressor(RegressorMixin, GreedyPretrainedMLP):
         "supervised" trains each layer on the targets, with a temporary output layer
         and the solver of the fine-tuning. A list holds the weights of each hidden layer
         (n_in, n_out), for raw X; a pair of lists weights and biases. None is a random
-        start as in MLPRegressor. Neither arrays nor None scale the columns of X.
+        start as in MLPRegressor. Neither arrays nor None scale the columns of X, and
+        None not the targets either.
 
     activation : {"auto", "relu", "logistic", "tanh", "identity", "softplus", "elu"}, \
             default="auto"
@@ -731,7 +741,7 @@ class GreedyPretrainedMLPRegressor(RegressorMixin, GreedyPretrainedMLP):
         Rows held out by ``early_stopping`` take no part in the latter.
 
     dropout : float, default=0.0
-        Share of the hidden units that is dropped in each mini-batch of the
+        Share of the hidden units that is dropped in each row of a mini-batch of the
         fine-tuning, in [0, 1); the others are scaled up by ``1 / (1 - dropout)``.
         Predictions use all units ([2]_). Not for "lbfgs".
 
@@ -796,10 +806,12 @@ class GreedyPretrainedMLPRegressor(RegressorMixin, GreedyPretrainedMLP):
         Training rows visited in fine-tuning.
 
     head_loss_curve_ : list of float
-        Mean training loss plus penalty in the epochs of ``head_max_iter``.
+        Mean training loss plus penalty, of the output layer alone, in the epochs of
+        ``head_max_iter``.
 
     phase_seconds_ : dict of float
-        Seconds of "pretraining" and of "fine_tuning" in the last ``fit``.
+        Seconds of "pretraining" and of "fine_tuning" in the last ``fit`` (which
+        ``partial_fit`` has not).
 
     n_layers_ : int
         Number of layers, input and output included.
@@ -1030,12 +1042,16 @@ class GreedyPretrainedMLPRegressor(RegressorMixin, GreedyPretrainedMLP):
         self._target_offset = np.zeros(self.n_outputs_)
         self._target_scale = np.ones(self.n_outputs_)
         if self.pretrainer is not None and self.loss == "squared_error":
-            statistics = ColumnStatistics.of(y, weights)
+            with told_of("y"):
+                statistics = ColumnStatistics.of(y, weights)
             units = choose_units(statistics, "gaussian")
             self._target_offset, self._target_scale = units.offset, units.scale
 
     def _target_scaling(self):
         return self._target_offset, self._target_scale
+
+    def _unscaled(self) -> str:
+        return super()._unscaled() + " and the targets" * (self.pretrainer is None)
 
     def _target_rows(self, y: Array, training: bool = True) -> Rows:
         return Rows(y, Units.all_gaussian(self._target_offset, self._target_scale))

@@ -94,6 +94,19 @@ def unit_log_likelihood(x: Array, z: Array, blocks: Array, scale: Array) -> Arra
     return total
 
 
+def layer_number(layer, n_hidden: int) -> int:
+    """Number from 0 of a hidden layer, which may be counted from the end; ValueError
+    where there is none.
+    """
+    if n_hidden == 0:
+        raise ValueError("There are no hidden layers.")
+    if not isinstance(layer, int | np.integer) or not -n_hidden <= layer < n_hidden:
+        raise ValueError(
+            f"layer={layer!r}, but the hidden layers are numbered 0 to {n_hidden - 1}."
+        )
+    return int(layer % n_hidden)
+
+
 def output_means(z: Array, activation: str) -> Array:
     """Mean of the head's units: the canonical link of its block, out of place."""
     if activation == "softmax":

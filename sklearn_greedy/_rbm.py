@@ -13,6 +13,7 @@ from sklearn_greedy._compat import (
     HasMethods,
     Interval,
     StrOptions,
+    told_of,
     validate_params,
     warn_user,
 )
@@ -84,7 +85,8 @@ class StackedRBMTransformer(GreedyStack):
     Each layer is an RBM trained by contrastive divergence on the hidden probabilities
     of the layer below ([1]_, [2]_). Gaussian columns of the input are standardised
     inside and the scaling is folded into ``coefs_``, so that raw tables can be given.
-    ``log_likelihood`` is exact for few units and annealed [5]_ for many.
+    ``log_likelihood`` is exact for few units and annealed [5]_ for many bernoulli
+    hidden units; rectified and gaussian ones over gaussian columns have none.
 
     Parameters
     ----------
@@ -95,12 +97,12 @@ class StackedRBMTransformer(GreedyStack):
             default="auto"
         Kind of the visible units of the first layer. "auto" takes bernoulli units for
         columns with all values in [0, 1] (or beyond by a thousandth, as scalers round),
-        unless they hardly vary there (less than 2 % of the variance of binary ones),
-        and gaussian units for the others. A list of pairs ``(kind, columns)`` chooses
-        by columns, which are named as in ColumnTransformer (names, numbers, slices,
-        masks or a selector); "auto" decides on columns in no pair. Each "softmax" pair
-        is one group of one-hot columns that follow each other; "poisson" is for counts
-        and needs bernoulli hidden units.
+        unless they hardly vary there (less than 2 % of the variance of binary ones,
+        though neither constant nor mostly 0 or 1), and gaussian units for the others. A
+        list of pairs ``(kind, columns)`` chooses by columns, which are named as in
+        ColumnTransformer (names, numbers, slices, masks or a selector); "auto" decides
+        on columns in no pair. Each "softmax" pair is one group of one-hot columns that
+        follow each other; "poisson" is for counts and needs bernoulli hidden units.
 
     hidden : {"bernoulli", "relu", "gaussian"} or array-like, default="bernoulli"
         Kind of the hidden units. "relu" is the noisy rectified unit
@@ -148,10 +150,10 @@ class StackedRBMTransformer(GreedyStack):
         Whether the scale of gaussian columns is learned: between epochs its log takes
         a step up the likelihood, but the scale stays above 5 % of the column's standard
         deviation. Otherwise it is the standard deviation. The steps of
-        ``partial_fit`` are in proportion to the rows of a chunk, up to 1000. Rows in
-        clusters far apart are better left at the standard deviation: narrow units see
-        no way between the clusters, and the density suffers. Compare
-        ``log_likelihood`` with and without.
+        ``partial_fit``, and the most that they can be, are in proportion to the rows of
+        a chunk, up to 1000. Rows in clusters far apart are better left at the standard
+        deviation: narrow units see no way between the clusters, and the density
+        suffers. Compare ``log_likelihood`` with and without.
 
     n_gibbs_steps : int or array-like, default=1
         Number of Gibbs steps k of CD-k, or per update of the persistent chains.
@@ -235,7 +237,8 @@ class StackedRBMTransformer(GreedyStack):
 
     warm_start : bool, default=False
         Whether ``fit`` goes on from the present parameters, with the kinds of columns
-        that it began with. Epochs are counted on (``momentum_switch_epoch``).
+        that it began with. Epochs are counted on (``momentum_switch_epoch``), but
+        velocities and ``learning_rate_decay`` begin anew.
 
     random_state : int, RandomState instance or None, default=None
         Seed of initialisation, shuffling and sampling. An int gives the same result
@@ -277,7 +280,9 @@ class StackedRBMTransformer(GreedyStack):
 
     loss_curves_ : list of list of float
         Mean squared reconstruction error per visible unit, per layer and epoch. With
-        persistent chains it is taken on an eighth of each mini-batch.
+        persistent chains it is taken on an eighth of each mini-batch. With a
+        ``supervised_weight`` of ``s`` in a network, ``1 - s`` of it and ``s`` of the
+        loss of the temporary output layer.
 
     layer_report_ : list of dict
         Health of each layer on up to 1000 rows: "n_dead" and "n_saturated" units,
@@ -337,6 +342,7 @@ class StackedRBMTransformer(GreedyStack):
     """
 
     _rate = "learning_rate"
+    _units_parameter = "hidden"
     _kinds = KINDS
     _per_layer = (
         "learning_rate",
@@ -506,7 +512,7 @@ class StackedRBMTransformer(GreedyStack):
         """Free energy of each row under the first layer's RBM.
 
         Differences between rows are log-ratios of their densities; the level means
-        nothing. Gaussian columns count in units of their standard deviation.
+        nothing. Gaussian columns count in units of their scale (``visible_scale_``).
 
         Parameters
         ----------
@@ -536,12 +542,13 @@ class StackedRBMTransformer(GreedyStack):
         -------
         score : ndarray of shape (n_samples,)
             Pseudo-log-likelihood, higher is better. NaN, with a warning, where the
-            weights of a fit that diverged leave nothing to normalise.
+            weights of rectified or gaussian hidden units are so large that there is
+            no density.
 
         Raises
         ------
         ValueError
-            If a poisson column reaches above 1e8.
+            If a poisson column reaches below 0 or above 1e8.
         """
         scores = self._by_rows(pseudo_log_likelihood, X) - self._log_scale()
         n_missing = int(np.isnan(scores).sum())
@@ -750,7 +757,8 @@ class StackedRBMTransformer(GreedyStack):
         Raises
         ------
         ValueError
-            If columns are clamped without ``init``, or clamped values are missing.
+            If columns are clamped without ``init``, clamped values are missing, or
+            those of a softmax group are no probabilities.
         """
         check_is_fitted(self)
         rng = np.random.default_rng(draw_seed(random_state))
@@ -792,13 +800,14 @@ class StackedRBMTransformer(GreedyStack):
 
     def _given_rows(self, init, clamped) -> Array:
         """Dense rows of ``init``; ValueError for NaN in clamped columns."""
-        rows = self._validate(init, reset=False, ensure_all_finite="allow-nan")
+        with told_of("init"):
+            rows = self._validate(init, reset=False, ensure_all_finite="allow-nan")
         rows = rows.toarray() if sparse.issparse(rows) else rows
         n_missing = 0 if clamped is None else int(np.isnan(rows[:, clamped]).sum())
         if n_missing:
             raise ValueError(
-                f"init has {n_missing} missing values in clamped columns. Give values "
-                "there, or do not clamp these columns."
+                f"init has {n_missing} missing value{'s' * (n_missing > 1)} in clamped "
+                "columns. Give values there, or do not clamp these columns."
             )
         return rows
 

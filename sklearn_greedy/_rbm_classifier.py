@@ -1,5 +1,6 @@
 """StackedRBMClassifier: a stack of RBMs whose top RBM also sees the label."""
 
+import reprlib
 from numbers import Integral
 from typing import Self
 
@@ -264,7 +265,8 @@ class StackedRBMClassifier(HoldsEstimator, ClassifierMixin, VersionedEstimator):
         unknown = np.setdiff1d(y, self.classes_)
         if len(unknown):
             raise ValueError(
-                f"y holds {unknown.tolist()}, but fit saw {self.classes_.tolist()}."
+                f"y holds {reprlib.repr(unknown.tolist())}, but fit saw "
+                f"{reprlib.repr(self.classes_.tolist())}."
             )
         n_inputs = self.top_.n_features_in_ - len(self.classes_)
         labels = np.eye(len(self.classes_))[np.searchsorted(self.classes_, y)]

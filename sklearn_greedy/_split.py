@@ -6,7 +6,13 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.model_selection import BaseCrossValidator, check_cv
 
-from sklearn_greedy._unlabeled import marked_rows, strata
+from sklearn_greedy._unlabeled import (
+    check_marker,
+    check_marker_value,
+    labelled,
+    marked_rows,
+    strata,
+)
 
 Array = npt.NDArray
 
@@ -82,13 +88,22 @@ class LabeledSplit(BaseCrossValidator):
         Raises
         ------
         ValueError
-            If a fold has no labelled row to test on.
+            If y is missing or does not suit ``unlabeled``, or a fold has no row to
+            train on or no labelled row to test on.
         """
-        marked, kept = marked_rows(y, self.unlabeled), self._kept(y)
-        numbers = np.arange(len(marked))
+        if y is None:
+            raise ValueError(
+                "LabeledSplit needs y: which rows are labelled is seen there."
+            )
+        kept, marked = self._kept(y), marked_rows(y, self.unlabeled)
         folds = self._folds(kept).split(X, kept, groups)
         for number, parts in enumerate(folds, start=1):
-            train, test = (numbers[np.asarray(part)] for part in parts)  # masks too
+            train, test = (_numbers(part, len(marked)) for part in parts)
+            if not (len(train) and len(test)):
+                purpose = "test" if len(train) else "train"
+                raise ValueError(
+                    f"Fold {number} has no row to {purpose} on. Leave it out of cv."
+                )
             if marked[test].all():
                 raise ValueError(
                     f"Fold {number} tests on no labelled row. Shuffle the folds, as by "
@@ -113,12 +128,24 @@ class LabeledSplit(BaseCrossValidator):
         return self._folds(kept).get_n_splits(X, kept, groups)
 
     def _kept(self, y):
-        """What the folds may look at in y: no marker where they keep shares of it."""
+        """What the folds may look at in y: no marker where they keep shares of it.
+        ValueError where ``fit`` would refuse the marker, or all rows carry it.
+        """
+        check_marker_value(self.unlabeled, y)
+        marked = marked_rows(y, self.unlabeled)
+        known = labelled(marked, y)[0] if marked.any() else y
+        check_marker(known, self.unlabeled)
         if self.stratify:
             return strata(y, self.unlabeled)
         if hasattr(self.cv, "split"):
             return y
-        return marked_rows(y, self.unlabeled) * 1
+        return marked * 1
 
     def _folds(self, kept):
         return check_cv(self.cv, kept, classifier=True)
+
+
+def _numbers(part, n_rows: int) -> Array:
+    """Numbers of the rows of a part of a fold, which may be a mask or an empty list."""
+    part = np.asarray(part)
+    return np.arange(n_rows)[part if part.size else []]

@@ -1,6 +1,7 @@
 """What both transformers are: the greedy loop over layers and per-layer parameters."""
 
 import itertools
+import reprlib
 import time
 from abc import ABCMeta, abstractmethod
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ from sklearn_greedy._compat import (
     CallbackSupport,
     column_numbers,
     fit_context,
+    told_of,
     validate_data,
     validate_parameter_constraints,
     warn_user,
@@ -52,11 +54,13 @@ from sklearn_greedy._training import (
     without,
 )
 from sklearn_greedy._units import (
+    GAUSSIAN,
     LEAST_HIDDEN_SCALE,
     ColumnStatistics,
     Units,
     check_range,
     choose_units,
+    contradicts,
     has_room,
     row_block,
     spread_rows,
@@ -109,9 +113,11 @@ def checked_pairs(visible, kinds, X, names, n_columns: int) -> list[tuple[str, A
             raise ValueError(
                 f"visible names the kind {kind!r}; the kinds are {list(kinds)}."
             )
-        numbers = column_numbers(X, columns, names, n_columns)
-        if seen[numbers].any():
-            twice = numbers[seen[numbers]].tolist()
+        with told_of("visible"):
+            numbers = column_numbers(X, columns, names, n_columns)
+        again = np.bincount(numbers, minlength=n_columns) + seen > 1
+        if again.any():
+            twice = np.flatnonzero(again).tolist()
             raise ValueError(f"visible names the columns {twice} more than once.")
         if kind == "softmax" and np.any(np.diff(numbers) != 1):
             raise ValueError(
@@ -168,7 +174,7 @@ class HoldsEstimator:
             raise ValueError(
                 f"{nested[0]} cannot be set: {self._inside}={inside!r} has no "
                 f"parameters of its own. Give an instance as {self._inside}, such as "
-                "a stack."
+                "StackedRBMTransformer()."
             )
         return super().set_params(**params)  # type: ignore[misc]
 
@@ -196,7 +202,8 @@ class LayerTask:
     theta, state : flat parameters and optimiser state to go on from, or None; held :
     numbers of the rows held out for early stopping, or None; weights : of the rows, or
     None; supervision : what a temporary head learns, or None; n_before : epochs of
-    earlier calls; chunk : whether the data are one chunk of many.
+    earlier calls; chunk : whether the data are one chunk of many; limit : the
+    parameter that says how many epochs there are.
     """
 
     layer: int
@@ -215,11 +222,17 @@ class LayerTask:
     supervision: Supervision | None = None
     n_before: int = 0
     chunk: bool = False
+    limit: str = "max_iter"
 
     @property
     def own_share(self) -> float:
         """Weight of the layer's own loss beside that of a temporary head."""
         return 1.0 if self.supervision is None else 1.0 - self.supervision.share
+
+    @property
+    def unscaled(self) -> str:
+        """What the user could scale, for messages: gaussian columns are scaled."""
+        return "" if np.all(self.units.kinds == GAUSSIAN) else "the input"
 
     @property
     def weighing(self) -> Array:
@@ -286,8 +299,11 @@ class GreedyStack(
     _per_layer: tuple[str, ...]
     # Layers of another stack below the first one, which messages count.
     _n_below = 0
-    # The parameter to lower when training diverges.
+    # The parameter to lower when training diverges, and that of the hidden units.
     _rate: str
+    _units_parameter: str
+    # What another estimator was given where it made this stack, or None.
+    _stands_for: str | None = None
     # Kinds of visible units that the layers can have.
     _kinds: tuple[str, ...]
     _parameter_constraints: dict
@@ -369,7 +385,7 @@ class GreedyStack(
             self.n_features_in_ = X.shape[1]  # of rows that a network has validated
         if names is not None:
             self.feature_names_in_ = names
-        visible = None if warm else self._visible_units(given)
+        visible = self._visible_units(given)
         sizes = self._checked_sizes(warm)
         self._check_schedule()
         seed = draw_seed(self.random_state)
@@ -614,7 +630,7 @@ class GreedyStack(
     def _partial_fit(self, X):
         first = not hasattr(self, "coefs_")
         given, X = X, self._validate(X, reset=first)
-        visible = self._visible_units(given) if first else None
+        visible = self._visible_units(given)
         sizes = self._checked_sizes(warm=not first)
         resume = getattr(self, "_resume", None)
         if resume is None:  # the first chunk, or the first after fit
@@ -712,6 +728,10 @@ class GreedyStack(
                 "transform gives them. Got a sparse matrix: use toarray()."
             )
         H = np.asarray(H)
+        if H.dtype.kind not in "fiubO":
+            raise ValueError(
+                f"X must hold real numbers, as transform gives them. Got {H.dtype}."
+            )
         width = self.coefs_[-1].shape[1]
         if H.ndim != 2 or H.shape[1] != width:
             raise ValueError(
@@ -745,9 +765,10 @@ class GreedyStack(
         activations = [self._activation(layer) for layer in range(len(sizes))]
         if warm and activations != list(self.activations_):
             raise ValueError(
-                f"The units of the layers would be {activations}, but those of the "
-                f"fitted layers are {list(self.activations_)}. Set the parameter back, "
-                "or call fit on a clone to start anew."
+                f"{self._units_parameter}={getattr(self, self._units_parameter)!r} "
+                f"makes {activations} units of the fitted layers, which have "
+                f"{list(self.activations_)}. Set it back, or call fit on a clone to "
+                "start anew."
             )
         return sizes
 
@@ -794,9 +815,10 @@ class GreedyStack(
         return "bernoulli" if self._activation(layer - 1) == "logistic" else "gaussian"
 
     def _column_numbers(self, X, columns) -> Array:
-        """Column numbers of a selection named as in ColumnTransformer."""
+        """Column numbers of ``clamp``, a selection named as in ColumnTransformer."""
         names = getattr(self, "feature_names_in_", None)
-        return column_numbers(X, columns, names, self.n_features_in_)
+        with told_of("clamp"):
+            return column_numbers(X, columns, names, self.n_features_in_)
 
     def _task(
         self,
@@ -808,17 +830,27 @@ class GreedyStack(
         resumed: bool,
         weights: Array | None = None,
         supervision: Supervision | None = None,
+        checked: bool = True,
     ) -> LayerTask:
-        """What training the layer starts from; a resumed layer keeps its units."""
+        """What training the layer starts from; a resumed layer keeps its units.
+        checked : whether to look if they go with the range of the data.
+        """
         place = f"{type(self).__name__} layer {self._n_below + layer + 1}"
         statistics = ColumnStatistics.of(data, weights)
         if resumed:
             units = self._layer_units(layer)
+            if layer == 0 and contradicts(units, visible):
+                raise ValueError(
+                    f"visible={reprlib.repr(self.visible)} names other units than "
+                    "those of the fitted stack (visible_kinds_). Set it back, or call "
+                    "fit on a clone to start anew."
+                )
         else:
             kinds = visible if layer == 0 else self._units_above(layer)
             above = self._n_below + layer > 0
             units = choose_units(statistics, kinds, LEAST_HIDDEN_SCALE if above else 0)
-        check_range(statistics, units, place)
+        if checked:
+            check_range(statistics, units, place)
         rng, kernel_seed = layer_streams(seed, layer)
         return LayerTask(
             layer,
@@ -854,6 +886,8 @@ class GreedyStack(
             tasks=tasks,
             n_averaged=getattr(task.settings, "n_iter_averaged", 1),
             n_before=task.n_before,
+            limit=task.limit,
+            unscaled=task.unscaled,
         )
 
     def _trainer(self, task: LayerTask, model: Model) -> Model:
@@ -905,18 +939,21 @@ class GreedyStack(
         """Warn where a layer did not learn, and name the parameter to change."""
         if task.data.shape[0] == 1 or task.settings.max_iter == 0:
             return
+        scale = f", or scale {task.unscaled}" if task.unscaled else ""
+        instance = ""
+        if self._stands_for is not None:
+            instance = (
+                f" Give {type(self).__name__}(...) in place of {self._stands_for} to "
+                "set these."
+            )
         rate = f"{self._rate} (now {getattr(task.settings, self._rate):g})"
         epochs = f"max_iter, now {task.settings.max_iter}"
         if 2 * report["n_constant"] > task.width:
-            at_an_end = report["n_dead"] + report["n_saturated"]
-            remedy = f"Train longer ({epochs}) or raise {rate}"
-            if 2 * at_an_end >= report["n_constant"]:
-                remedy = f"Lower {rate}"
             warn_user(
                 f"{report['n_constant']} of {task.width} hidden units of {task.place} "
                 "are constant: they hardly change from row to row "
                 f"({report['n_dead']} are off, {report['n_saturated']} saturated). "
-                f"{remedy}, or scale the input.",
+                f"{_remedy(report, rate, epochs)}{scale}.{instance}",
             )
         error, baseline = report["reconstruction_error"], report["baseline_error"]
         most = baseline * (1 + _WORSE[0]) + _WORSE[1] * min(1.0, task.mean_square)
@@ -925,7 +962,7 @@ class GreedyStack(
                 f"{task.place} rebuilds its input worse than the column means would: "
                 f"mean squared error {error:.3g}, against {baseline:.3g}. Train longer "
                 f"({epochs}), or try another {rate}: a lower one where the loss jumps, "
-                "a higher one where it falls slowly.",
+                f"a higher one where it falls slowly.{instance}",
             )
 
     def _adopt(self, layers: list[TrainedLayer], curves: list) -> None:
@@ -955,6 +992,19 @@ class GreedyStack(
             "visible_offset_": first.offset,
             "visible_scale_": first.scale,
         }
+
+
+def _remedy(report: dict, rate: str, epochs: str) -> str:
+    """What helps a layer whose units are constant."""
+    n_dead, n_saturated = report["n_dead"], report["n_saturated"]
+    if 2 * n_saturated >= report["n_constant"]:
+        return f"Lower {rate}"
+    if 2 * (n_dead + n_saturated) >= report["n_constant"]:
+        return (
+            f"Lower {rate} where the loss jumps, else raise it or train longer "
+            f"({epochs})"
+        )
+    return f"Train longer ({epochs}) or raise {rate}"
 
 
 def in_dtype(fitted: dict, dtype) -> dict:

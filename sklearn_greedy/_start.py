@@ -1,5 +1,6 @@
 """What fine-tuning begins with: pre-trained, given or random hidden layers."""
 
+import reprlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -105,7 +106,7 @@ def given_start(parts, activation: str, n_features: int) -> Start:
     if any(hasattr(part, "fit") for part in parts):
         raise TypeError(
             "A list as pretrainer holds arrays. Give a single stack, whose "
-            f"hidden_layer_sizes has a value for each layer. Got {parts!r}."
+            f"hidden_layer_sizes has a value for each layer. Got {reprlib.repr(parts)}."
         )
     coefs, intercepts = parts, None
     if len(parts) == 2 and not hasattr(parts[0], "ndim"):
@@ -177,10 +178,13 @@ def new_pretrainer(
     common = {"random_state": seed, "verbose": verbose}
     if pretrainer == "rbm":
         check_agreement(chosen, ["logistic"], sizes, activation)
-        return StackedRBMTransformer(chosen, **common)
-    if activation != "auto":
-        common["activation"] = activation
-    return StackedAutoencoderTransformer(chosen, **common)
+        new = StackedRBMTransformer(chosen, **common)
+    else:
+        if activation != "auto":
+            common["activation"] = activation
+        new = StackedAutoencoderTransformer(chosen, **common)
+    new._stands_for = f"pretrainer={pretrainer!r}"
+    return new
 
 
 def check_agreement(trained, activations, sizes, activation: str) -> None:

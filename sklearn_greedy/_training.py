@@ -213,7 +213,8 @@ class Plan:
     of all rows, in proportion to which they are drawn anew in each epoch, or None;
     tasks : what callbacks are told of the epochs; n_averaged : last epochs
     whose parameters are averaged; n_before : epochs of earlier calls, for all that
-    changes with their number.
+    changes with their number; limit : the parameter that ``max_iter`` is; unscaled :
+    what the user could scale against divergence, or nothing.
     """
 
     max_iter: int
@@ -229,6 +230,8 @@ class Plan:
     tasks: EpochTasks | NoTasks = NO_TASKS
     n_averaged: int = 1
     n_before: int = 0
+    limit: str = "max_iter"
+    unscaled: str = ""
 
     def visited(self, index: Array, rng) -> Array:
         """Rows of an epoch, in the order of the mini-batches."""
@@ -314,19 +317,31 @@ def run_epochs(model: Model, index: Array, plan: Plan, rng) -> History:
             history.stale = 0
     else:
         if plan.tol is not None and plan.max_iter > 0:
-            held_out = "" if follows else ", or hold out rows (early_stopping=True)"
-            warn_user(
-                f"{plan.place} reached max_iter={plan.max_iter} before the "
-                f"{'score' if follows else 'loss'} stopped improving "
-                f"(last: {score if follows else history.losses[-1]:.6g}). "
-                f"Raise max_iter or tol{held_out}.",
-                ConvergenceWarning,
-            )
+            _warn_of_limit(plan, history, follows)
     if best is not None:
         model.restore(best)
     elif last:
         model.restore([np.mean(parts, axis=0) for parts in zip(*last, strict=True)])
     return history
+
+
+def _warn_of_limit(plan: Plan, history: History, follows: bool) -> None:
+    """Warn that the epochs ended before training stalled."""
+    reached = f"{plan.place} reached {plan.limit}={plan.max_iter}"
+    if plan.max_iter <= plan.n_iter_no_change:
+        warn_user(
+            f"{reached}, before which n_iter_no_change={plan.n_iter_no_change} lets no "
+            f"training stop. Raise {plan.limit}, or lower n_iter_no_change.",
+            ConvergenceWarning,
+        )
+        return
+    what, values = ("score", history.scores) if follows else ("loss", history.losses)
+    held_out = "" if follows else ", or hold out rows (early_stopping=True)"
+    warn_user(
+        f"{reached} before the {what} stopped improving (last: {values[-1]:.6g}). "
+        f"Raise {plan.limit} or tol{held_out}.",
+        ConvergenceWarning,
+    )
 
 
 def copied(model: Model) -> list[Array]:
@@ -372,9 +387,10 @@ def _blas_rule(model: Model):
 
 def _raise_diverged(plan: Plan, epoch: int, seen: str):
     name, value = plan.learning_rate
+    scale = f", or scale {plan.unscaled}" if plan.unscaled else ""
     raise ValueError(
         f"Training diverged in {plan.place}, epoch {epoch}: {seen}. Lower {name} "
-        f"(now {value:g}), or scale the input."
+        f"(now {value:g}){scale}."
     )
 
 
@@ -403,8 +419,8 @@ def held_out_rows(n_rows: int, fraction: float, rng, owner: str) -> Array:
     n_held = int(np.ceil(fraction * n_rows))
     if n_held >= n_rows:
         raise ValueError(
-            f"{owner} got early_stopping and validation_fraction={fraction}, "
-            f"which leaves no training rows of n_samples={n_rows}. Use more rows or a "
-            "smaller validation_fraction."
+            f"{owner} has early_stopping=True, but validation_fraction={fraction} "
+            f"leaves no training rows of n_samples={n_rows}. Use more rows, a smaller "
+            "validation_fraction or early_stopping=False."
         )
     return np.sort(rng.permutation(n_rows)[:n_held])

@@ -34,7 +34,7 @@ _NARROW, _APART = 0.02, 0.5
 
 # So far beyond [0, 1], or from 1 as their sum, probabilities are still taken as such:
 # MinMaxScaler rounds, the more so in float32 and far from zero.
-_ROUNDING = 1e-3
+ROUNDING = 1e-3
 
 # Above this share of grey, reconstructions are kept as means (user guide, eq. 10).
 GREY_LIMIT = 0.3
@@ -215,9 +215,16 @@ def check_range(statistics: ColumnStatistics, units: Units, owner: str) -> None:
             "Counts cannot be negative; use 'gaussian' for these columns."
         )
     for group in np.unique(units.groups[units.groups >= 0]):
-        total = float(statistics.mean[units.groups == group].sum())
-        if abs(total - 1) > _ROUNDING:
-            columns = np.flatnonzero(units.groups == group)
+        columns = np.flatnonzero(units.groups == group)
+        lowest = statistics.low[columns].min()
+        if lowest < -ROUNDING:
+            warn_user(
+                f"{owner} has a softmax group in columns {columns[0]} to "
+                f"{columns[-1]}, which reach down to {lowest:.4g}. They are shares of "
+                "one whole and cannot be negative.",
+            )
+        total = float(statistics.mean[columns].sum())
+        if abs(total - 1) > ROUNDING:
             warn_user(
                 f"{owner} has a softmax group in columns {columns[0]} to "
                 f"{columns[-1]}, whose rows sum to {total:.4g} on average instead of "
@@ -231,13 +238,16 @@ def _warn_outside_unit_interval(
 ) -> None:
     """Warn where columns with bernoulli units have values outside [0, 1]."""
     bernoulli = kinds == BERNOULLI
-    low = statistics.low[bernoulli].min(initial=0.0)
-    high = statistics.high[bernoulli].max(initial=1.0)
-    if low < -_ROUNDING or high > 1 + _ROUNDING:
+    low, high = statistics.low, statistics.high
+    beyond = bernoulli & ((low < -ROUNDING) | (high > 1 + ROUNDING))
+    if beyond.any():
+        columns = np.flatnonzero(beyond)
+        more = f" and {len(columns) - 1} more" if len(columns) > 1 else ""
+        low, high = low[beyond].min(initial=0.0), high[beyond].max(initial=1.0)
         warn_user(
             f"{owner} has bernoulli units for columns that reach from {low:.4g} to "
-            f"{high:.4g}, outside [0, 1]. Scale them (MinMaxScaler), or use "
-            "visible='gaussian'.",
+            f"{high:.4g}, outside [0, 1]: column {columns[0]}{more}. Scale them "
+            "(MinMaxScaler), or begin with gaussian units for them (visible).",
         )
 
 
@@ -282,6 +292,16 @@ def choose_units(
     )
 
 
+def contradicts(units: Units, visible) -> bool:
+    """Whether ``visible``, as ``choose_units`` takes it, names other kinds of columns
+    than these.
+    """
+    if isinstance(visible, str):
+        return visible != "auto" and bool(np.any(units.kinds != KINDS.index(visible)))
+    pairs = ((KINDS.index(kind), columns) for kind, columns in visible)
+    return any(np.any(units.kinds[columns] != kind) for kind, columns in pairs)
+
+
 def _as_probabilities(statistics: ColumnStatistics) -> Array:
     """Which columns have all values in [0, 1], but for rounding, and are no
     measurements that happen to lie there: these hardly vary for their mean. Nor does a
@@ -290,7 +310,7 @@ def _as_probabilities(statistics: ColumnStatistics) -> Array:
     """
     mean, variance = statistics.mean, statistics.variance
     low, high = statistics.low, statistics.high
-    inside = (low >= -_ROUNDING) & (high <= 1 + _ROUNDING)
+    inside = (low >= -ROUNDING) & (high <= 1 + ROUNDING)
     narrow = statistics.varies() & (variance < _NARROW * mean * (1 - mean))
     apart = np.minimum(mean, 1 - mean) >= _APART * np.sqrt(variance)
     return inside & ~(narrow & apart)

@@ -40,6 +40,29 @@ def marked_rows(y, marker) -> Array:
     return rows
 
 
+def check_marker_value(marker, y) -> None:
+    """Raise where a marker cannot be meant: several values, or a truth value where y
+    holds none, which would mark the rows of class 0 or 1.
+    """
+    if np.ndim(marker) > 0:
+        raise ValueError(
+            "unlabeled must be None or one value, which marks rows in y. Got "
+            f"{marker!r}."
+        )
+    if isinstance(marker, bool | np.bool_) and not _holds_truth_values(y):
+        raise ValueError(
+            f"unlabeled={marker!r} would mark the rows with y == {int(marker)}. Give "
+            "the value that marks rows without a label, or None if there are none."
+        )
+
+
+def _holds_truth_values(y) -> bool:
+    y = y.data if sparse.issparse(y) else np.asarray(y)
+    if y.dtype.kind != "O":
+        return y.dtype.kind == "b"
+    return any(isinstance(value, bool | np.bool_) for value in y.ravel())
+
+
 def check_marker(y, marker) -> None:
     """Raise where rows seem to have no target, though none carries the marker, and
     where it stands in a sparse matrix, of which no row is marked.
@@ -52,7 +75,7 @@ def check_marker(y, marker) -> None:
             )
         return
     y = np.asarray(y)
-    if y.ndim == 0 or not len(y):
+    if y.ndim == 0 or y.size == 0:
         return  # which scikit-learn refuses
     n_missing = int(_missing(y).reshape(len(y), -1).all(axis=1).sum())
     if n_missing:
@@ -60,8 +83,8 @@ def check_marker(y, marker) -> None:
         if marker is not None:
             seen += f", which unlabeled={marker!r} does not mark"
         raise ValueError(
-            f"{seen}. Set unlabeled=np.nan to pre-train on these too, or leave them "
-            "out."
+            f"{seen}. Set unlabeled=np.nan, which marks rows without a label, or leave "
+            "them out."
         )
     if marker is None:
         return

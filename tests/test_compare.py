@@ -9,7 +9,7 @@ from sklearn.base import clone
 from sklearn.datasets import load_diabetes, load_wine
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import KFold
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_greedy import (
@@ -176,10 +176,41 @@ def test_parallel_folds_give_the_same(iris):
     assert_array_equal(one.scratch_scores, two.scratch_scores)
 
 
-def test_several_scores_at_once_raise(iris):
-    scoring = ["accuracy", "neg_log_loss"]
-    with pytest.raises(ValueError, match="must give one number"):
+def two_scores(estimator, X, y):
+    return {"one": 1.0, "two": 2.0}
+
+
+@pytest.mark.parametrize("scoring", [["accuracy"] * 1000, two_scores])
+def test_several_scores_at_once_raise(scoring, iris):
+    with pytest.raises(ValueError, match="must give one number") as caught:
         compare_pretraining(network(max_iter=1), *iris, cv=2, scoring=scoring)
+    assert len(str(caught.value)) < 200
+
+
+def stack_of(*activations, **params):
+    sizes = (6, 4)[: len(activations)]
+    return StackedAutoencoderTransformer(sizes, activation=list(activations), **params)
+
+
+@pytest.mark.parametrize(
+    ("pretrainer", "scoring", "message"),
+    [
+        ("autoencoder", ["accuracy", "f1_macro"], "must give one number"),
+        (stack_of("tanh", "relu"), None, "different activations"),
+        (StackedRBMTransformer((3, 2), hidden=["relu", "bernoulli"]), None, "differ"),
+        ("frozen", None, "different activations"),
+    ],
+)
+def test_nothing_is_trained_for_what_cannot_be_compared(
+    pretrainer, scoring, message, iris, monkeypatch
+):
+    """All folds were fitted with pre-training before these were refused."""
+    if pretrainer == "frozen":
+        fitted = stack_of("tanh", "relu", max_iter=1).fit(iris[0])
+        pretrainer = FrozenEstimator(fitted)
+    monkeypatch.setattr("sklearn_greedy._compare.cross_validate", pytest.fail)
+    with pytest.raises(ValueError, match=message):
+        compare_pretraining(network(pretrainer=pretrainer), *iris, scoring=scoring)
 
 
 def test_marked_rows_do_not_count_with_a_scorer_by_name(iris):
@@ -233,7 +264,7 @@ def test_marked_rows_do_not_narrow_the_interval(all_digits):
 def test_score_that_is_no_number_raises():
     X, y = load_diabetes(return_X_y=True)
     reg = GreedyPretrainedMLPRegressor((4,), max_iter=1)
-    with pytest.raises(ValueError, match="score of fold 1 is nan"):
+    with pytest.raises(ValueError, match=r"score of fold 1 is nan.* its 1 test row\."):
         compare_pretraining(reg, X[:6], y[:6], cv=KFold(6))
 
 
@@ -254,12 +285,15 @@ def test_estimator_is_left_alone(iris):
 def test_what_cannot_be_compared_raises(iris):
     with pytest.raises(ValueError, match="no pre-training to compare"):
         compare_pretraining(network(pretrainer=None), *iris)
-    with pytest.raises(TypeError, match="has no pretrainer"):
-        compare_pretraining(StandardScaler(), *iris)
+    with pytest.raises(ValueError, match="no pre-training to compare"):
+        compare_pretraining(network(pretrainer=([], [])), *iris)
+    for estimator in (StandardScaler(), Pipeline([])):
+        with pytest.raises(TypeError, match="has no pretrainer"):
+            compare_pretraining(estimator, *iris)
+    with pytest.raises(TypeError, match="Classifier is a class; give an instance"):
+        compare_pretraining(GreedyPretrainedMLPClassifier, *iris)
+    with pytest.raises(ValueError, match="compare_pretraining needs y"):
+        compare_pretraining(network(), iris[0], None)
     fold = [(np.arange(100), np.arange(100, 150))]
     with pytest.raises(ValueError, match="at least two folds"):
         compare_pretraining(network(), *iris, cv=fold)
-    stack = StackedAutoencoderTransformer((6, 4), activation=["tanh", "relu"])
-    mixed = network(pretrainer=stack.set_params(max_iter=1))
-    with pytest.raises(ValueError, match="different activations"):
-        compare_pretraining(mixed, *iris, cv=2)

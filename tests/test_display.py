@@ -11,6 +11,7 @@ from numpy.testing import assert_allclose
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.datasets import load_iris, load_wine
+from sklearn.frozen import FrozenEstimator
 from sklearn.utils import Bunch
 
 from sklearn_greedy import (
@@ -123,8 +124,18 @@ def test_filters_are_weights_from_the_input(layer, stack):
 def test_filters_of_a_network_leave_its_output_out(network):
     display = LearnedFiltersDisplay.from_estimator(network, image_shape=(8, 8))
     assert display.filters.shape == (12, 64)
-    with pytest.raises(ValueError, match="no layer 2: 2 are hidden"):
-        LearnedFiltersDisplay.from_estimator(network, layer=2, image_shape=(8, 8))
+    for layer in (2, -3, 0.5, "0", None):
+        message = f"layer={layer!r}, but the hidden layers are numbered 0 to 1"
+        with pytest.raises(ValueError, match=message):
+            LearnedFiltersDisplay.from_estimator(network, layer=layer)
+
+
+def test_layers_count_from_the_end_too(stack):
+    """As in hidden_activations of the networks."""
+    last, second = (
+        LearnedFiltersDisplay.from_estimator(stack, layer=layer) for layer in (-1, 1)
+    )
+    assert_allclose(last.filters, second.filters)
 
 
 def test_filters_of_a_table_are_named_and_by_deviation():
@@ -264,8 +275,13 @@ def test_what_cannot_be_drawn_raises(stack, digits):
     classifier = StackedRBMClassifier(rbms).fit(X, y)
     shape = {"image_shape": (8, 8)}
     flat = GreedyPretrainedMLPClassifier((), pretrainer=None, max_iter=1).fit(X, y)
-    with pytest.raises(TypeError, match="draws no rows by their number"):
+    with pytest.raises(TypeError, match="draws samples of given labels"):
         SamplesDisplay.from_estimator(classifier, **shape)
+    coder = StackedAutoencoderTransformer((4,), max_iter=0).fit(X)
+    with pytest.raises(TypeError, match=r"cannot draw samples\. Give a fitted Stack"):
+        SamplesDisplay.from_estimator(coder, **shape)
+    with pytest.raises(ValueError, match="no curve to draw: nothing was trained"):
+        TrainingCurvesDisplay.from_estimator(coder)
     with pytest.raises(TypeError, match="rebuilds no rows"):
         ReconstructionDisplay.from_estimator(flat, X, **shape)
     for display in (LearnedFiltersDisplay, TrainingCurvesDisplay):
@@ -275,10 +291,67 @@ def test_what_cannot_be_drawn_raises(stack, digits):
         LearnedFiltersDisplay.from_estimator(flat.to_mlp())
     with pytest.raises(ValueError, match="no hidden layer"):
         HiddenUnitsDisplay.from_estimator(flat, X)
-    with pytest.raises(ValueError, match="n_units must be at least 1"):
-        LearnedFiltersDisplay.from_estimator(stack, n_units=0)
-    with pytest.raises(ValueError, match="n_features must be at least 1"):
-        LearnedFiltersDisplay.from_estimator(stack, n_features=-3)
+    with pytest.raises(ValueError, match="There are no hidden layers"):
+        LearnedFiltersDisplay.from_estimator(flat)
+    with pytest.raises(TypeError, match=r"what compare_pretraining returns\. .* dict"):
+        PretrainingComparisonDisplay.from_comparison({"a": 1})
+
+
+@pytest.mark.parametrize("name", ["n_units", "n_features"])
+@pytest.mark.parametrize("number", [0, -3, 2.5, "3", None])
+def test_numbers_of_what_is_drawn_are_checked(name, number, stack):
+    with pytest.raises(ValueError, match=f"The '{name}' parameter of .* an int"):
+        LearnedFiltersDisplay.from_estimator(stack, **{name: number})
+
+
+@pytest.mark.parametrize(
+    "shape", [4, (4,), (8, 8, 1), (-8, -8), (8.0, 8), "ab", range(1000)]
+)
+def test_image_shapes_are_a_height_and_a_width(shape, stack, digits):
+    rows = digits[0][:2]
+    message = "image_shape must be the height and the width"
+    for display, data in (
+        (LearnedFiltersDisplay, []),
+        (SamplesDisplay, []),
+        (ReconstructionDisplay, [rows]),
+    ):
+        with pytest.raises(ValueError, match=message) as caught:
+            display.from_estimator(stack, *data, image_shape=shape)
+        assert len(str(caught.value)) < 150
+    with pytest.raises(ValueError, match=f"{message}.* Got None"):
+        SamplesDisplay.from_estimator(stack, image_shape=None)
+    assert not plt.get_fignums()
+
+
+def test_samples_are_not_drawn_for_a_picture_that_cannot_be(stack, monkeypatch):
+    """Both came after a thousand steps of Gibbs sampling."""
+    monkeypatch.setattr(StackedRBMTransformer, "sample", pytest.fail)
+    with pytest.raises(ValueError, match="72 pixels"):
+        SamplesDisplay.from_estimator(stack, image_shape=(8, 9))
+    two = plt.subplots(2)[1]
+    with pytest.raises(TypeError, match=r"one matplotlib Axes\. Got .* ndarray"):
+        SamplesDisplay.from_estimator(stack, image_shape=(8, 8), ax=two)
+
+
+def test_several_axes_are_refused(stack, digits):
+    two = plt.subplots(2)[1]
+    for display, data in (
+        (LearnedFiltersDisplay, []),
+        (TrainingCurvesDisplay, []),
+        (HiddenUnitsDisplay, [digits[0]]),
+        (PretrainingComparisonDisplay, digits),
+    ):
+        with pytest.raises(TypeError, match="must be None or one matplotlib Axes"):
+            display.from_estimator(stack, *data, ax=two)
+
+
+def test_frozen_stacks_are_drawn_as_others(stack):
+    options = {"image_shape": (8, 8), "n_gibbs_steps": 2, "random_state": 0}
+    frozen, plain = (
+        SamplesDisplay.from_estimator(estimator, **options)
+        for estimator in (FrozenEstimator(stack), stack)
+    )
+    assert_allclose(frozen.samples, plain.samples)
 
 
 def test_filters_without_names_are_numbered():

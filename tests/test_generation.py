@@ -200,6 +200,25 @@ def test_part_of_a_group_cannot_be_clamped(rng):
         gibbs(rbm, initial_rows([rbm], 4, rng), 1, rng, mask)
 
 
+@pytest.mark.parametrize("values", [[3, 0, 0], [2, -1, 0], [0, 0, 0]])
+@pytest.mark.parametrize("deep", [False, True])
+def test_clamped_groups_are_probabilities(deep, values, rng):
+    """They were taken and given back as they were."""
+    rbms = [tiny_rbm("softmax")]
+    if deep:
+        rbms.append(tiny_rbm([(0, 2, BERNOULLI)]))
+    mask = np.array([True, True, True, False, False])
+    scalings = plain_scalings(rbms)
+    for row in ([0, 1, 0], [0.5, 0.25, 0.2505]):
+        rows = np.array([[*row, 1.0, 0]])
+        drawn = sample_stack(rbms, rows, 1, rng, mask, scalings=scalings)
+        assert_array_equal(drawn[:, :3], rows[:, :3])
+    rows = np.array([[0.0, 0, 1, 0, 1], [*values, 0, 1]])
+    message = r"columns 0 to 2 are one softmax group, but .* row 1 are .* sum to 1"
+    with pytest.raises(ValueError, match=message):
+        sample_stack(rbms, rows, 1, rng, mask, scalings=scalings)
+
+
 @pytest.mark.parametrize("hidden", HIDDEN_KINDS)
 def test_drawn_hidden_states_have_the_means_of_the_statistics(hidden, rng):
     """But for rectified units: their noise stands for a pile of bits only well above
@@ -325,7 +344,7 @@ def test_errors_of_clamping_say_what_is_missing(fitted):
     _, stack = fitted
     with pytest.raises(ValueError, match="clamp needs init"):
         stack.sample(clamp=[0])
-    with pytest.raises(ValueError, match="1 missing values in clamped columns"):
+    with pytest.raises(ValueError, match="1 missing value in clamped columns"):
         stack.sample(init=[[np.nan, 1.0, 0.0]], clamp=[0])
 
 
@@ -381,3 +400,10 @@ def test_parameters_of_methods_are_checked(method, params, fitted):
         InvalidParameterError, match=f"'{name}' parameter of .*{method}"
     ):
         getattr(stack, method)(*rows, **params)
+
+
+def test_rows_given_to_begin_with_are_told_of_by_their_name(rng):
+    stack = StackedRBMTransformer((4,), max_iter=1, random_state=0)
+    stack.fit((rng.random((40, 3)) < 0.5) * 1.0)
+    with pytest.raises(ValueError, match="init: X has 2 features"):
+        stack.sample(init=np.ones((2, 2)))

@@ -113,7 +113,9 @@ def test_too_many_units_are_refused_with_their_number():
     rbm = some_rbm([(0, 30, BERNOULLI)], width=25)
     with pytest.raises(ValueError, match="Got 25 bernoulli hidden units"):
         exact_log_z(rbm)
-    with pytest.raises(ValueError, match="Got 3 gaussian hidden units"):
+    # Annealing would be refused as well.
+    message = r"Got 3 gaussian hidden units .* columns\. Use score_samples, or hidden="
+    with pytest.raises(ValueError, match=message):
         exact_log_z(some_rbm("gaussian", "gaussian"))
 
 
@@ -213,11 +215,16 @@ def test_annealed_log_likelihood_repeats_with_its_seed():
     assert_array_equal(first, stack.log_likelihood(X[:5], **options))
 
 
-def test_annealing_needs_bernoulli_hidden_units():
-    with pytest.raises(ValueError, match="Got hidden='relu'"):
+@pytest.mark.parametrize(
+    ("side", "other"),
+    [("bernoulli", "Use method='exact'"), ("gaussian", "Use score_samples, or hidden")],
+)
+def test_annealing_needs_bernoulli_hidden_units(side, other):
+    rbm = some_rbm(side, "relu")
+    with pytest.raises(ValueError, match=f"Got hidden='relu'. {other}"):
         ais_log_z(
-            some_rbm("bernoulli", "relu"),
-            np.zeros(5),
+            rbm,
+            np.zeros(len(rbm.b)),
             n_runs=2,
             n_temperatures=2,
             seed=np.array([1, 2], np.uint32),
@@ -438,8 +445,17 @@ def test_counts_are_normalised_beyond_a_second_mode():
 
 def test_counts_too_large_to_be_normalised_are_refused():
     rbm = some_rbm("poisson")
-    with pytest.raises(ValueError, match=r"takes counts up to 1e\+08\. Got 2e\+08"):
+    message = r"takes counts up to 1e\+08\. Got 2e\+08 in column 1: use 'gaussian'"
+    with pytest.raises(ValueError, match=message):
         pseudo_log_likelihood(rbm, np.array([[3.0, 2e8]]))
+
+
+def test_negative_counts_are_refused_as_in_fit():
+    """They scored -inf without a word."""
+    with pytest.raises(
+        ValueError, match=r"Column 1 .* holds -2\. Counts cannot be neg"
+    ):
+        pseudo_log_likelihood(some_rbm("poisson"), np.array([[3.0, 1], [0, -2]]))
 
 
 def test_scores_that_cannot_be_normalised_warn(rng):

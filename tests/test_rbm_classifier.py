@@ -265,6 +265,8 @@ def test_unknown_label_to_draw_raises(rng):
     rbm = StackedRBMClassifier(StackedRBMTransformer((3,)), random_state=0).fit(X, y)
     with pytest.raises(ValueError, match=r"y holds \[7\], but fit saw \[0, 1, 2\]"):
         rbm.sample([0, 7])
+    with pytest.raises(ValueError, match=r"y holds \[3, 4, 5, 6, 7, 8, \.\.\.\], but"):
+        rbm.sample(range(1000))
 
 
 def test_search_over_nested_parameters(rng):

@@ -838,6 +838,25 @@ def test_pseudo_likelihood_is_exact_for_strong_and_weak_gaussian_weights():
         assert_allclose(density.sum() * (grid[1] - grid[0]), 1, rtol=1e-9)
 
 
+@pytest.mark.parametrize("strength", [0.1, 0.6, 0.95])
+@pytest.mark.parametrize("bias", [-3.0, 0.7])
+def test_density_over_rectified_units_goes_by_each_direction_alone(strength, bias):
+    """Of units that grow upwards and of others that grow downwards, the squared weights
+    were added: healthy fits had no score, and early stopping called them diverged.
+    """
+    up = np.array([0.6, 0.8, 0.0, 0.0])
+    w = strength * (up - up[::-1])[None, :]
+    c, b = np.array([0.3, -1.0, 2.0, 0.5]), np.array([bias])
+    blocks = np.array([[0, 1, G, 0]])
+    reach = 40 / (1 - strength)
+    grid = np.linspace(-reach, reach, 40_001)
+    rbm = RBM(w, c, b, blocks, hidden="relu")
+    density = np.exp(pseudo_log_likelihood(rbm, grid[:, None]))
+    assert_allclose(density.sum() * (grid[1] - grid[0]), 1, rtol=1e-8)
+    too_strong = RBM(w / strength, c, b, blocks, hidden="relu")
+    assert np.isnan(pseudo_log_likelihood(too_strong, grid[:1, None])).all()
+
+
 def raw_stack(kind, seed=6):
     """A fitted stack with strong random weights, and raw rows."""
     X, kinds = raw_table(kind, 40)

@@ -568,6 +568,15 @@ def test_learned_scale_does_not_depend_on_the_size_of_chunks(size, rng):
     assert_allclose(np.mean(scales, axis=0), X.std(axis=0), rtol=0.05)
 
 
+def test_few_rows_far_out_hardly_move_a_learned_scale(rng):
+    """They moved it as far as a thousand rows could."""
+    X = rng.normal(size=(1000, 3))
+    stack = fit(X, learn_scale=True, learning_rate=1e-6, max_iter=1).partial_fit(X)
+    before = stack.visible_scale_
+    stack.partial_fit(30 * X[:5]).partial_fit(30 * X[:5])
+    assert_allclose(stack.visible_scale_, before, rtol=0.005)
+
+
 def test_best_epoch_of_a_learned_scale_keeps_its_scale(monkeypatch, rng):
     """Scores were of rows in the first scale, and the scale that of the last epoch."""
     monkeypatch.setattr(

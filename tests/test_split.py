@@ -148,6 +148,45 @@ def test_fold_without_a_label_raises():
         list(LabeledSplit(KFold(2), unlabeled=-1).split(X, y))
 
 
+ALL_MARKED = np.full(150, -1)
+SOME_MISSING = np.where(ROWS == 1, np.nan, MARKED)
+NO_MARKER = np.where(ROWS == 1, np.nan, TRUTH)
+
+
+@pytest.mark.parametrize("stratify", [True, False])
+@pytest.mark.parametrize(
+    ("marker", "y", "message"),
+    [
+        ("-1", MARKED, "holds the number '-1', but unlabeled='-1' is a text"),
+        (-1, NO_MARKER, r"no value .* in 1 of 150 rows, which unlabeled=-1 does not"),
+        (-1, SOME_MISSING, r"no value .* in 1 of 51 rows, which unlabeled=-1 does not"),
+        ([-1, -2], MARKED, "unlabeled must be None or one value"),
+        (False, TRUTH, "unlabeled=False would mark"),
+        (-1, ALL_MARKED, "y has no labelled row: all 150 are marked"),
+    ],
+)
+def test_markers_are_checked_as_by_fit(marker, y, message, stratify):
+    split = LabeledSplit(3, unlabeled=marker, stratify=stratify)
+    with pytest.raises(ValueError, match=message):
+        list(split.split(X, y))
+    with pytest.raises(ValueError, match=message):
+        split.get_n_splits(X, y)
+
+
+def test_folds_without_targets_raise():
+    with pytest.raises(ValueError, match="LabeledSplit needs y: which rows"):
+        list(LabeledSplit(3, unlabeled=-1).split(X))
+
+
+@pytest.mark.parametrize("nothing", [[], np.zeros(150, dtype=bool)])
+@pytest.mark.parametrize("purpose", ["train", "test"])
+def test_empty_folds_are_named(purpose, nothing):
+    fold = (nothing, ROWS) if purpose == "train" else (ROWS, nothing)
+    cv = [(ROWS[::2], ROWS[1::2]), fold]
+    with pytest.raises(ValueError, match=f"Fold 2 has no row to {purpose} on"):
+        list(LabeledSplit(cv, unlabeled=-1).split(X, MARKED))
+
+
 def test_display_names_the_parameters():
     shown = repr(LabeledSplit(3, unlabeled=-1))
     assert shown == "LabeledSplit(cv=3, stratify=True, unlabeled=-1)"

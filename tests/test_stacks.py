@@ -795,11 +795,22 @@ def test_patience_is_that_of_scikit_learn(stack_class, table):
 
 
 def test_reaching_max_iter_warns_only_with_tol(stack_class, binary):
-    with pytest.warns(ConvergenceWarning, match=r"layer 1 reached max_iter=2 .*last"):
-        build(stack_class, (4,), tol=0.0).fit(binary)
+    long = {"tol": 0.0, "max_iter": 3}
+    with pytest.warns(ConvergenceWarning, match=r"layer 1 reached max_iter=3 .*last"):
+        build(stack_class, (4,), n_iter_no_change=2, **long).fit(binary)
+    seen = "before which n_iter_no_change=3 lets no training stop"
+    with pytest.warns(ConvergenceWarning, match=seen):
+        build(stack_class, (4,), n_iter_no_change=3, **long).fit(binary)
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)
         build(stack_class, (4,)).fit(binary)
+
+
+def test_the_limit_of_the_unrolled_network_has_its_own_name(binary):
+    options = {"tol": 0.0, "n_iter_no_change": 1, "unrolled_max_iter": 2}
+    stack = build(StackedAutoencoderTransformer, (4,), max_iter=0, **options)
+    with pytest.warns(ConvergenceWarning, match="unrolled reached unrolled_max_iter=2"):
+        stack.fit(binary)
 
 
 def test_warm_start_goes_on(stack_class, rng):
@@ -832,7 +843,7 @@ def test_units_of_fitted_layers_stay(stack_class, goes_on, binary):
     changed = {"hidden": "relu"} if rbm else {"activation": "tanh"}
     stack = build(stack_class, (4, 3), warm_start=True).fit(binary)
     stack.set_params(**changed)
-    with pytest.raises(ValueError, match="those of the fitted layers are"):
+    with pytest.raises(ValueError, match="of the fitted layers, which have"):
         stack.fit(binary) if goes_on == "warm_start" else stack.partial_fit(binary)
 
 

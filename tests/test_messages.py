@@ -1,0 +1,247 @@
+"""Errors and warnings say what was seen, and what they advise helps."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.frozen import FrozenEstimator
+from sklearn.preprocessing import StandardScaler
+
+from sklearn_greedy import (
+    GreedyPretrainedMLPClassifier,
+    GreedyPretrainedMLPRegressor,
+    StackedAutoencoderTransformer,
+    StackedRBMTransformer,
+)
+
+SHORT = {"max_iter": 2, "random_state": 0}
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+def classifier(pretrainer=None, **params):
+    return GreedyPretrainedMLPClassifier((4,), pretrainer=pretrainer, **SHORT | params)
+
+
+@pytest.fixture
+def rows(rng):
+    """Standard normal columns, and classes 0 to 2."""
+    return rng.normal(size=(60, 3)), np.arange(60) % 3
+
+
+# --- the marker of rows without a label ----------------------------------------
+
+
+@pytest.mark.parametrize("marker", [False, True, np.False_])
+def test_a_truth_value_does_not_mark_a_class(marker, rows):
+    """False meant "none", and the rows of class 0 were left out."""
+    seen = f"would mark the rows with y == {int(marker)}"
+    with pytest.raises(ValueError, match=seen):
+        classifier(unlabeled=marker).fit(*rows)
+
+
+def test_a_truth_value_marks_rows_among_truth_values(rows):
+    X, y = rows
+    targets = np.where(y == 2, None, y == 0)
+    assert len(classifier(unlabeled=np.nan).fit(X, targets).classes_) == 2
+    marked = np.array([False, "a", "b"], dtype=object)[y]
+    fitted = classifier(unlabeled=False).fit(X, marked)
+    assert_array_equal(fitted.classes_, ["a", "b"])
+
+
+def test_missing_labels_beside_the_marker_are_told_of(rows):
+    X, y = rows
+    some = np.where(y == 2, -1, np.where(np.arange(60) == 0, np.nan, y))
+    with pytest.raises(
+        ValueError, match=r"y has no value .* in 1 of 40 rows, which unl"
+    ):
+        classifier(unlabeled=-1).fit(X, some)
+
+
+def test_targets_without_columns_are_not_missing(rows):
+    with pytest.raises(ValueError, match=r"0 feature|Found array"):
+        classifier().fit(rows[0], np.empty((60, 0)))
+
+
+# --- rows that are not used ----------------------------------------------------
+
+
+def frozen(X):
+    return FrozenEstimator(StackedRBMTransformer((4,), max_iter=1).fit(X))
+
+
+@pytest.mark.parametrize(
+    "pretrainer", [lambda X: None, lambda X: [np.ones((3, 4))], frozen]
+)
+def test_rows_that_no_layer_learns_from_warn(pretrainer, rows):
+    X, y = rows
+    network = classifier(pretrainer(X))
+    with pytest.warns(UserWarning, match="X_unlabeled is not used: pretrainer="):
+        network.fit(X, y, X_unlabeled=X)
+    assert_array_equal(network.coefs_[0], clone(network).fit(X, y).coefs_[0])
+
+
+def test_a_warm_start_does_not_use_rows_without_a_target(rows):
+    X, y = rows
+    network = classifier("rbm", warm_start=True).fit(X, y, X_unlabeled=X)
+    with pytest.warns(UserWarning, match="a warm start goes on with the fine-tuning"):
+        network.fit(X, y, X_unlabeled=X)
+
+
+# --- training that ends, or diverges -------------------------------------------
+
+
+@pytest.mark.parametrize("patience", [2, np.inf])
+def test_too_few_epochs_to_stop_are_told_of(patience, rows):
+    """More tol, or held-out rows, were advised in vain."""
+    seen = f"max_iter=2, before which n_iter_no_change={patience} lets no training"
+    with pytest.warns(ConvergenceWarning, match=seen):
+        classifier(n_iter_no_change=patience, tol=1e9).fit(*rows)
+    classifier(n_iter_no_change=1, max_iter=3, tol=1e9).fit(*rows)
+
+
+@pytest.mark.parametrize(
+    ("pretrainer", "scale"),
+    [(None, ", or scale the input and the targets"), ("autoencoder", "")],
+)
+def test_advice_on_divergence_names_what_is_not_scaled_inside(pretrainer, scale, rows):
+    X, y = rows
+    network = GreedyPretrainedMLPRegressor(
+        (4,),
+        pretrainer=pretrainer,
+        solver="sgd",
+        learning_rate_init=1e6,
+        random_state=0,
+    )
+    with pytest.raises(ValueError, match="Training diverged") as failure:
+        network.fit(X, 1e3 * y)
+    advice = f"Lower learning_rate_init (now 1e+06){scale}."
+    assert str(failure.value).endswith(advice)
+
+
+def test_scaling_the_targets_helps_as_the_message_says(rows):
+    X, y = rows
+    network = GreedyPretrainedMLPRegressor(
+        (20,), pretrainer=None, solver="sgd", **SHORT | {"max_iter": 20}
+    )
+    with pytest.raises(ValueError, match="scale the input and the targets"):
+        network.fit(X, 1e6 * y)
+    network.fit(X, StandardScaler().fit_transform(y[:, None]).ravel())
+
+
+def test_targets_beyond_all_numbers_are_not_taken_for_columns(rows):
+    X, y = rows
+    network = GreedyPretrainedMLPRegressor((4,), **SHORT)
+    with pytest.raises(ValueError, match="y: Column 0 reaches from 0 to"):
+        network.fit(X, y * 1e200)
+
+
+def test_nothing_to_hold_out(rows):
+    network = classifier(early_stopping=True, validation_fraction=0)
+    with pytest.raises(
+        ValueError, match=r"validation_fraction=0\. Raise it, or give X_v"
+    ):
+        network.fit(*rows)
+
+
+# --- stacks --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["autoencoder", "rbm"])
+def test_advice_of_a_stack_by_name_can_be_followed(name, rows):
+    """Its max_iter is not that of the network, which users set in vain."""
+    network = GreedyPretrainedMLPClassifier((4,), pretrainer=name, **SHORT)
+    wanted = rf"Give Stacked\w+\(\.\.\.\) in place of pretrainer='{name}' to set these"
+    with pytest.warns(UserWarning, match=wanted):
+        network.fit(np.zeros((60, 3)), rows[1])
+
+
+def test_range_of_bernoulli_columns_is_told_once_with_the_column(rows):
+    X = np.hstack([rows[0] * 0 + 0.5, [[3.0], [0.0]] * 30])
+    stack = StackedAutoencoderTransformer(
+        (4,), visible="bernoulli", max_iter=1, unrolled_max_iter=1, random_state=0
+    )
+    with pytest.warns(UserWarning, match=r"outside \[0, 1\]: column 3\. Sc") as told:
+        stack.fit(X)
+    assert sum("outside [0, 1]" in str(w.message) for w in told) == 1
+
+
+def test_negative_shares_warn(rng):
+    X = np.eye(3)[rng.integers(0, 3, 60)] + [[1.0, -1.0, 0.0]]
+    stack = StackedRBMTransformer((4,), visible="softmax", max_iter=1, random_state=0)
+    with pytest.warns(UserWarning, match=r"reach down to -1\. They are shares"):
+        stack.fit(X)
+
+
+@pytest.mark.parametrize("visible", ["gaussian", [("gaussian", [1])]])
+@pytest.mark.parametrize("again", ["partial_fit", "fit"])
+def test_units_of_columns_cannot_change(visible, again, stack_class, rng):
+    """They were ignored."""
+    X = (rng.random((40, 3)) < 0.5) * 1.0
+    stack = stack_class((4,), max_iter=1, warm_start=True, random_state=0).fit(X)
+    stack.set_params(visible=visible)
+    with pytest.raises(ValueError, match="names other units than those of the fitted"):
+        getattr(stack, again)(X)
+    stack.set_params(visible=[("bernoulli", [1])])
+    getattr(stack, again)(X)
+
+
+def test_swapping_needs_other_rows(rows):
+    stack = StackedAutoencoderTransformer((4,), corruption="swap", batch_size=1)
+    with pytest.raises(ValueError, match="batch_size=1 leaves none"):
+        stack.fit(rows[0])
+
+
+@pytest.mark.parametrize("H", [np.ones((2, 4)) * 1j, [list("abcd")]])
+def test_hidden_units_are_numbers(H, stack_class, rows):
+    stack = stack_class((4,), max_iter=1, random_state=0).fit(rows[0])
+    with pytest.raises(ValueError, match="X must hold real numbers"):
+        stack.inverse_transform(H)
+
+
+@pytest.mark.parametrize(
+    ("columns", "seen"),
+    [
+        ([7], r"visible: \[7\] selects none of the 3 columns: "),
+        ([[0, 1]], r"visible: \[\[0, 1\]\] selects none of the 3 columns: "),
+        ("z", r"visible: .*[Ss]pecifying the columns using strings"),
+        ([1, 1], r"visible names the columns \[1\] more than once"),
+    ],
+)
+def test_selections_of_columns_are_told_of(columns, seen, stack_class, rows):
+    with pytest.raises(ValueError, match=seen):
+        stack_class((4,), visible=[("gaussian", columns)]).fit(rows[0])
+
+
+@pytest.mark.parametrize("columns", [slice(None), slice(None, None, 1)])
+def test_a_whole_slice_selects_all_columns(columns, stack_class, rng):
+    X = (rng.random((40, 3)) < 0.5) * 1.0
+    stack = stack_class((4,), visible=[("gaussian", columns)], max_iter=1).fit(X)
+    assert set(stack.visible_kinds_) == {"gaussian"}
+
+
+# --- classes -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("classes", [[], [0]])
+def test_too_few_classes_are_those_given(classes, rows):
+    seen = f"classes has only {len(classes)} class"
+    with pytest.raises(ValueError, match=seen):
+        classifier().partial_fit(*rows, classes=classes)
+
+
+def test_validation_targets_of_another_kind(rows):
+    X, y = rows
+    network = classifier(early_stopping=True)
+    with pytest.raises(ValueError, match="X_val and y_val: y has several labels per"):
+        network.fit(X, y, X_val=X, y_val=np.eye(3, dtype=int)[y])
+
+
+def test_thousands_of_classes_are_not_all_listed(rows):
+    X, _ = rows
+    y = np.arange(60) // 2
+    network = classifier().partial_fit(X, y, classes=np.arange(5000))
+    with pytest.raises(ValueError, match="not among the known ones") as failure:
+        network.partial_fit(X, y + 6000)
+    assert len(str(failure.value)) < 300
