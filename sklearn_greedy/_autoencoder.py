@@ -147,7 +147,7 @@ class StackedAutoencoderTransformer(GreedyStack):
         biases), whatever the batch size. In [0, inf).
 
     batch_size : int or array-like, default=32
-        Rows of a mini-batch.
+        Rows of a mini-batch, all where there are fewer.
 
     max_iter : int or array-like, default=20
         Epochs **per layer**. 0 leaves a layer as it was initialised, so that

@@ -74,7 +74,8 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, GreedyPretrainedMLP):
         mean loss of the n training rows, whatever the batch size. In [0, inf).
 
     batch_size : int or "auto", default="auto"
-        Rows of a mini-batch; "auto" is ``min(200, n_samples)``.
+        Rows of a mini-batch, all where there are fewer; "auto" is
+        ``min(200, n_samples)``.
 
     learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
         Schedule of the step size of "sgd": "invscaling" divides it by
@@ -661,7 +662,8 @@ class GreedyPretrainedMLPRegressor(RegressorMixin, GreedyPretrainedMLP):
         mean loss of the n training rows, whatever the batch size. In [0, inf).
 
     batch_size : int or "auto", default="auto"
-        Rows of a mini-batch; "auto" is ``min(200, n_samples)``.
+        Rows of a mini-batch, all where there are fewer; "auto" is
+        ``min(200, n_samples)``.
 
     learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
         Schedule of the step size of "sgd": "invscaling" divides it by

@@ -185,7 +185,7 @@ class StackedRBMTransformer(GreedyStack):
         suits linear models.
 
     batch_size : int or array-like, default=32
-        Rows of a mini-batch.
+        Rows of a mini-batch, all where there are fewer.
 
     max_iter : int or array-like, default=20
         Epochs **per layer**.

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import reference
 from numpy.testing import assert_allclose, assert_array_equal
-from scipy.special import expit, ndtri, xlogy
+from scipy.special import expit, logsumexp, ndtri, softmax, xlogy
 from scipy.stats import chi2, poisson
 from tools import no_list, rbm_constants, solver_constants, traits_of
 
@@ -299,6 +299,22 @@ def test_certain_probabilities_give_certain_samples():
     assert_array_equal(samples, p)
 
 
+def test_draws_at_the_edge_of_their_probability():
+    """What a random row meets once in ten million draws."""
+    bits = each(kernels.random_bits, np.arange(50, dtype=np.uint32), *KEYS)
+    uniform = each(kernels.uniform_number, bits.astype(np.uint32)).astype(np.float32)
+    for p, on in ((uniform, 0), (np.nextafter(uniform, np.float32(1)), 1)):
+        drawn = p.copy()
+        kernels.sample_bernoulli(drawn, 0, *KEYS)
+        assert_array_equal(drawn, on)
+    for counter, u in enumerate(uniform):
+        # On the border the next class is drawn, and the last one for lack of any.
+        for p, drawn in (([u, 1 - u], [0, 1]), ([u / 2, u / 4, 0], [0, 0, 1])):
+            group = np.array(p, np.float32)
+            kernels.sample_softmax(group, counter, *KEYS)
+            assert_array_equal(group, drawn)
+
+
 # --- elementary functions ------------------------------------------------------
 
 
@@ -567,6 +583,14 @@ def test_places_of_nonzeros(dtype, share, k, rng):
     assert_array_equal(ours[:found], theirs[:found])
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_nonzeros_that_cancel_are_found(dtype):
+    row, places = np.zeros(130, dtype), np.empty(130, np.int64)
+    row[[3, 5, 40, 41, 100]] = 1, -1, -2, 2, 1
+    found = kernels.nonzero_places(row, places)
+    assert places[:found].tolist() == [3, 5, 40, 41, 100]
+
+
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.11, 0.2, 1.0])
 @pytest.mark.parametrize("before", [0, 7])
 def test_lists_of_few_nonzeros(share, before, rng):
@@ -728,11 +752,18 @@ def test_rbm_training_equals_its_twin(dtype, side, sampled, gibbs, persistent, s
 
 
 @pytest.mark.parametrize("centered", [False, True])
-@pytest.mark.parametrize("persistent", [False, True])
+@pytest.mark.parametrize(
+    ("persistent", "betas"), [(False, [1.0]), (True, [1.0]), (True, [1.0, 0.7, 0.2])]
+)
 @pytest.mark.parametrize(("share", "bias"), [(0.03, -6.0), (0.03, 0.0), (0.5, -6.0)])
-def test_rbm_training_over_nonzeros_equals_its_twin(centered, persistent, share, bias):
-    """With few ones in the rows, in the reconstructions, or in both."""
+def test_rbm_training_over_nonzeros_equals_its_twin(
+    centered, persistent, share, bias, betas
+):
+    """With few ones in the rows, in the reconstructions, or in both; hot chains take no
+    part in the gradient, and there may be more chains than rows.
+    """
     rng = np.random.default_rng(3)
+    n_chains, sliding = 5 * persistent * len(betas), 0.01 * (centered or len(betas) > 1)
     n_visible, n_hidden, m = 120, 101, 8
     rows = (rng.random((23, n_visible)) < share).astype(float)
     size = n_visible * n_hidden + n_visible + n_hidden
@@ -744,20 +775,20 @@ def test_rbm_training_over_nonzeros_equals_its_twin(centered, persistent, share,
         m,
         theta,
         np.zeros(size),
-        rng.random(n_visible) * centered,
-        rng.random(n_hidden) * centered,
-        (rng.random((5 * persistent, n_hidden)) < 0.5).astype(float),
-        np.ones(1),
+        rng.random(n_visible) * (sliding > 0),
+        rng.random(n_hidden) * (sliding > 0),
+        (rng.random((n_chains, n_hidden)) < 0.5).astype(float),
+        np.array(betas),
         np.array([[0, n_visible, BERNOULLI, 1]]),
         kernels.BERNOULLI_HIDDEN,
         2,
         rbm_constants(momentum=0.5),
         centered,
-        0.01 * centered,
+        sliding,
         np.array([11, 22], dtype=np.uint32),
         0,
         unwritten(size, np.float64),
-        unwritten(2 * m * (n_visible + 2 * n_hidden), np.float64),
+        unwritten((m + 15) * (n_visible + n_hidden) + 30 * n_hidden, np.float64),
     )
 
 
@@ -794,9 +825,13 @@ def test_every_pair_of_unit_kinds_trains_as_its_twin(dtype, side, hidden, persis
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("side", ["bernoulli", "all kinds"])
-def test_tempered_training_equals_its_twin(dtype, side, rng):
-    """Five chains at each of three temperatures."""
+@pytest.mark.parametrize("centered", [True, False])
+def test_tempered_training_equals_its_twin(dtype, side, centered, rng):
+    """Five chains at each of three temperatures. Offsets slide for them also where the
+    gradient is not centered.
+    """
     arguments = rbm_arguments(dtype, side, gibbs=2, persistent=True)
+    arguments["centered"] = centered
     arguments["theta"] *= dtype(0.5)
     arguments["chain"] = (rng.random((15, N_HIDDEN)) < 0.5).astype(dtype)
     arguments["betas"] = np.array([1.0, 0.7, 0.2])
@@ -806,8 +841,10 @@ def test_tempered_training_equals_its_twin(dtype, side, rng):
     betas, lam = arguments["betas"], arguments["lam"]
     check_twin("scale_rows", a, betas, lam)
     check_twin("interaction", a[0], states[0], lam)
+    uneven = np.array([1.0, 0.9, 0.3])
     for first in (0, 1):
-        check_twin("swap_chains", states, a, lam, betas, first, *KEYS)
+        for ladder in (betas, uneven):
+            check_twin("swap_chains", states, a, lam, ladder, first, *KEYS)
 
 
 @pytest.mark.parametrize(
@@ -829,7 +866,10 @@ def test_hidden_units_equal_their_twins(dtype, hidden, rng):
     check_twin("exponential", x)
     check_twin("softmax", 10 * x)
     check_twin("sample_rectified", x, *KEYS)
-    check_twin("add_sparsity", rng.random((5, 4)).astype(dtype), 0.1, 0.3)
+    h = rng.random((5, 4)).astype(dtype)
+    h[:, 1], h[:, 2] = 0, 1
+    _, (after, *_) = check_twin("add_sparsity", h, 0.1, 0.3)
+    assert np.isfinite(after).all()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -841,6 +881,14 @@ def test_groups_and_counts_are_drawn_as_by_their_twins(dtype, rng):
     check_twin("sample_poisson", means, 3, *KEYS, tolerance=0)
     bits = reference.random_bits(np.uint32(5), *KEYS)
     check_twin("poisson_number", np.float32(2.5), bits, tolerance=0)
+
+
+@pytest.mark.parametrize("mean", [0.5, 3, 12, 29.9])
+@pytest.mark.parametrize("bits", [2**32 - 1, 2**32 - 256, 2**32 - 1024])
+def test_counts_of_the_largest_numbers_are_counts_that_occur(mean, bits):
+    arguments = np.float32(mean), np.uint32(bits)
+    count, _ = check_twin("poisson_number", *arguments, tolerance=0)
+    assert count <= poisson.isf(1e-10, mean)
 
 
 @pytest.mark.parametrize("mean", [0.3, 4.0, 25.0, 90.0])
@@ -878,6 +926,7 @@ def test_nan_passes_through_the_units_of_an_rbm():
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_momentum_ascent_equals_its_twin(dtype, rng):
     theta, velocity, grad = rng.normal(size=(3, 50)).astype(dtype)
+    theta[::3] = 0  # where L1 pulls to neither side
     for n_weights in (0, 31, 50):
         constants = rbm_constants(momentum=0.5, l2=0.2, l1=0.1)
         check_twin("momentum_ascent", theta, velocity, grad, n_weights, 0.1, constants)
@@ -895,7 +944,11 @@ def test_annealing_equals_its_twin(dtype, side, rng):
     ]
     seed, log_weights = np.array([3, 4], dtype=np.uint32), np.zeros(6)
     work = [unwritten((6, N_HIDDEN), dtype) for _ in range(2)]
-    check_twin("softplus_difference", parts[2], 0.2, 0.9)
+    far = np.array([-500, -100, -1, 0, 1, 100, 500], dtype)
+    for x in (parts[2], far):
+        found, _ = check_twin("softplus_difference", x, 0.2, 0.9)
+        exact = np.logaddexp(0, 0.9 * x) - np.logaddexp(0, 0.2 * x)
+        assert_allclose(found, exact.sum(), rtol=1e-5)
     for temperatures in (np.linspace(0, 1, 6), np.linspace(1, 0.4, 4)):
         arguments = [*parts, blocks, temperatures, seed, 5, *work, log_weights]
         _, after = check_twin("ais_slice", *arguments)
@@ -980,6 +1033,7 @@ LOSSES = ["gaussian_loss", "bernoulli_loss", "softmax_loss", "poisson_loss"]
 # Contraction, L1, sparsity target and weight, number of winners.
 PENALTIES = [0.1, 0.05, 0.2, 0.3, 0.0]
 WINNERS = [0.0, 0.0, 0.0, 0.0, 2.0]
+WINNER = [0.0, 0.0, 0.0, 0.0, 1.0]
 
 
 def mixed_targets(n_rows, rng, dtype):
@@ -1098,6 +1152,22 @@ def test_softmax_loss_at_extreme_logits(dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("second", [1, 999])
+def test_the_largest_logit_of_a_group_may_stand_anywhere(dtype, second):
+    for order in itertools.permutations([0, second, 1000]):
+        logits = np.array(order, dtype)
+        p = softmax(logits.astype(float))
+        for y in np.eye(3, dtype=dtype):
+            z = logits.copy()
+            loss = kernels.softmax_loss(z, y)
+            expected = logsumexp(logits.astype(float)) - y @ logits
+            assert_allclose(loss, expected, rtol=1e-6, atol=1e-6)
+            assert_allclose(z + y, p, rtol=0, atol=1e-6)
+        kernels.softmax(logits)
+        assert_allclose(logits, p, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_losses_show_values_that_are_not_finite(dtype, name, bad):
@@ -1140,6 +1210,15 @@ def test_output_delta_equals_its_twin(dtype, rng):
             check_twin("block_loss", *row, kind)
             for weights in (rng.random(stop - start), np.full(stop - start, 0.3)):
                 check_twin("weighted_loss", *row, weights.astype(dtype), kind)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", [GAUSSIAN, BERNOULLI, SOFTMAX, POISSON])
+def test_weights_of_one_block_and_of_counts_act_as_in_its_twin(dtype, kind, rng):
+    z, y = rng.normal(size=(5, 7)).astype(dtype), rng.dirichlet(np.ones(7), 5)
+    weights = rng.random((5, 7)).astype(dtype)
+    for blocks in ([(0, 7, kind, 0)], [(0, 3, kind, 0), (3, 7, GAUSSIAN, 0)]):
+        check_twin("output_delta", z, y.astype(dtype), weights, np.array(blocks))
 
 
 @pytest.mark.parametrize("kind", [GAUSSIAN, BERNOULLI, SOFTMAX])
@@ -1186,13 +1265,16 @@ def check_passes(arguments):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("activation", NAMES_OF_ACTIVATIONS)
-def test_gradient_with_dropout_and_frozen_layers_equals_its_twin(dtype, activation):
+@pytest.mark.parametrize("pace", [[0, 1, 0.5, 1], [1, 0, 1, 1]])
+def test_gradient_with_dropout_and_frozen_layers_equals_its_twin(
+    dtype, activation, pace
+):
     arguments = gradient_arguments(
         dtype=dtype,
         tied=False,
         activation=activation,
         dropout=[0.5, 0.3, 0.5, 0.3],
-        pace=[0, 1, 0.5, 1],
+        pace=pace,
     )
     check_passes(arguments)
     check_twin("loss_gradient", *arguments.values())
@@ -1201,7 +1283,7 @@ def test_gradient_with_dropout_and_frozen_layers_equals_its_twin(dtype, activati
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("activation", NAMES_OF_ACTIVATIONS)
-@pytest.mark.parametrize("code", [None, PENALTIES, WINNERS])
+@pytest.mark.parametrize("code", [None, PENALTIES, WINNERS, WINNER])
 def test_gradient_and_its_parts_equal_their_twins(dtype, tied, activation, code):
     if code is PENALTIES and activation != "logistic":
         code = [*PENALTIES[:2], 0.0, 0.0, 0.0]
@@ -1228,7 +1310,13 @@ def test_penalties_on_the_code_equal_their_twins(dtype, activation, rng):
         check_twin("add_contraction", units, w, activation, code, grad, sums)
         check_twin("code_penalty", units, 0 * h, w, activation, code, sums)
     if activation == LOGISTIC:
-        check_twin("code_penalty", h, 0 * h, w, LOGISTIC, np.array(PENALTIES), sums)
+        h[:, 1], h[:, 2] = 0, 1  # as saturated units are
+        code = np.array(PENALTIES)
+        # The kernel's bound of the means is a number of float32.
+        arguments = h, 0 * h, w, LOGISTIC, code, sums
+        total, (_, delta, *_) = check_twin("code_penalty", *arguments, tolerance=3e-6)
+        assert np.isfinite(total)
+        assert np.isfinite(delta).all()
     for value in h.ravel():
         check_twin("slope_number", value, activation)
         check_twin("curvature_number", value, activation)
@@ -1240,6 +1328,12 @@ def test_winners_equal_their_twin(dtype, n_active, rng):
     h = rng.normal(size=(20, 8)).astype(dtype)
     _, (kept, _) = check_twin("keep_largest", h, n_active)
     assert_array_equal((kept != 0).sum(axis=1), n_active)
+
+
+def test_a_winner_is_told_from_one_that_is_close():
+    h = np.array([[1 + 1e-6, 1, 0, -1000, 0.5]])
+    _, (kept, _) = check_twin("keep_largest", h, 1)
+    assert_array_equal(kept != 0, [[True, False, False, False, False]])
 
 
 def test_winners_keep_ties_and_nan():
@@ -1269,7 +1363,8 @@ def test_poisson_loss_of_large_counts_is_exact(rng):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_clipping_equals_its_twin(dtype, rng):
     grad = rng.normal(size=37).astype(dtype)
-    for most in (0.1, 1e3):
+    for share in (0.02, 0.55, 0.99, 1.01, 200):
+        most = share * float(np.linalg.norm(grad.astype(float)))
         _, (clipped, _) = check_twin("clip_gradient", grad, most)
         length = np.linalg.norm(clipped.astype(float))
         assert_allclose(
@@ -1382,8 +1477,9 @@ def test_network_training_equals_its_twin(dtype, solver, corruption, tied):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("corruption", [MASKING, SALT_AND_PEPPER, SWAP])
 @pytest.mark.parametrize("code", [PENALTIES, WINNERS])
-def test_penalised_training_equals_its_twin(dtype, corruption, code):
-    """Emphasis, clipping and penalties at once, on a tied layer."""
+@pytest.mark.parametrize("row_weights", [False, True])
+def test_penalised_training_equals_its_twin(dtype, corruption, code, row_weights):
+    """Emphasis, clipping and penalties at once, on a tied layer, also with weights."""
     arguments = network_arguments(
         dtype,
         NESTEROV,
@@ -1392,6 +1488,7 @@ def test_penalised_training_equals_its_twin(dtype, corruption, code):
         activation="logistic",
         code=code,
         emphasised=True,
+        row_weights=row_weights,
         longest=0.5,
     )
     tolerance = {np.float32: 2e-5, np.float64: 1e-12}[dtype]
