@@ -157,7 +157,8 @@ def column_numbers(X, columns, names, n_columns: int) -> np.ndarray:
         return np.asarray(_get_column_indices(X, columns), dtype=np.int64)
     except (IndexError, TypeError, ValueError) as exc:
         raise ValueError(
-            f"{reprlib.repr(columns)} selects none of the {n_columns} columns: {exc}"
+            f"{reprlib.repr(columns)} does not select from the {n_columns} columns: "
+            f"{exc}"
         ) from exc
 
 

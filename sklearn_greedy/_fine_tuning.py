@@ -589,9 +589,9 @@ class GreedyPretrainedMLP(
             if not warm:
                 reason = f"pretrainer={reprlib.repr(self.pretrainer)} trains no layer"
             warn_user(
-                f"X_unlabeled is not used: {reason}, and rows without a target only "
-                "matter to pre-training. Leave it out, or let 'autoencoder', 'rbm' or "
-                "an unfitted stack be the pretrainer of a first fit."
+                f"X_unlabeled is not used: {reason}. Rows without a target only matter "
+                "to pre-training, by 'autoencoder', 'rbm' or an unfitted stack in a "
+                "first fit."
             )
 
     def _validation_rows(self, X_val, y_val):
@@ -1016,10 +1016,10 @@ class GreedyPretrainedMLP(
 
     def _unscaled(self) -> str:
         """What is not scaled inside, for messages."""
-        nothing_trained = self.pretrainer is None or isinstance(
-            self.pretrainer, list | tuple
-        )
-        return "the input" if nothing_trained else ""
+        trains = isinstance(self.pretrainer, str | GreedyStack)
+        goes_on = self.warm_start or hasattr(self, "_resume")
+        fresh = not (goes_on and hasattr(self, "coefs_"))
+        return "" if trains and fresh else "the input"
 
     def _monitor(self, model: Backpropagation, rows: FitRows, held, validation):
         """What follows the network on rows held out or given, or None."""

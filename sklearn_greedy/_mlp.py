@@ -588,9 +588,12 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, GreedyPretrainedMLP):
         """The output layer for ``classes_``, which were found in y or classes."""
         n_classes = len(self.classes_)
         if n_classes < 2 and not multilabel:
+            found = "no class"
+            if n_classes:
+                found = f"only one class: {self.classes_.tolist()[0]!r}"
             raise ValueError(
                 f"{type(self).__name__} needs at least two classes, but {source} has "
-                f"only {n_classes} class: {self.classes_.tolist()}."
+                f"{found}."
             )
         binary = n_classes == 2 and not multilabel
         self.n_outputs_ = 1 if binary else n_classes
@@ -1053,7 +1056,10 @@ class GreedyPretrainedMLPRegressor(RegressorMixin, GreedyPretrainedMLP):
         return self._target_offset, self._target_scale
 
     def _unscaled(self) -> str:
-        return super()._unscaled() + " and the targets" * (self.pretrainer is None)
+        parts = [super()._unscaled()]
+        if self.pretrainer is None or self.loss != "squared_error":
+            parts.append("the targets")
+        return " and ".join(filter(None, parts))
 
     def _target_rows(self, y: Array, training: bool = True) -> Rows:
         return Rows(y, Units.all_gaussian(self._target_offset, self._target_scale))

@@ -96,13 +96,14 @@ class StackedRBMTransformer(GreedyStack):
     visible : {"auto", "bernoulli", "gaussian", "softmax", "poisson"} or list, \
             default="auto"
         Kind of the visible units of the first layer. "auto" takes bernoulli units for
-        columns with all values in [0, 1] (or beyond by a thousandth, as scalers round),
-        unless they hardly vary there (less than 2 % of the variance of binary ones,
-        though neither constant nor mostly 0 or 1), and gaussian units for the others. A
-        list of pairs ``(kind, columns)`` chooses by columns, which are named as in
-        ColumnTransformer (names, numbers, slices, masks or a selector); "auto" decides
-        on columns in no pair. Each "softmax" pair is one group of one-hot columns that
-        follow each other; "poisson" is for counts and needs bernoulli hidden units.
+        columns with all values in [0, 1] (or beyond by a thousandth of their range, as
+        scalers round), unless they hardly vary there (less than 2 % of the variance of
+        binary ones, though neither constant nor mostly 0 or 1), and gaussian units for
+        the others. A list of pairs ``(kind, columns)`` chooses by columns, which are
+        named as in ColumnTransformer (names, numbers, slices, masks or a selector);
+        "auto" decides on columns in no pair. Each "softmax" pair is one group of
+        one-hot columns that follow each other; "poisson" is for counts and needs
+        bernoulli hidden units.
 
     hidden : {"bernoulli", "relu", "gaussian"} or array-like, default="bernoulli"
         Kind of the hidden units. "relu" is the noisy rectified unit
@@ -542,8 +543,8 @@ class StackedRBMTransformer(GreedyStack):
         -------
         score : ndarray of shape (n_samples,)
             Pseudo-log-likelihood, higher is better. NaN, with a warning, where the
-            weights of rectified or gaussian hidden units are so large that there is
-            no density.
+            weights are so large that the density cannot be normalised (that of counts,
+            or over rectified or gaussian hidden units).
 
         Raises
         ------

@@ -129,6 +129,11 @@ def checked_pairs(visible, kinds, X, names, n_columns: int) -> list[tuple[str, A
     return pairs
 
 
+def _selects(columns) -> bool:
+    """Whether a selection needs the rows of the user, or their frame."""
+    return callable(columns) or isinstance(columns, slice)
+
+
 def draw_seed(random_state) -> Array:
     """Two 32-bit words for the counter-based generators."""
     rng = check_random_state(random_state)
@@ -231,8 +236,11 @@ class LayerTask:
 
     @property
     def unscaled(self) -> str:
-        """What the user could scale, for messages: gaussian columns are scaled."""
-        return "" if np.all(self.units.kinds == GAUSSIAN) else "the input"
+        """What the user could scale, for messages: gaussian columns are scaled, if
+        maybe by earlier rows, and the outputs of a layer are what they are.
+        """
+        fresh = self.theta is None and bool(np.all(self.units.kinds == GAUSSIAN))
+        return "" if fresh or self.layer > 0 else "the input"
 
     @property
     def weighing(self) -> Array:
@@ -348,7 +356,7 @@ class GreedyStack(
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Training data. Memory maps are read batch by batch and never copied, and
+            Training data. Memory maps of rows are read batch by batch, not copied, and
             CSR matrices are never made dense as a whole. The output of a layer is kept
             for the next one where it fits into scikit-learn's ``working_memory``, else
             computed anew for each batch.
@@ -385,7 +393,7 @@ class GreedyStack(
             self.n_features_in_ = X.shape[1]  # of rows that a network has validated
         if names is not None:
             self.feature_names_in_ = names
-        visible = self._visible_units(given)
+        visible = None if warm else self._visible_units(given)
         sizes = self._checked_sizes(warm)
         self._check_schedule()
         seed = draw_seed(self.random_state)
@@ -630,7 +638,7 @@ class GreedyStack(
     def _partial_fit(self, X):
         first = not hasattr(self, "coefs_")
         given, X = X, self._validate(X, reset=first)
-        visible = self._visible_units(given)
+        visible = self._visible_units(given) if first else None
         sizes = self._checked_sizes(warm=not first)
         resume = getattr(self, "_resume", None)
         if resume is None:  # the first chunk, or the first after fit
@@ -810,6 +818,23 @@ class GreedyStack(
         names = getattr(self, "feature_names_in_", None)
         return checked_pairs(self.visible, self._kinds, X, names, self.n_features_in_)
 
+    def _check_visible(self, units: Units) -> None:
+        """Raise where ``visible`` names other units than the fitted ones. What selects
+        columns by their values or types is not asked again.
+        """
+        visible = self.visible
+        if not isinstance(visible, str):
+            names = getattr(self, "feature_names_in_", None)
+            given = [pair for pair in visible if not _selects(pair[-1])]
+            n_columns = len(units.kinds)
+            visible = checked_pairs(given, self._kinds, None, names, n_columns)
+        if contradicts(units, visible):
+            raise ValueError(
+                f"visible={reprlib.repr(self.visible)} names other units than those "
+                "of the fitted stack (visible_kinds_). Set it back, or call fit on a "
+                "clone to start anew."
+            )
+
     def _units_above(self, layer: int) -> str:
         """Unit kind in which layer ``layer`` > 0 sees the output of the one below."""
         return "bernoulli" if self._activation(layer - 1) == "logistic" else "gaussian"
@@ -839,12 +864,8 @@ class GreedyStack(
         statistics = ColumnStatistics.of(data, weights)
         if resumed:
             units = self._layer_units(layer)
-            if layer == 0 and contradicts(units, visible):
-                raise ValueError(
-                    f"visible={reprlib.repr(self.visible)} names other units than "
-                    "those of the fitted stack (visible_kinds_). Set it back, or call "
-                    "fit on a clone to start anew."
-                )
+            if layer == 0:
+                self._check_visible(units)
         else:
             kinds = visible if layer == 0 else self._units_above(layer)
             above = self._n_below + layer > 0

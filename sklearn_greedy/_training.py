@@ -147,8 +147,11 @@ def row_major(X):
     An array whose columns are in one piece, as those of frames are, is copied where
     scikit-learn's ``working_memory`` has room; all else stays as it is.
     """
-    in_rows = not isinstance(X, np.ndarray) or X.strides[1] <= X.strides[0]
-    return X if in_rows or not has_room(X) else np.ascontiguousarray(X)
+    if not isinstance(X, np.ndarray) or not has_room(X):
+        return X
+    between_rows, between_columns = np.abs(X.strides)
+    in_rows = between_columns <= between_rows or between_rows == 0
+    return X if in_rows else np.ascontiguousarray(X)
 
 
 class OneHotRows:
@@ -328,10 +331,12 @@ def run_epochs(model: Model, index: Array, plan: Plan, rng) -> History:
 def _warn_of_limit(plan: Plan, history: History, follows: bool) -> None:
     """Warn that the epochs ended before training stalled."""
     reached = f"{plan.place} reached {plan.limit}={plan.max_iter}"
-    if plan.max_iter <= plan.n_iter_no_change:
+    soonest = plan.n_iter_no_change + 2  # no epoch counts before there is one to beat
+    if plan.max_iter < soonest:
         warn_user(
-            f"{reached}, before which n_iter_no_change={plan.n_iter_no_change} lets no "
-            f"training stop. Raise {plan.limit}, or lower n_iter_no_change.",
+            f"{reached}, but n_iter_no_change={plan.n_iter_no_change} lets no training "
+            f"stop before epoch {soonest}. Raise {plan.limit}, or lower "
+            "n_iter_no_change.",
             ConvergenceWarning,
         )
         return

@@ -32,8 +32,8 @@ START, STOP, KIND, SAMPLED = range(4)
 # tables scaled to [0, 1] have shares from .03 to 1, raw rates and sizes less.
 _NARROW, _APART = 0.02, 0.5
 
-# So far beyond [0, 1], or from 1 as their sum, probabilities are still taken as such:
-# MinMaxScaler rounds, the more so in float32 and far from zero.
+# Probabilities may be off by rounding: from 1 as their sum, and beyond [0, 1] by this
+# share of a column's range, as MinMaxScaler in float32 and far from zero leaves them.
 ROUNDING = 1e-3
 
 # Above this share of grey, reconstructions are kept as means (user guide, eq. 10).
@@ -237,13 +237,11 @@ def _warn_outside_unit_interval(
     statistics: ColumnStatistics, kinds: Array, owner: str
 ) -> None:
     """Warn where columns with bernoulli units have values outside [0, 1]."""
-    bernoulli = kinds == BERNOULLI
-    low, high = statistics.low, statistics.high
-    beyond = bernoulli & ((low < -ROUNDING) | (high > 1 + ROUNDING))
-    if beyond.any():
-        columns = np.flatnonzero(beyond)
+    columns = np.flatnonzero((kinds == BERNOULLI) & ~_in_unit_interval(statistics))
+    if len(columns):
         more = f" and {len(columns) - 1} more" if len(columns) > 1 else ""
-        low, high = low[beyond].min(initial=0.0), high[beyond].max(initial=1.0)
+        low, high = statistics.low[columns].min(), statistics.high[columns].max()
+        low, high = min(low, 0.0), max(high, 1.0)
         warn_user(
             f"{owner} has bernoulli units for columns that reach from {low:.4g} to "
             f"{high:.4g}, outside [0, 1]: column {columns[0]}{more}. Scale them "
@@ -293,27 +291,38 @@ def choose_units(
 
 
 def contradicts(units: Units, visible) -> bool:
-    """Whether ``visible``, as ``choose_units`` takes it, names other kinds of columns
-    than these.
+    """Whether ``visible``, as ``choose_units`` takes it, names other kinds or groups of
+    columns than these.
     """
     if isinstance(visible, str):
-        return visible != "auto" and bool(np.any(units.kinds != KINDS.index(visible)))
-    pairs = ((KINDS.index(kind), columns) for kind, columns in visible)
-    return any(np.any(units.kinds[columns] != kind) for kind, columns in pairs)
+        visible = [] if visible == "auto" else [(visible, np.arange(len(units.kinds)))]
+    for kind, columns in visible:
+        if np.any(units.kinds[columns] != KINDS.index(kind)):
+            return True
+        if kind == "softmax" and len(columns):
+            group = np.flatnonzero(units.groups == units.groups[columns[0]])
+            if not np.array_equal(group, columns):
+                return True
+    return False
+
+
+def _in_unit_interval(statistics: ColumnStatistics) -> Array:
+    """Which columns have all values in [0, 1], but for rounding."""
+    low, high = statistics.low, statistics.high
+    room = ROUNDING * (high - low)
+    return (low >= -room) & (high <= 1 + room)
 
 
 def _as_probabilities(statistics: ColumnStatistics) -> Array:
-    """Which columns have all values in [0, 1], but for rounding, and are no
-    measurements that happen to lie there: these hardly vary for their mean. Nor does a
-    column that is mostly 0, with few small values, but scaled to unit variance these
-    would be far out; nor one that is constant.
+    """Which columns have all values in [0, 1] and are no measurements that happen to
+    lie there: these hardly vary for their mean. Nor does a column that is mostly 0,
+    with few small values, but scaled to unit variance these would be far out; nor one
+    that is constant.
     """
     mean, variance = statistics.mean, statistics.variance
-    low, high = statistics.low, statistics.high
-    inside = (low >= -ROUNDING) & (high <= 1 + ROUNDING)
     narrow = statistics.varies() & (variance < _NARROW * mean * (1 - mean))
     apart = np.minimum(mean, 1 - mean) >= _APART * np.sqrt(variance)
-    return inside & ~(narrow & apart)
+    return _in_unit_interval(statistics) & ~(narrow & apart)
 
 
 def scaled_means(statistics: ColumnStatistics, units: Units) -> Array:

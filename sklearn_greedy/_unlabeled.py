@@ -41,26 +41,31 @@ def marked_rows(y, marker) -> Array:
 
 
 def check_marker_value(marker, y) -> None:
-    """Raise where a marker cannot be meant: several values, or a truth value where y
-    holds none, which would mark the rows of class 0 or 1.
+    """Raise where a marker cannot be meant: several values, or a truth value that would
+    mark the numbers 0 or 1.
     """
     if np.ndim(marker) > 0:
         raise ValueError(
             "unlabeled must be None or one value, which marks rows in y. Got "
             f"{marker!r}."
         )
-    if isinstance(marker, bool | np.bool_) and not _holds_truth_values(y):
+    truth = isinstance(marker, bool | np.bool_)
+    if truth and y is not None and not sparse.issparse(y) and _holds_number(y, marker):
         raise ValueError(
             f"unlabeled={marker!r} would mark the rows with y == {int(marker)}. Give "
             "the value that marks rows without a label, or None if there are none."
         )
 
 
-def _holds_truth_values(y) -> bool:
-    y = y.data if sparse.issparse(y) else np.asarray(y)
+def _holds_number(y, marker) -> bool:
+    """Whether y holds the number that a truth value equals."""
+    y = np.asarray(y)
+    if y.dtype.kind in "iuf":
+        return bool(np.any(y == int(marker)))
     if y.dtype.kind != "O":
-        return y.dtype.kind == "b"
-    return any(isinstance(value, bool | np.bool_) for value in y.ravel())
+        return False
+    values = (value for value in y.ravel() if not isinstance(value, bool | np.bool_))
+    return any(not _is_missing(value) and value == marker for value in values)
 
 
 def check_marker(y, marker) -> None:
@@ -68,7 +73,8 @@ def check_marker(y, marker) -> None:
     where it stands in a sparse matrix, of which no row is marked.
     """
     if sparse.issparse(y):
-        if marker is not None and np.any(_missing(y.data) | _equal(y.data, marker)):
+        y = y.tocoo().data
+        if marker is not None and np.any(_missing(y) | _equal(y, marker)):
             raise ValueError(
                 f"y is sparse and holds unlabeled={marker!r}. Rows without a label are "
                 "marked in dense targets: use toarray()."
@@ -94,7 +100,7 @@ def check_marker(y, marker) -> None:
         found, given = ("number", "a text") if of_text else ("text", "a number")
         raise ValueError(
             f"y holds the {found} {str(marker)!r}, but unlabeled={marker!r} is {given} "
-            "and marks no row. Give the marker as it stands in y."
+            "and does not mark these rows. Give the marker as it stands in y."
         )
 
 

@@ -1,9 +1,13 @@
 """Errors and warnings say what was seen, and what they advise helps."""
 
+import warnings
+
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
+from sklearn.compose import make_column_selector
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.frozen import FrozenEstimator
 from sklearn.preprocessing import StandardScaler
@@ -11,6 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn_greedy import (
     GreedyPretrainedMLPClassifier,
     GreedyPretrainedMLPRegressor,
+    LabeledSplit,
     StackedAutoencoderTransformer,
     StackedRBMTransformer,
 )
@@ -48,6 +53,9 @@ def test_a_truth_value_marks_rows_among_truth_values(rows):
     marked = np.array([False, "a", "b"], dtype=object)[y]
     fitted = classifier(unlabeled=False).fit(X, marked)
     assert_array_equal(fitted.classes_, ["a", "b"])
+    # Nor does it have to mark any in a chunk, or in folds.
+    fitted.partial_fit(X[y > 0], marked[y > 0])
+    list(LabeledSplit(2, unlabeled=False).split(X[y > 0], marked[y > 0]))
 
 
 def test_missing_labels_beside_the_marker_are_told_of(rows):
@@ -95,10 +103,19 @@ def test_a_warm_start_does_not_use_rows_without_a_target(rows):
 @pytest.mark.parametrize("patience", [2, np.inf])
 def test_too_few_epochs_to_stop_are_told_of(patience, rows):
     """More tol, or held-out rows, were advised in vain."""
-    seen = f"max_iter=2, before which n_iter_no_change={patience} lets no training"
+    seen = f"max_iter=2, but n_iter_no_change={patience} lets no training stop"
     with pytest.warns(ConvergenceWarning, match=seen):
         classifier(n_iter_no_change=patience, tol=1e9).fit(*rows)
-    classifier(n_iter_no_change=1, max_iter=3, tol=1e9).fit(*rows)
+
+
+@pytest.mark.parametrize("patience", [1, 4])
+def test_the_first_epoch_that_can_stop_is_the_one_told(patience, rows):
+    options = {"n_iter_no_change": patience, "tol": 1e9}
+    with pytest.warns(ConvergenceWarning, match=f"before epoch {patience + 2}"):
+        classifier(max_iter=patience + 1, **options).fit(*rows)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        classifier(max_iter=patience + 2, **options).fit(*rows)
 
 
 @pytest.mark.parametrize(
@@ -128,6 +145,22 @@ def test_scaling_the_targets_helps_as_the_message_says(rows):
     with pytest.raises(ValueError, match="scale the input and the targets"):
         network.fit(X, 1e6 * y)
     network.fit(X, StandardScaler().fit_transform(y[:, None]).ravel())
+
+
+def test_rows_beyond_the_scale_of_earlier_ones_are_to_be_scaled(rows):
+    X, _ = rows
+    stack = StackedRBMTransformer((6,), hidden="relu", random_state=0).partial_fit(X)
+    with pytest.raises(ValueError, match=r"or scale the input\.$"):
+        stack.partial_fit(1e8 * X)
+
+
+def test_counts_as_targets_are_not_scaled_inside():
+    network = GreedyPretrainedMLPRegressor((4,), loss="poisson", random_state=0)
+    assert network._unscaled() == "the targets"
+    assert (
+        network.set_params(pretrainer=None)._unscaled() == "the input and the targets"
+    )
+    assert network.set_params(pretrainer="rbm", loss="squared_error")._unscaled() == ""
 
 
 def test_targets_beyond_all_numbers_are_not_taken_for_columns(rows):
@@ -187,6 +220,30 @@ def test_units_of_columns_cannot_change(visible, again, stack_class, rng):
     getattr(stack, again)(X)
 
 
+def test_selectors_are_not_asked_again(stack_class, rng):
+    """They choose by the rows, or the types, of the first fit."""
+    X = (rng.random((40, 3)) < 0.5) * 1.0
+    frame = pd.DataFrame(X, columns=list("abc")).astype({"a": "int64"})
+    by_type = [("gaussian", make_column_selector(dtype_include=float))]
+    by_name = [("gaussian", slice("b", "c"))]
+    for visible in (by_type, by_name):
+        stack = stack_class((4,), visible=visible, max_iter=1).fit(frame)
+        kinds = stack.visible_kinds_.tolist()
+        assert kinds == ["bernoulli", "gaussian", "gaussian"]
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "X does not have valid feature names")
+            assert stack.partial_fit(X).visible_kinds_.tolist() == kinds
+
+
+def test_groups_of_columns_cannot_change(stack_class, rng):
+    X = np.eye(2)[rng.integers(0, 2, (40, 2))].reshape(40, 4)
+    pairs = [("softmax", [0, 1]), ("softmax", [2, 3])]
+    stack = stack_class((4,), visible=pairs, max_iter=1, warm_start=True).fit(X)
+    stack.fit(X).set_params(visible=[("softmax", [0, 1, 2, 3])])
+    with pytest.raises(ValueError, match="names other units"):
+        stack.fit(X)
+
+
 def test_swapping_needs_other_rows(rows):
     stack = StackedAutoencoderTransformer((4,), corruption="swap", batch_size=1)
     with pytest.raises(ValueError, match="batch_size=1 leaves none"):
@@ -203,8 +260,8 @@ def test_hidden_units_are_numbers(H, stack_class, rows):
 @pytest.mark.parametrize(
     ("columns", "seen"),
     [
-        ([7], r"visible: \[7\] selects none of the 3 columns: "),
-        ([[0, 1]], r"visible: \[\[0, 1\]\] selects none of the 3 columns: "),
+        ([7], r"visible: \[7\] does not select from the 3 columns: "),
+        ([[0, 1]], r"visible: \[\[0, 1\]\] does not select from the 3 columns: "),
         ("z", r"visible: .*[Ss]pecifying the columns using strings"),
         ([1, 1], r"visible names the columns \[1\] more than once"),
     ],
@@ -224,9 +281,11 @@ def test_a_whole_slice_selects_all_columns(columns, stack_class, rng):
 # --- classes -------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("classes", [[], [0]])
-def test_too_few_classes_are_those_given(classes, rows):
-    seen = f"classes has only {len(classes)} class"
+@pytest.mark.parametrize(
+    ("classes", "seen"), [([], "no class"), ([0], "only one class: 0")]
+)
+def test_too_few_classes_are_those_given(classes, seen, rows):
+    seen = f"at least two classes, but classes has {seen}"
     with pytest.raises(ValueError, match=seen):
         classifier().partial_fit(*rows, classes=classes)
 

@@ -736,6 +736,27 @@ def test_missing_labels_beside_another_marker_are_told(missing, iris):
         classifier(unlabeled=-1).fit(iris[0], y)
 
 
+def test_validation_curve_does_not_depend_on_blocks_of_rows(monkeypatch, rng):
+    X, y = rng.normal(size=(60, 3)), np.arange(60) % 3
+    curves = []
+    for n_rows in (7, 4096):
+        monkeypatch.setattr("sklearn_greedy._backpropagation._HELD_ROWS", n_rows)
+        network = GreedyPretrainedMLPClassifier(
+            (4,),
+            early_stopping=True,
+            validation_fraction=0.5,
+            max_iter=3,
+            n_iter_no_change=1,
+            tol=0,
+            random_state=0,
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            network.fit(X, y, sample_weight=1.0 + y)
+        curves.append((network.validation_loss_curve_, network.validation_scores_))
+    assert_allclose(*curves, rtol=1e-6)
+
+
 @pytest.mark.parametrize("layer", ["a", 0.5, 1])
 def test_layers_go_by_number(layer, iris):
     with pytest.raises(ValueError, match=r"layer=.* are numbered 0 to 0\."):

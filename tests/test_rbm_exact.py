@@ -857,6 +857,14 @@ def test_density_over_rectified_units_goes_by_each_direction_alone(strength, bia
     assert np.isnan(pseudo_log_likelihood(too_strong, grid[:1, None])).all()
 
 
+def test_density_over_rectified_units_that_a_bias_keeps_off():
+    w, c, b = np.array([[0.57, 0.76, 0.0]]), np.zeros(3), np.array([-30.0])
+    rbm = RBM(w, c, b, np.array([[0, 1, G, 0]]), hidden="relu")
+    grid = np.linspace(-45, -15, 20_001)
+    density = np.exp(pseudo_log_likelihood(rbm, grid[:, None]))
+    assert_allclose(density.sum() * (grid[1] - grid[0]), 1, rtol=1e-8)
+
+
 def raw_stack(kind, seed=6):
     """A fitted stack with strong random weights, and raw rows."""
     X, kinds = raw_table(kind, 40)

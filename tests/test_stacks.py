@@ -560,8 +560,9 @@ def test_only_columns_in_one_piece_are_copied_into_rows(table, tmp_path):
     assert_array_equal(rows, table)
     with sklearn.config_context(working_memory=1e-6):
         assert row_major(columns) is columns
-    views = table, table[::2], table[:, ::2], memory_map(table, tmp_path)
-    for kept in (*views, sparse.csr_array(table)):
+    views = table, table[::2], table[:, ::2], table[::-1], memory_map(table, tmp_path)
+    repeated = np.broadcast_to(table[0], table.shape)
+    for kept in (*views, repeated, sparse.csr_array(table)):
         assert row_major(kept) is kept
 
 
@@ -795,12 +796,12 @@ def test_patience_is_that_of_scikit_learn(stack_class, table):
 
 
 def test_reaching_max_iter_warns_only_with_tol(stack_class, binary):
-    long = {"tol": 0.0, "max_iter": 3}
-    with pytest.warns(ConvergenceWarning, match=r"layer 1 reached max_iter=3 .*last"):
-        build(stack_class, (4,), n_iter_no_change=2, **long).fit(binary)
-    seen = "before which n_iter_no_change=3 lets no training stop"
-    with pytest.warns(ConvergenceWarning, match=seen):
+    long = {"tol": 0.0, "max_iter": 5, RATE[stack_class]: 0.02}
+    with pytest.warns(ConvergenceWarning, match=r"layer 1 reached max_iter=5 .*last"):
         build(stack_class, (4,), n_iter_no_change=3, **long).fit(binary)
+    seen = "reached max_iter=5, but n_iter_no_change=4 lets no .* before epoch 6"
+    with pytest.warns(ConvergenceWarning, match=seen):
+        build(stack_class, (4,), n_iter_no_change=4, **long).fit(binary)
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)
         build(stack_class, (4,)).fit(binary)

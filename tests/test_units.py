@@ -192,6 +192,16 @@ def test_columns_that_a_scaler_rounds_beyond_one_are_bernoulli(dtype, container,
     assert set(kinds_of(container(X * dtype(1.002)))) == {GAUSSIAN}
 
 
+@pytest.mark.parametrize("centre", [0.0, 1.0])
+def test_small_columns_around_an_end_are_gaussian(centre, rng):
+    """Small returns, or ratios near 1, are no rounded probabilities."""
+    X = centre + 2e-4 * rng.normal(size=(500, 3))
+    assert set(kinds_of(X)) == {GAUSSIAN}
+    statistics = ColumnStatistics.of(X)
+    with pytest.warns(UserWarning, match=r"outside \[0, 1\]"):
+        check_range(statistics, choose_units(statistics, "bernoulli"), "A stack")
+
+
 def test_constant_and_rare_columns_are_bernoulli(rng):
     """Scaled to unit variance, one small value among zeros would be far out."""
     rare = np.zeros((1000, 1))
