@@ -68,13 +68,14 @@ class StackedAutoencoderTransformer(GreedyStack):
     visible : {"auto", "bernoulli", "gaussian", "softmax"} or list, default="auto"
         Kind of the units that rebuild the columns of X. "auto" takes bernoulli units
         for columns with all values in [0, 1] (or beyond by a thousandth of their range,
-        as scalers round), unless they hardly vary there (less than 2 % of the variance
-        of binary ones, though neither constant nor mostly 0 or 1), and gaussian units
-        for the others. A list of pairs ``(kind, columns)`` chooses by columns, which
-        are named as in ColumnTransformer; "auto" decides on columns in no pair. Each
-        "softmax" pair is one group of one-hot columns that follow each other. Deeper
-        layers rebuild logistic activations with bernoulli units and all others with
-        gaussian units.
+        as scalers round), and gaussian units for the others. Columns there that are
+        neither binary, constant nor mostly 0 or 1 are gaussian too, if they vary by
+        less than a quarter of binary ones, or half of such columns do: measurements
+        behind a MinMaxScaler, but no images. A list of pairs ``(kind, columns)``
+        chooses by columns, which are named as in ColumnTransformer; "auto" decides on
+        columns in no pair. Each "softmax" pair is one group of one-hot columns that
+        follow each other. Deeper layers rebuild logistic activations with bernoulli
+        units and all others with gaussian units.
 
     corruption : {"masking", "gaussian", "salt_and_pepper", "swap"}, None or \
             array-like, default="masking"

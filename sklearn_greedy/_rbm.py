@@ -97,13 +97,14 @@ class StackedRBMTransformer(GreedyStack):
             default="auto"
         Kind of the visible units of the first layer. "auto" takes bernoulli units for
         columns with all values in [0, 1] (or beyond by a thousandth of their range, as
-        scalers round), unless they hardly vary there (less than 2 % of the variance of
-        binary ones, though neither constant nor mostly 0 or 1), and gaussian units for
-        the others. A list of pairs ``(kind, columns)`` chooses by columns, which are
-        named as in ColumnTransformer (names, numbers, slices, masks or a selector);
-        "auto" decides on columns in no pair. Each "softmax" pair is one group of
-        one-hot columns that follow each other; "poisson" is for counts and needs
-        bernoulli hidden units.
+        scalers round), and gaussian units for the others. Columns there that are
+        neither binary, constant nor mostly 0 or 1 are gaussian too, if they vary by
+        less than a quarter of binary ones, or half of such columns do: measurements
+        behind a MinMaxScaler, but no images. A list of pairs ``(kind, columns)``
+        chooses by columns, which are named as in ColumnTransformer (names, numbers,
+        slices, masks or a selector); "auto" decides on columns in no pair. Each
+        "softmax" pair is one group of one-hot columns that follow each other;
+        "poisson" is for counts and needs bernoulli hidden units.
 
     hidden : {"bernoulli", "relu", "gaussian"} or array-like, default="bernoulli"
         Kind of the hidden units. "relu" is the noisy rectified unit

@@ -28,9 +28,11 @@ GAUSSIAN, BERNOULLI, SOFTMAX, POISSON = range(4)
 START, STOP, KIND, SAMPLED = range(4)
 
 # Columns in [0, 1] are gaussian below this share of the variance of binary ones, where
-# the mean is at least so many deviations from both ends. Images, one-hot columns and
-# tables scaled to [0, 1] have shares from .03 to 1, raw rates and sizes less.
-_NARROW, _APART = 0.02, 0.5
+# the mean is at least so many deviations from both ends. Pixels of digits have shares
+# above a quarter, uniform columns a third, and measurements that are scaled to [0, 1]
+# mostly less: as bernoulli units these taught an RBM next to nothing. Above the last
+# share columns are binary.
+_NARROW, _APART, _BINARY = 0.25, 0.5, 0.99
 
 # Probabilities may be off by rounding: from 1 as their sum, and beyond [0, 1] by this
 # share of a column's range, as MinMaxScaler in float32 and far from zero leaves them.
@@ -314,15 +316,20 @@ def _in_unit_interval(statistics: ColumnStatistics) -> Array:
 
 
 def _as_probabilities(statistics: ColumnStatistics) -> Array:
-    """Which columns have all values in [0, 1] and are no measurements that happen to
-    lie there: these hardly vary for their mean. Nor does a column that is mostly 0,
-    with few small values, but scaled to unit variance these would be far out; nor one
-    that is constant.
+    """Which columns have all values in [0, 1] and are no measurements that lie there:
+    these vary too little for their mean. So does a column that is mostly 0, with few
+    small values, but scaled to unit variance these would be far out. Grey columns go
+    with the most of them: beside standardised ones, the others would count for little.
     """
     mean, variance = statistics.mean, statistics.variance
-    narrow = statistics.varies() & (variance < _NARROW * mean * (1 - mean))
-    apart = np.minimum(mean, 1 - mean) >= _APART * np.sqrt(variance)
-    return _in_unit_interval(statistics) & ~(narrow & apart)
+    inside = _in_unit_interval(statistics)
+    far = np.minimum(mean, 1 - mean) >= _APART * np.sqrt(variance)
+    most = mean * (1 - mean)
+    grey = inside & statistics.varies() & far & (variance < _BINARY * most)
+    narrow = grey & (variance < _NARROW * most)
+    if 2 * narrow.sum() >= grey.sum():
+        narrow = grey
+    return inside & ~narrow
 
 
 def scaled_means(statistics: ColumnStatistics, units: Units) -> Array:

@@ -152,7 +152,8 @@ def test_instance_is_cloned_and_never_fitted(mlp_class, pretrainer, iris):
 
 
 def test_pretrainer_takes_columns_of_a_frame_by_name(mlp_class, iris):
-    X = pd.DataFrame(MinMaxScaler().fit_transform(iris[0]), columns=list("abcd"))
+    large = (iris[0] > np.median(iris[0], axis=0)) * 1.0
+    X = pd.DataFrame(large, columns=list("abcd"))
     stack = StackedAutoencoderTransformer(3, visible=[("gaussian", ["b"])], max_iter=1)
     found = build(mlp_class, pretrainer=stack).fit(X, iris[1]).pretrainer_
     kinds = ["bernoulli", "gaussian", "bernoulli", "bernoulli"]

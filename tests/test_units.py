@@ -5,6 +5,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from scipy.special import logsumexp, softmax
+from sklearn.datasets import load_digits
 from sklearn.preprocessing import MinMaxScaler
 
 from sklearn_greedy._units import (
@@ -173,16 +174,18 @@ def kinds_of(X):
 def test_measurements_that_happen_to_lie_in_the_unit_interval_are_gaussian(rng):
     """As bernoulli units they were hardly seen: rates of 3 % taught nothing."""
     rates, times = rng.beta(2, 60, (500, 1)), 0.5 + 0.01 * rng.normal(size=(500, 1))
-    halves, bits = rng.random((500, 1)), (rng.random((500, 1)) < 0.03) * 1.0
-    X = np.hstack([rates, times, halves, bits])
-    assert kinds_of(X).tolist() == [GAUSSIAN, GAUSSIAN, BERNOULLI, BERNOULLI]
+    halves, bits = rng.random((500, 3)), (rng.random((500, 1)) < 0.03) * 1.0
+    X = np.hstack([rates, times, bits, halves])
+    assert kinds_of(X).tolist() == [GAUSSIAN, GAUSSIAN, *4 * [BERNOULLI]]
     assert kinds_of(sparse.csr_array(X)).tolist() == kinds_of(X).tolist()
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("container", CONTAINERS)
 def test_columns_that_a_scaler_rounds_beyond_one_are_bernoulli(dtype, container, rng):
-    raw = rng.normal(size=(500, 40)) * np.exp(3 * rng.normal(size=40))
+    # Two heaps, or the columns would count as measurements.
+    raw = rng.beta(0.3, 0.3, (500, 40)) * np.exp(3 * rng.normal(size=40))
+    raw += rng.normal(size=40)
     X = MinMaxScaler().fit_transform(raw.astype(dtype))
     assert X.max() > 1
     statistics = ColumnStatistics.of(container(X))
@@ -190,6 +193,31 @@ def test_columns_that_a_scaler_rounds_beyond_one_are_bernoulli(dtype, container,
     assert set(units.kinds) == {BERNOULLI}
     check_range(statistics, units, "A stack")  # which would warn
     assert set(kinds_of(container(X * dtype(1.002)))) == {GAUSSIAN}
+
+
+def test_measurements_behind_a_scaler_are_gaussian(rng):
+    """As bernoulli units they taught next to nothing: features of letters and of house
+    prices were near chance.
+    """
+    raw = rng.normal(size=(500, 4)) ** [1, 1, 3, 1]
+    X = MinMaxScaler().fit_transform(raw)
+    assert set(kinds_of(X)) == {GAUSSIAN}
+    bits, rare = (rng.random((500, 2)) < 0.5) * 1.0, np.zeros((500, 1))
+    rare[7] = 0.5
+    beside = kinds_of(np.hstack([X, bits, rare]))
+    assert beside.tolist() == [*4 * [GAUSSIAN], *3 * [BERNOULLI]]
+
+
+def test_grey_columns_go_with_the_most_of_them(rng):
+    """Beside standardised columns, the others counted for little."""
+    narrow, wide = 0.5 + 0.1 * rng.random((500, 2)), rng.random((500, 2))
+    assert set(kinds_of(np.hstack([narrow, wide]))) == {GAUSSIAN}
+    few = kinds_of(np.hstack([narrow[:, :1], wide]))
+    assert few.tolist() == [GAUSSIAN, BERNOULLI, BERNOULLI]
+
+
+def test_pixels_are_bernoulli():
+    assert set(kinds_of(load_digits().data / 16)) == {BERNOULLI}
 
 
 @pytest.mark.parametrize("centre", [0.0, 1.0])

@@ -1,0 +1,91 @@
+"""What visible="auto" makes of tables behind a MinMaxScaler, beside one kind for all.
+
+    python benchmarks/visible_units.py [--data DIR] [--write]
+
+Three-fold accuracy (R2 of the regressions) of RBM features in front of a linear model
+and of a fine-tuned network that starts as an autoencoder, each with 100 hidden units
+and default parameters, on up to 1500 rows. DIR holds the sets of `tables.py`; others
+come with scikit-learn.
+"""
+
+import warnings
+
+import numpy as np
+from common import options_of, publish, stamp, versions
+from sklearn.datasets import load_breast_cancer, load_iris, load_wine
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import KFold, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MinMaxScaler
+
+from sklearn_greedy import (
+    GreedyPretrainedMLPClassifier,
+    GreedyPretrainedMLPRegressor,
+    StackedAutoencoderTransformer,
+    StackedRBMTransformer,
+)
+
+MOST_ROWS, WIDTH = 1500, (100,)
+FILES = (
+    "reg_cal_housing",
+    "reg_elevators",
+    "tab_churn",
+    "tab_letter",
+    "tab_magic",
+    "tab_satimage",
+)
+BUNDLED = {"breast_cancer": load_breast_cancer, "iris": load_iris, "wine": load_wine}
+KINDS = ("auto", "bernoulli", "gaussian")
+
+
+def tables(folder):
+    """(name, X, y, whether y is a number) of each table."""
+    for name in FILES:
+        with np.load(folder / f"{name}.npz", allow_pickle=False) as z:
+            X, y = z["X"].astype(float), z["y"]
+        rows = np.random.default_rng(0).permutation(len(y))[:MOST_ROWS]
+        number = name.startswith("reg")
+        yield name[4:], X[rows], y[rows].astype(float if number else int), number
+    for name, load in BUNDLED.items():
+        yield name, *load(return_X_y=True), False
+
+
+def scores(X, y, number, visible):
+    """Mean scores of the features and of the network, by folds."""
+    rbm = StackedRBMTransformer(WIDTH, visible=visible, random_state=0)
+    start = StackedAutoencoderTransformer(WIDTH, visible=visible)
+    linear = Ridge() if number else LogisticRegression(max_iter=1000)
+    network = GreedyPretrainedMLPClassifier
+    if number:
+        network, y = GreedyPretrainedMLPRegressor, (y - y.mean()) / y.std()
+    folds = KFold(3, shuffle=True, random_state=0)
+    models = make_pipeline(rbm, linear), network(pretrainer=start, random_state=0)
+    return [
+        cross_val_score(make_pipeline(MinMaxScaler(), model), X, y, cv=folds).mean()
+        for model in models
+    ]
+
+
+def main():
+    options = options_of(__doc__)
+    warnings.simplefilter("ignore")
+    lines = [
+        f"{stamp(versions())}; from `python benchmarks/visible_units.py --write`.",
+        "",
+        "| table | gaussian columns | RBM features: auto | bernoulli | gaussian "
+        "| network: auto | bernoulli | gaussian |",
+        "|---" * 8 + "|",
+    ]
+    for name, X, y, number in tables(options.data):
+        scaled = MinMaxScaler().fit_transform(X)
+        stack = StackedRBMTransformer(WIDTH, max_iter=1, random_state=0).fit(scaled)
+        n_gaussian = int(np.sum(stack.visible_kinds_ == "gaussian"))
+        found = zip(*(scores(X, y, number, kind) for kind in KINDS), strict=True)
+        cells = [f"{score:.3f}" for model in found for score in model]
+        kinds = f"{n_gaussian} of {X.shape[1]}"
+        lines.append(f"| {name} | {kinds} | " + " | ".join(cells) + " |")
+    publish("visible_units", lines, options.write)
+
+
+if __name__ == "__main__":
+    main()
