@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
-from scipy.special import log_softmax, softmax
+from scipy.special import log_softmax, logsumexp, softmax
 from sklearn.base import ClassifierMixin, clone
 from sklearn.utils import gen_batches
 from sklearn.utils.multiclass import check_classification_targets
@@ -32,11 +32,13 @@ from sklearn_greedy._stack import (
     layer_sizes,
     unchanged_on_failure,
 )
-from sklearn_greedy._units import row_block
+from sklearn_greedy._units import row_block, spread_rows
 
 Array = npt.NDArray
 
 _BLOCK_ROWS = 4096
+# Rows that the biases of the labels are set by, and the most rounds that it takes.
+_BIAS_ROWS, _BIAS_ROUNDS = 10_000, 100
 
 
 class StackedRBMClassifier(HoldsEstimator, ClassifierMixin, VersionedEstimator):
@@ -155,7 +157,29 @@ class StackedRBMClassifier(HoldsEstimator, ClassifierMixin, VersionedEstimator):
         labels = slice(H.shape[1], H.shape[1] + len(self.classes_))
         self.top_.set_params(visible=[*(pairs or []), ("softmax", labels)])
         self.top_.fit(_beside(H, np.eye(len(self.classes_), dtype=X.dtype)[codes]))
+        rows = spread_rows(np.arange(X.shape[0]), _BIAS_ROWS)
+        self._set_label_biases(X[rows], codes[rows])
         return self
+
+    def _set_label_biases(self, X, codes: Array) -> None:
+        """Give each class its share of the rows as mean probability, at which the
+        biases of the label units maximise the likelihood of the labels given the rows.
+
+        The last mini-batch of the RBM leaves them anywhere about there. Each round adds
+        the log of what a class lacks (iterative scaling, which has one limit).
+        """
+        counts = np.bincount(codes, minlength=len(self.classes_))
+        present = counts > 0  # a rare class may not be among some rows
+        log_count = np.log(np.maximum(counts, 1))
+        log_joint = self._in_blocks(log_softmax, X).astype(np.float64)
+        biases = np.zeros(len(self.classes_))
+        for _ in range(_BIAS_ROUNDS):
+            log_mass = logsumexp(log_softmax(log_joint + biases, axis=1), axis=0)
+            missing = np.where(present, log_count - log_mass, 0.0)
+            biases += missing
+            if np.abs(missing).max() < 1e-6:
+                break
+        self.top_.visible_intercepts_[0][-len(biases) :] += biases.astype(X.dtype)
 
     def predict_proba(self, X) -> Array:
         """Probability of each class given the row, from free energies.
@@ -178,7 +202,10 @@ class StackedRBMClassifier(HoldsEstimator, ClassifierMixin, VersionedEstimator):
     def _by_rows(self, normalise, X) -> Array:
         """Minus the free energies of the classes, normalised, in blocks of rows."""
         check_is_fitted(self)
-        X = self._validate(X)
+        return self._in_blocks(normalise, self._validate(X))
+
+    def _in_blocks(self, normalise, X) -> Array:
+        """The same of validated rows."""
         blocks = gen_batches(X.shape[0], row_block(X.shape[1], _BLOCK_ROWS))
         parts = [normalise(self._minus_energies(X[rows]), axis=1) for rows in blocks]
         return np.concatenate(parts).astype(X.dtype)

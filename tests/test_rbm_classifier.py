@@ -173,6 +173,19 @@ def test_messages_count_the_layers_below(rng):
         StackedRBMClassifier(stack, random_state=0).fit(X, y)
 
 
+@pytest.mark.parametrize("sizes", [(8,), (8, 8)])
+def test_classes_have_their_shares_as_mean_probabilities(sizes, rng):
+    """The last update left the biases of the labels anywhere: predictions fell below
+    the share of the largest class.
+    """
+    y = np.repeat([0, 1, 2], [140, 50, 10])
+    X = (rng.random((200, 6)) < 0.3 + 0.2 * (y[:, None] == 1)) * 1.0
+    stack = StackedRBMTransformer(sizes, learning_rate=0.1, max_iter=5)
+    model = StackedRBMClassifier(stack, random_state=0).fit(X, y)
+    assert_allclose(model.predict_proba(X).mean(axis=0), [0.7, 0.25, 0.05], atol=1e-4)
+    assert model.score(X, y) >= 0.7
+
+
 def test_log_probabilities_of_clear_rows_are_finite(rng):
     """They were logarithms of float32 probabilities: -inf, with a warning."""
     y = np.arange(40) % 2
