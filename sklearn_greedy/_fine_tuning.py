@@ -89,7 +89,7 @@ from sklearn_greedy._units import (
 from sklearn_greedy._unlabeled import (
     FitRows,
     check_marker,
-    check_marker_value,
+    checked_marks,
     labelled,
     marked_rows,
     narrowed,
@@ -547,18 +547,17 @@ class GreedyPretrainedMLP(
         """The rows of a fit, with targets as they were given."""
         targets = {"multi_output": True, "y_numeric": is_regressor(self)}
         given, marked = X, None
-        check_marker_value(self.unlabeled, y)
-        if y is not None and self.unlabeled is not None:
-            marked = marked_rows(y, self.unlabeled)
+        if y is None or self.unlabeled is None:
+            check_marker(y, None)
+        else:
+            marked = checked_marks(y, self.unlabeled)
         if marked is None or not marked.any():
-            check_marker(y, self.unlabeled)
             y = y if marked is None else narrowed(y)
             X, y = validate_data(self, X, y, reset=reset, **ROW_OPTIONS, **targets)
             all_X, places = X, np.arange(X.shape[0])
         else:
             all_X = validate_data(self, X, reset=reset, **ROW_OPTIONS)
             X, y = labelled(marked, all_X, y)
-            check_marker(y, self.unlabeled)
             X, y = check_X_y(X, narrowed(y), estimator=self, **ROW_OPTIONS, **targets)
             places = np.flatnonzero(~marked)
         weights = _checked_weights(sample_weight, all_X, places)

@@ -7,10 +7,7 @@ import numpy.typing as npt
 from sklearn.model_selection import BaseCrossValidator, check_cv
 
 from sklearn_greedy._unlabeled import (
-    check_marker,
-    check_marker_value,
-    labelled,
-    marked_rows,
+    checked_marks,
     strata,
 )
 
@@ -95,7 +92,8 @@ class LabeledSplit(BaseCrossValidator):
             raise ValueError(
                 "LabeledSplit needs y: which rows are labelled is seen there."
             )
-        kept, marked = self._kept(y), marked_rows(y, self.unlabeled)
+        marked = checked_marks(y, self.unlabeled)
+        kept = self._kept(y, marked)
         folds = self._folds(kept).split(X, kept, groups)
         for number, parts in enumerate(folds, start=1):
             train, test = (_numbers(part, len(marked)) for part in parts)
@@ -124,19 +122,15 @@ class LabeledSplit(BaseCrossValidator):
         n_splits : int
             Number of folds.
         """
-        kept = None if y is None else self._kept(y)
+        kept = y
+        if y is not None:
+            kept = self._kept(y, checked_marks(y, self.unlabeled))
         return self._folds(kept).get_n_splits(X, kept, groups)
 
-    def _kept(self, y):
-        """What the folds may look at in y: no marker where they keep shares of it.
-        ValueError where ``fit`` would refuse the marker, or all rows carry it.
-        """
-        check_marker_value(self.unlabeled, y)
-        marked = marked_rows(y, self.unlabeled)
-        known = labelled(marked, y)[0] if marked.any() else y
-        check_marker(known, self.unlabeled)
+    def _kept(self, y, marked: Array):
+        """What the folds may look at in y: no marker where they keep shares of it."""
         if self.stratify:
-            return strata(y, self.unlabeled)
+            return strata(y, marked)
         if hasattr(self.cv, "split"):
             return y
         return marked * 1

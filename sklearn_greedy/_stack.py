@@ -778,6 +778,8 @@ class GreedyStack(
                 f"{list(self.activations_)}. Set it back, or call fit on a clone to "
                 "start anew."
             )
+        if warm:
+            self._check_visible()
         return sizes
 
     def _check_lengths(self, n_layers: int) -> None:
@@ -815,20 +817,22 @@ class GreedyStack(
         """What ``choose_units`` takes for the columns of X, as given by the user."""
         if isinstance(self.visible, str):
             return self.visible
-        names = getattr(self, "feature_names_in_", None)
-        return checked_pairs(self.visible, self._kinds, X, names, self.n_features_in_)
+        return self._numbered(self.visible, X)
 
-    def _check_visible(self, units: Units) -> None:
+    def _numbered(self, pairs, X) -> list[tuple[str, Array]]:
+        """Pairs (kind, columns) of ``visible`` with the numbers of the columns."""
+        names = getattr(self, "feature_names_in_", None)
+        return checked_pairs(pairs, self._kinds, X, names, self.n_features_in_)
+
+    def _check_visible(self) -> None:
         """Raise where ``visible`` names other units than the fitted ones. What selects
         columns by their values or types is not asked again.
         """
         visible = self.visible
         if not isinstance(visible, str):
-            names = getattr(self, "feature_names_in_", None)
-            given = [pair for pair in visible if not _selects(pair[-1])]
-            n_columns = len(units.kinds)
-            visible = checked_pairs(given, self._kinds, None, names, n_columns)
-        if contradicts(units, visible):
+            plain = [pair for pair in visible if not _selects(pair[-1])]
+            visible = self._numbered(plain, None)
+        if contradicts(self._layer_units(0), visible):
             raise ValueError(
                 f"visible={reprlib.repr(self.visible)} names other units than those "
                 "of the fitted stack (visible_kinds_). Set it back, or call fit on a "
@@ -864,8 +868,6 @@ class GreedyStack(
         statistics = ColumnStatistics.of(data, weights)
         if resumed:
             units = self._layer_units(layer)
-            if layer == 0:
-                self._check_visible(units)
         else:
             kinds = visible if layer == 0 else self._units_above(layer)
             above = self._n_below + layer > 0

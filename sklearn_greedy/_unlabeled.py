@@ -40,7 +40,17 @@ def marked_rows(y, marker) -> Array:
     return rows
 
 
-def check_marker_value(marker, y) -> None:
+def checked_marks(y, marker) -> Array:
+    """``marked_rows``, or ValueError where y and the marker do not suit each other, or
+    no row has a target.
+    """
+    _check_marker_value(marker, y)
+    marked = marked_rows(y, marker)
+    check_marker(labelled(marked, y)[0] if marked.any() else y, marker)
+    return marked
+
+
+def _check_marker_value(marker, y) -> None:
     """Raise where a marker cannot be meant: several values, or a truth value that would
     mark the numbers 0 or 1.
     """
@@ -151,11 +161,10 @@ def narrowed(y):
     return y if any(texts) and not all(texts) else np.array(y.tolist())
 
 
-def strata(y, marker):
-    """What folds of y should keep in proportion: the classes, and the rows that carry
-    the marker as one more; only the latter where targets are no classes.
+def strata(y, marked: Array):
+    """What folds of y should keep in proportion: the classes, and the marked rows as
+    one more; only the latter where targets are no classes.
     """
-    marked = marked_rows(y, marker)
     if not marked.any():
         return y
     y = np.asarray(y)

@@ -165,7 +165,7 @@ def test_missing_labels_are_spread_over_the_folds(form, iris):
 def test_marked_rows_are_one_more_class_to_the_folds(iris):
     """As part of another class they could all have come into one fold."""
     y = np.where(np.arange(150) % 3 == 0, -1, iris[1])
-    codes = np.unique(strata(y, -1), return_inverse=True)[1]
+    codes = np.unique(strata(y, y == -1), return_inverse=True)[1]
     assert_array_equal(codes, y + 1)
 
 

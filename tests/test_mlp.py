@@ -737,23 +737,13 @@ def test_missing_labels_beside_another_marker_are_told(missing, iris):
         classifier(unlabeled=-1).fit(iris[0], y)
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_validation_curve_does_not_depend_on_blocks_of_rows(monkeypatch, rng):
     X, y = rng.normal(size=(60, 3)), np.arange(60) % 3
-    curves = []
+    network, curves = classifier(early_stopping=True, validation_fraction=0.5), []
     for n_rows in (7, 4096):
         monkeypatch.setattr("sklearn_greedy._backpropagation._HELD_ROWS", n_rows)
-        network = GreedyPretrainedMLPClassifier(
-            (4,),
-            early_stopping=True,
-            validation_fraction=0.5,
-            max_iter=3,
-            n_iter_no_change=1,
-            tol=0,
-            random_state=0,
-        )
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            network.fit(X, y, sample_weight=1.0 + y)
+        network.fit(X, y, sample_weight=1.0 + y)
         curves.append((network.validation_loss_curve_, network.validation_scores_))
     assert_allclose(*curves, rtol=1e-6)
 
