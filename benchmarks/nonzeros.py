@@ -21,6 +21,7 @@ from speed import interleaved, speed_up
 from threadpoolctl import threadpool_limits
 
 from sklearn_greedy import StackedRBMTransformer, _contrastive, _kernels
+from sklearn_greedy._threads import ALONE
 
 # rows, columns, columns of the weights
 SHAPES = [(100, 3289, 256), (100, 784, 500), (100, 123, 256), (32, 123, 128)]
@@ -65,8 +66,8 @@ def break_even(repeats):
             seconds = interleaved(
                 {
                     "ours": lambda a=a, w=w, d=d, out=out, grad=grad: (
-                        kernels.product(a, w, out),
-                        kernels.outer_product(a, d, grad),
+                        kernels.product(a, w, out, ALONE),
+                        kernels.outer_product(a, d, grad, ALONE),
                     ),
                     "dense": lambda a=a, w=w, d=d, out=out, grad=grad: (
                         np.dot(a, w, out),

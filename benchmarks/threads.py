@@ -1,13 +1,14 @@
-"""The rule for BLAS threads, on an idle and on a busy machine.
+"""The threads that share products, on an idle and on a busy machine.
 
     python benchmarks/threads.py [--repeats 5] [--write]
 
-Fits limit BLAS to one thread where the largest product of a mini-batch is small, and
-leave the user's setting alone otherwise. Each line is the same fit with one thread, by
-the rule, and with all threads whatever the size, in one process, warm and by turns:
+Products of a mini-batch that are large are cut into parts, and as many threads as BLAS
+may have share them where that was faster lately. Each line is the same fit with one
+thread, by this rule, and with all threads always, in one process, warm and by turns:
 first with nothing else to do, then beside a process that keeps one core busy. Asked:
 the rule is never slower than one thread by more than 10 %, and faster where products
-are large. Run it on an idle machine, with OPENBLAS_NUM_THREADS unset.
+are large. All three give the same bits, which is checked. Run it on an idle machine,
+with OPENBLAS_NUM_THREADS unset.
 """
 
 import os
@@ -25,7 +26,8 @@ from threadpoolctl import ThreadpoolController, threadpool_info
 from sklearn_greedy import (
     GreedyPretrainedMLPClassifier,
     StackedRBMTransformer,
-    _training,
+    _kernels,
+    _threads,
 )
 
 # n_visible, n_hidden, batch size, rows: products on both sides of the limit
@@ -45,13 +47,13 @@ MLP_CASES = [((54, 100, 7), 200, 20000), ((784, 500, 10), 200, 10000)]
 
 
 @contextmanager
-def rule_off():
-    """Never limit BLAS, whatever the size of the products."""
-    limit, _training._SMALL_PRODUCT = _training._SMALL_PRODUCT, 0
+def always_helped():
+    """Share large products whether that was faster or not."""
+    rule, _threads.Pace.helpers_pay = _threads.Pace.helpers_pay, lambda self: True
     try:
         yield
     finally:
-        _training._SMALL_PRODUCT = limit
+        _threads.Pace.helpers_pay = rule
 
 
 @cache
@@ -63,7 +65,7 @@ def controller():
 SETTINGS = {
     "one": lambda: controller().limit(limits=1),
     "rule": nullcontext,
-    "all": rule_off,
+    "all": always_helped,
 }
 
 
@@ -83,15 +85,14 @@ def busy_core():
 
 
 def fits():
-    """Name, size of the largest product over the limit, and function of each fit."""
+    """Name, largest product over the least that is shared, and function of each fit."""
     rng = np.random.default_rng(0)
-    limit = _training._SMALL_PRODUCT
     for n_visible, n_hidden, batch_size, n_rows in RBM_CASES:
         X = (rng.random((n_rows, n_visible)) < 0.3).astype(np.float32)
         rbm = StackedRBMTransformer(
             (n_hidden,), batch_size=batch_size, max_iter=2, random_state=0
         )
-        size = 2 * n_visible * n_hidden * batch_size / limit
+        size = 2 * n_visible * n_hidden * batch_size / _kernels.SHARED
         name = f"CD-1 {n_visible}-{n_hidden}, batch {batch_size}"
         yield name, size, lambda rbm=rbm, X=X: rbm.fit(X)
     for widths, batch_size, n_rows in MLP_CASES:
@@ -104,7 +105,7 @@ def fits():
             max_iter=2,
             random_state=0,
         )
-        size = widths[0] * widths[1] * batch_size / limit
+        size = widths[0] * widths[1] * batch_size / _kernels.SHARED
         name = f"Adam {'-'.join(map(str, widths))}, batch {batch_size}"
         yield name, size, lambda clf=clf, X=X, y=y: clf.fit(X, y)
 
@@ -114,7 +115,7 @@ def under(setting, fit):
 
     def run():
         with SETTINGS[setting]():
-            fit()
+            return fit().coefs_
 
     return run
 
@@ -129,12 +130,15 @@ def time_of(seconds, setting):
 def lines_of(machine, repeats):
     """The table of a machine in some state."""
     lines = [
-        f"| {machine} | largest product over the limit | seconds, one thread "
-        "| by the rule | all threads |",
+        f"| {machine} | largest product over the least shared | seconds, one thread "
+        "| by the rule | always shared |",
         "|---|---|---|---|---|",
     ]
     for name, size, fit in fits():
         contenders = {setting: under(setting, fit) for setting in SETTINGS}
+        one, *others = (run() for run in contenders.values())
+        for other in others:
+            assert all(map(np.array_equal, one, other))
         seconds = interleaved(contenders, repeats, REST)
         lines.append(
             f"| {name} | {size:.2f} | {np.median(seconds['one']):.2f} "

@@ -16,7 +16,8 @@ from sklearn_greedy._network import (
     Network,
     forward,
 )
-from sklearn_greedy._training import Rows, kernels
+from sklearn_greedy._threads import ALONE, kernels
+from sklearn_greedy._training import Rows
 from sklearn_greedy._units import ColumnStatistics, Units, near_one, row_block
 
 Array = npt.NDArray
@@ -262,7 +263,7 @@ class Backpropagation:
             slowed = (self._n_seen + 1) ** self.optimizer.power_t
             self._rate = self.optimizer.learning_rate_init / slowed
 
-    def train(self, index: Array) -> tuple[float, float]:
+    def train(self, index: Array, team: Array = ALONE) -> tuple[float, float]:
         """See ``Model.train``; the loss of a row is its negative log-likelihood."""
         if self.epoch != self._rated_epoch:
             self._begin_epoch()
@@ -303,6 +304,7 @@ class Backpropagation:
             self._work,
             self._deltas,
             self._scratch,
+            team,
         )
         self.step += -(-len(index) // self.batch_size)
         self._n_seen += len(index)

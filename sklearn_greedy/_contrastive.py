@@ -7,7 +7,8 @@ import numpy.typing as npt
 
 from sklearn_greedy._energy import HIDDEN_KINDS, RBM, hidden_means
 from sklearn_greedy._stack import LayerTask
-from sklearn_greedy._training import SOME_ROWS, Rows, kernels
+from sklearn_greedy._threads import ALONE, kernels
+from sklearn_greedy._training import SOME_ROWS, Rows
 from sklearn_greedy._units import (
     SAMPLED,
     mean_biases,
@@ -196,7 +197,7 @@ class ContrastiveDivergence:
         self.units = replace(self.units, scale=scale)
         self.rows = Rows(self.rows.X, self.units)
 
-    def train(self, index: Array) -> tuple[float, float]:
+    def train(self, index: Array, team: Array = ALONE) -> tuple[float, float]:
         """See ``Model.train``; the loss is the mean squared error per visible unit of
         the reconstruction after one Gibbs step.
         """
@@ -223,6 +224,7 @@ class ContrastiveDivergence:
             self.step,
             self._grad,
             self._work,
+            team,
         )
         self.step += -(-len(index) // self.batch_size)
         return total, float(count)

@@ -53,11 +53,11 @@ from sklearn_greedy._stack import (
     GreedyStack,
     HoldsEstimator,
     draw_seed,
+    fitting,
     in_dtype,
     layer_sizes,
     layer_streams,
     next_data,
-    unchanged_on_failure,
 )
 from sklearn_greedy._start import (
     DEFAULT_SIZES,
@@ -347,7 +347,7 @@ class GreedyPretrainedMLP(
             If ``hidden_layer_sizes`` or ``activation`` contradict the pretrainer,
             parameters do not go together, or training diverges.
         """
-        with unchanged_on_failure(self):
+        with fitting(self):
             return self._fit(X, y, sample_weight, X_unlabeled, X_val, y_val)
 
     def _fit(self, X, y, sample_weight, X_unlabeled, X_val, y_val):

@@ -11,7 +11,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn_greedy._backpropagation import Backpropagation
 from sklearn_greedy._compat import warn_user
 from sklearn_greedy._network import N_IN, N_OUT
-from sklearn_greedy._training import History, Plan, kernels, report_epoch
+from sklearn_greedy._threads import kernels, team_for
+from sklearn_greedy._training import History, Plan, report_epoch
 
 Array = npt.NDArray
 
@@ -36,26 +37,31 @@ class FullBatch:
             share = model.row_weights[index] / model.row_weights[index].mean()
             self._weights = np.repeat(share[:, None], self._y.shape[1], axis=1)
         self._work, self._deltas = np.empty(m * width), np.empty(m * width)
-        self._scratch = np.empty(int((layers[:, N_IN] * layers[:, N_OUT]).max()))
+        largest = int((layers[:, N_IN] * layers[:, N_OUT]).max())
+        self._scratch, self._largest_product = np.empty(largest), largest * m
 
     def __call__(self, theta: Array) -> tuple[float, Array]:
         model, grad = self._model, np.zeros_like(theta)
-        loss = kernels().loss_gradient(
-            self._x,
-            self._y,
-            self._weights,
-            theta,
-            grad,
-            model.network.layers,
-            model.traits,
-            model.blocks,
-            model.code.constants(1),
-            model.seed,
-            0,
-            self._work,
-            self._deltas,
-            self._scratch,
-        )
+        m = len(self._x)
+        shape = model.n_columns, model.products_per_row, m
+        with team_for(shape, m, self._largest_product) as team:
+            loss = kernels().loss_gradient(
+                self._x,
+                self._y,
+                self._weights,
+                theta,
+                grad,
+                model.network.layers,
+                model.traits,
+                model.blocks,
+                model.code.constants(1),
+                model.seed,
+                0,
+                self._work,
+                self._deltas,
+                self._scratch,
+                team,
+            )
         weights, _ = model.network.views(theta)
         slopes, _ = model.network.views(grad)
         for weight, slope, pace in zip(

@@ -18,12 +18,19 @@ from typing import Any
 
 import numba
 import numpy as np
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+from numba.np.linalg import ensure_blas
 
 _CACHE = os.environ.get("SKLEARN_GREEDY_NUMBA_CACHE", "1").lower() not in {
     "0",
     "false",
     "no",
 }
+
+# Without compilation there are no atomic operations, and nothing is shared.
+COMPILED = not vars(numba.config)["DISABLE_JIT"]
 
 # Reductions may be reordered, so that they vectorise; NaN and inf stay exact.
 # Fused multiply-add: exact NaN and inf, a last bit that depends on the processor.
@@ -110,6 +117,23 @@ TILE = 16
 # Rows of the weights whose gradient by such sums is put to use before that of the next
 # ones is taken, while it is still at hand (measured).
 ROWS_AT_ONCE = 128
+
+# A large product is cut into parts, which threads of a team may share. Their number
+# follows from its size alone, so that a result does not depend on who multiplied: two
+# parts from SHARED multiplications on (where two threads gain a tenth and more:
+# benchmarks/threads.py), four and eight from 8 and 32 times as many.
+SHARED = 3 << 23
+# Places in the state of a team, a cache line apart: parts of the present product (high
+# bits) and those taken of them (low bits); parts done; whether the work is over; and
+# the product itself. A team without places shares nothing.
+TAKEN, DONE, OVER, PRODUCT = 0, 8, 16, 24
+TEAM_SIZE = 40
+# Places in the description of a product a w: addresses, shape (m, k) (k, n), whether a
+# or w is stored transposed, bytes of a number.
+LEFT, RIGHT, OUT, N_ROWS, N_INNER, N_COLUMNS = range(6)
+LEFT_TURNED, RIGHT_TURNED, ITEM_SIZE = range(6, 9)
+# A helper that has found nothing to do this often leaves (a tenth of a second).
+PATIENCE = 1 << 26
 
 # Zero as a phase or a counter. A literal 0 would be a type of its own and compile the
 # callee a second time.
@@ -506,6 +530,193 @@ def add_normal(a, scale, counter, key0, key1):
         a[i] += scale * z
 
 
+# --- products that threads share -----------------------------------------------
+
+# Written in the compiler's own terms; its first parameter is not one of the caller's.
+_operation: Any = intrinsic
+
+
+@_operation
+def atomic_load(typing_context, array, place):
+    """array[place], before anything that is read later."""
+
+    def generate(context, builder, signature, arguments):
+        at = _address(context, builder, signature, arguments)
+        return builder.load_atomic(at, "acquire", 8)
+
+    return types.int64(array, types.intp), generate
+
+
+@_operation
+def atomic_add(typing_context, array, place, number):
+    """array[place] += number, in one step; what was there before."""
+
+    def generate(context, builder, signature, arguments):
+        at = _address(context, builder, signature, arguments)
+        return builder.atomic_rmw("add", at, arguments[2], "seq_cst")
+
+    return types.int64(array, types.intp, types.int64), generate
+
+
+@_operation
+def atomic_store(typing_context, array, place, number):
+    """array[place] <- number, after anything that was written before."""
+
+    def generate(context, builder, signature, arguments):
+        at = _address(context, builder, signature, arguments)
+        builder.store_atomic(arguments[2], at, "seq_cst", 8)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, types.int64), generate
+
+
+def _address(context, builder, signature, arguments):
+    """Pointer to a place of a one-dimensional array."""
+    array = context.make_array(signature.args[0])(context, builder, arguments[0])
+    return builder.gep(array.data, [arguments[1]])
+
+
+@_operation
+def blas_gemm(
+    typing_context, turned_a, turned_b, m, n, k, a, lda, b, ldb, c, ldc, item_size
+):
+    """C <- A B in column order, by the BLAS that NumPy products in numba call.
+
+    The parameters of xGEMM, with addresses as numbers. np.dot takes no parts of
+    matrices, and looks at its arguments wherever it stands.
+    """
+    ensure_blas()
+
+    def generate(context, builder, signature, arguments):
+        turned_a, turned_b, m, n, k, a, lda, b, ldb, c, ldc, item_size = arguments
+        char, pointer = ir.IntType(8), cgutils.voidptr_t
+
+        def letter(flag, if_set, otherwise):
+            is_set = builder.icmp_signed("!=", flag, flag.type(0))
+            return builder.select(is_set, char(ord(if_set)), char(ord(otherwise)))
+
+        def constant(number):
+            numbers = [
+                builder.bitcast(
+                    cgutils.alloca_once_value(builder, kind(number)), pointer
+                )
+                for kind in (ir.FloatType(), ir.DoubleType())
+            ]
+            return builder.select(is_single, *numbers)
+
+        is_single = builder.icmp_signed("==", item_size, item_size.type(4))
+        a, b, c = (builder.inttoptr(address, pointer) for address in (a, b, c))
+        kind = builder.select(is_single, char(ord("s")), char(ord("d")))
+        turned = letter(turned_a, "t", "n"), letter(turned_b, "t", "n")
+        values = [kind, *turned, m, n, k, constant(1.0), a, lda, b, ldb]
+        values += [constant(0.0), c, ldc]
+        shape = ir.FunctionType(ir.IntType(32), [value.type for value in values])
+        gemm = cgutils.get_or_insert_function(builder.module, shape, "numba_xxgemm")
+        builder.call(gemm, values)
+        return context.get_dummy_value()
+
+    return types.void(*[types.intp] * 12), generate
+
+
+@_jit()
+def multiply_part(product, part, n_parts):
+    """Part number ``part`` of n_parts of out <- a w: some rows of out where it has more
+    rows than columns, else some of its columns. product : its description.
+    """
+    m, k, n = product[N_ROWS], product[N_INNER], product[N_COLUMNS]
+    a, w, out = product[LEFT], product[RIGHT], product[OUT]
+    a_turned, w_turned = product[LEFT_TURNED], product[RIGHT_TURNED]
+    size = product[ITEM_SIZE]
+    rows, columns = m, n
+    if m > n:
+        first = m * part // n_parts
+        rows = m * (part + 1) // n_parts - first
+        a += size * first * (1 if a_turned else k)
+        out += size * first * n
+    else:
+        first = n * part // n_parts
+        columns = n * (part + 1) // n_parts - first
+        w += size * first * (k if w_turned else 1)
+        out += size * first
+    # In column order all three are transposed, so out' <- w' a'.
+    a_width, w_width = m if a_turned else k, k if w_turned else n
+    blas_gemm(
+        w_turned, a_turned, columns, rows, k, w, w_width, a, a_width, out, n, size
+    )
+
+
+@_jit()
+def take_parts(team):
+    """Multiply parts of the team's present product until none is left to take. Returns
+    how many it were. team : (TEAM_SIZE,) state.
+
+    A number in TAKEN that says that there is a part left makes it the taker's, and the
+    product stays until all its parts are done.
+    """
+    n_mine = 0
+    state = atomic_load(team, TAKEN)
+    while (state & 0xFFFF) < (state >> 16):
+        state = atomic_add(team, TAKEN, 1)
+        part, n_parts = state & 0xFFFF, state >> 16
+        if part < n_parts:
+            multiply_part(team[PRODUCT:], part, n_parts)
+            atomic_add(team, DONE, 1)
+            n_mine += 1
+        state = atomic_load(team, TAKEN)
+    return n_mine
+
+
+@_jit()
+def assist(team):
+    """Take parts of a team's products until its work is over, or long after there was
+    one to take. team : (TEAM_SIZE,) state.
+    """
+    idle = 0
+    while idle < PATIENCE and atomic_load(team, OVER) == 0:
+        idle = idle + 1 if take_parts(team) == 0 else 0
+
+
+@_jit()
+def n_parts_of(m, k, n):
+    """Parts of a product (m, k) (k, n)."""
+    n_parts = np.int64(1)
+    for most in (SHARED, 8 * SHARED, 32 * SHARED):
+        if m * k * n >= most:
+            n_parts *= 2
+    return n_parts
+
+
+@_jit()
+def matmul(a, w, a_turned, w_turned, out, team):
+    """out <- a w, with a' in place of a, or w' in place of w, where one is turned.
+
+    All in row order; out : (m, n); team : (TEAM_SIZE,) state of the threads that share
+    large products, or (0,) where they stay whole.
+    """
+    m, n = out.shape
+    k = a.shape[0] if a_turned else a.shape[1]
+    n_parts = n_parts_of(m, k, n)
+    if team.size == 0 or n_parts == 1:
+        if a_turned:
+            np.dot(a.T, w, out)
+        elif w_turned:
+            np.dot(a, w.T, out)
+        else:
+            np.dot(a, w, out)
+        return
+    product = team[PRODUCT:]
+    product[LEFT], product[RIGHT] = a.ctypes.data, w.ctypes.data
+    product[OUT] = out.ctypes.data
+    product[N_ROWS], product[N_INNER], product[N_COLUMNS] = m, k, n
+    product[LEFT_TURNED], product[RIGHT_TURNED] = a_turned, w_turned
+    product[ITEM_SIZE] = out.itemsize
+    atomic_store(team, DONE, 0)
+    atomic_store(team, TAKEN, n_parts << 16)
+    take_parts(team)
+    while atomic_load(team, DONE) < n_parts:
+        pass
+
+
 # --- products of few rows ------------------------------------------------------
 
 
@@ -700,16 +911,16 @@ def sparse_outer_product(a, d, rows, ends, first, out):
 
 
 @_jit()
-def dense_product(a, w, out):
+def dense_product(a, w, out, team):
     """out <- a w; a : (m, k), w : (k, n), out : (m, n)."""
     if a.shape[0] <= FEW_ROWS and w.shape[1] >= LONG_ROW:
         few_rows_product(a, w, out)
     else:
-        np.dot(a, w, out)
+        matmul(a, w, False, False, out, team)
 
 
 @_jit()
-def listed_product(a, w, starts, places, out):
+def listed_product(a, w, starts, places, out, team):
     """out <- a w, over the few elements of a that are not 0, or dense where they are
     many; a : (m, k), w : (k, n), out : (m, n). Returns whether they are few and listed.
 
@@ -719,21 +930,21 @@ def listed_product(a, w, starts, places, out):
     if few:
         sparse_product(a, w, starts, places, out)
     else:
-        dense_product(a, w, out)
+        dense_product(a, w, out, team)
     return few
 
 
 @_jit()
-def product(a, w, out):
+def product(a, w, out, team):
     """out <- a w, dense or over what is not 0; a : (m, k), w : (k, n), out : (m, n)."""
     m, k = a.shape
     starts = np.zeros(m + 1, np.int64)
     places = np.empty(nonzero_room(m, k, w.shape[1]), np.int64)
-    listed_product(a, w, starts, places, out)
+    listed_product(a, w, starts, places, out, team)
 
 
 @_jit()
-def outer_product(a, d, out):
+def outer_product(a, d, out, team):
     """out <- a' d, dense or over what is not 0; a : (m, k), d : (m, n), out :
     (k, n).
     """
@@ -744,16 +955,16 @@ def outer_product(a, d, out):
         rows, ends = by_column(starts, places, k)
         sparse_outer_product(a, d, rows, ends, _FIRST, out)
     else:
-        np.dot(a.T, d, out)
+        matmul(a, d, True, False, out, team)
 
 
 @_jit()
-def product_transposed(a, w, out):
+def product_transposed(a, w, out, team):
     """out <- a w'; a : (m, k), w : (n, k), out : (m, n)."""
     if a.shape[0] <= FEW_ROWS and w.shape[1] >= LONG_ROW:
         few_rows_product_transposed(a, w, out)
     else:
-        np.dot(a, w.T, out)
+        matmul(a, w, False, True, out, team)
 
 
 # --- contrastive divergence ----------------------------------------------------
@@ -952,6 +1163,7 @@ def cd_statistics(
     fields,
     starts,
     places,
+    team,
 ):
     """Positive and negative phase of one mini-batch (user guide, eqs. 6-7).
 
@@ -977,7 +1189,7 @@ def cd_statistics(
     h0, v1, h1 = h[:m], v[m:], h[m:]
     states = s.reshape(s.size)
     starts[0] = 0
-    few, few_below = listed_product(v[:m], w, starts, places, h0), False
+    few, few_below = listed_product(v[:m], w, starts, places, h0, team), False
     if not few:
         starts[m] = 0
     add_bias(h0, hidden_bias)
@@ -987,7 +1199,7 @@ def cd_statistics(
         # No more rows than there are chains to hold their reconstructions.
         n_paired = (m + PERSISTENT_LOSS_SHARE - 1) // PERSISTENT_LOSS_SHARE
         n_paired = min(n_paired, chain.shape[0])
-        np.dot(h0[:n_paired], w.T, v1[:n_paired])
+        product_transposed(h0[:n_paired], w, v1[:n_paired], team)
         add_bias(v1[:n_paired], visible_bias)
         visible_means(v1[:n_paired], blocks)
         loss = reconstruction_error(rows, v1, n_paired)
@@ -995,7 +1207,7 @@ def cd_statistics(
     else:
         loss = rows.dtype.type(0.0)
     for k in range(gibbs):
-        product_transposed(s, w, v1)
+        product_transposed(s, w, v1, team)
         scale_rows(v1, betas, visible_shift)
         add_bias(v1, visible_bias)
         visible_means(v1, blocks)
@@ -1003,7 +1215,7 @@ def cd_statistics(
             loss = reconstruction_error(rows, v1, n_paired)
         key0, key1 = stream_keys(seed, step, 2 * k + 1)
         sample_visible(v1, blocks, key0, key1)
-        few_below = listed_product(v1, w, starts[m:], places, h1)
+        few_below = listed_product(v1, w, starts[m:], places, h1, team)
         if tempered:
             copy(h1.reshape(h1.size), fields.reshape(fields.size))
             subtract_row(fields, hidden_shift)
@@ -1085,7 +1297,7 @@ def centre_biases(gw, mu, lam, gc, gb):
 
 
 @_jit(inline="always")
-def cd_gradient(v, h, m, centered, mu, lam, grad):
+def cd_gradient(v, h, m, centered, mu, lam, grad, team):
     """Ascent direction of the log-likelihood from the statistics of both phases.
 
     With D the mean of the first m rows minus the mean of the others, and offsets mu,
@@ -1109,7 +1321,7 @@ def cd_gradient(v, h, m, centered, mu, lam, grad):
         subtract_row(v, mu)
         subtract_row(h, lam)
     weigh_phases(h, m)
-    np.dot(v.T, h, gw)
+    matmul(v, h, True, False, gw, team)
     if centered:
         centre_biases(gw, mu, lam, gc, gb)
 
@@ -1227,6 +1439,7 @@ def cd_slice(
     step,
     grad,
     work,
+    team,
 ):
     """Train an RBM on consecutive mini-batches of rows (the last may be short).
 
@@ -1264,9 +1477,9 @@ def cd_slice(
         fields = work[at : at + n_chains * n_hidden].reshape(n_chains, n_hidden)
         if betas.size > 1:
             above = shifts[:n_hidden].reshape(1, n_hidden)
-            product(mu.reshape(1, n_visible), w, above)
+            product(mu.reshape(1, n_visible), w, above, team)
             below = shifts[n_hidden:].reshape(1, n_visible)
-            product_transposed(lam.reshape(1, n_hidden), w, below)
+            product_transposed(lam.reshape(1, n_hidden), w, below, team)
         loss, n_paired, listed = cd_statistics(
             batch,
             w,
@@ -1287,6 +1500,7 @@ def cd_slice(
             fields,
             starts,
             places,
+            team,
         )
         total += loss
         count += n_paired * n_visible
@@ -1316,7 +1530,7 @@ def cd_slice(
                 s[0],  # the chains have been kept
             )
         else:
-            cd_gradient(v, h, m, centered, mu, lam, grad)
+            cd_gradient(v, h, m, centered, mu, lam, grad, team)
             momentum_ascent(theta, velocity, grad, size, rate, hyper)
         step += 1
     return total, count
@@ -1569,7 +1783,7 @@ def drop_input(a, rate, seed, step, layer):
 
 
 @_jit(inline="always")
-def forward(rows, theta, layers, traits, code, seed, step, work):
+def forward(rows, theta, layers, traits, code, seed, step, work, team):
     """Activations of all layers, one after the other in work; the last layer is left
     at its pre-activation. rows : (m, n_in of the first layer), of which some may have
     been dropped; layers : (L, 6); traits : (L, 2), of which DROPOUT counts here; code :
@@ -1583,11 +1797,11 @@ def forward(rows, theta, layers, traits, code, seed, step, work):
         z = work[at : at + m * n_out].reshape(m, n_out)
         weights = theta[layers[i, WEIGHT] : layers[i, WEIGHT] + n_in * n_out]
         if i == 0:
-            product(a, weights.reshape(n_in, n_out), z)
+            product(a, weights.reshape(n_in, n_out), z, team)
         elif layers[i, TRANSPOSED] == 0:
-            np.dot(a, weights.reshape(n_in, n_out), z)
+            matmul(a, weights.reshape(n_in, n_out), False, False, z, team)
         else:
-            np.dot(a, weights.reshape(n_out, n_in).T, z)
+            matmul(a, weights.reshape(n_out, n_in), False, True, z, team)
         add_bias(z, theta[layers[i, BIAS] : layers[i, BIAS] + n_out])
         if i < layers.shape[0] - 1:
             activate(z.reshape(z.size), layers[i, ACTIVATION])
@@ -1600,7 +1814,7 @@ def forward(rows, theta, layers, traits, code, seed, step, work):
 
 
 @_jit()
-def weight_gradient(a, delta, transposed, shared, grad, scratch):
+def weight_gradient(a, delta, transposed, shared, grad, scratch, team):
     """grad <- a' delta (or delta' a for transposed weights); added to what is there
     when the weights are shared with a layer further up. a : (m, n_in), delta :
     (m, n_out), grad, scratch : (n_in * n_out,).
@@ -1608,9 +1822,9 @@ def weight_gradient(a, delta, transposed, shared, grad, scratch):
     n_in, n_out = a.shape[1], delta.shape[1]
     out = scratch[: n_in * n_out] if shared else grad
     if transposed == 0:
-        outer_product(a, delta, out.reshape(n_in, n_out))
+        outer_product(a, delta, out.reshape(n_in, n_out), team)
     else:
-        np.dot(delta.T, a, out.reshape(n_out, n_in))
+        matmul(delta, a, True, False, out.reshape(n_out, n_in), team)
     if shared:
         for i in range(grad.size):
             grad[i] += scratch[i]
@@ -1697,7 +1911,7 @@ def add_contraction(h, w, activation, code, grad, sums):
 
 @_jit(inline="always")
 def backward(
-    rows, theta, grad, layers, traits, code, seed, step, work, deltas, scratch
+    rows, theta, grad, layers, traits, code, seed, step, work, deltas, scratch, team
 ):
     """Gradient of the mean loss by backpropagation (user guide, eqs. 28-29), and of the
     penalties on the first layer's hidden units, whose sum is returned. Layers below the
@@ -1731,15 +1945,17 @@ def backward(
             a = work[at : at + m * n_in].reshape(m, n_in)
         else:
             a = rows
-        weight_gradient(a, delta, transposed, n_sharing > 0, part, scratch)
+        weight_gradient(a, delta, transposed, n_sharing > 0, part, scratch, team)
         column_sums(delta, grad[layers[i, BIAS] : layers[i, BIAS] + n_out])
         if i > lowest:
             below = deltas[at : at + m * n_in].reshape(m, n_in)
             weights = theta[first : first + n_in * n_out]
             if transposed == 0:
-                np.dot(delta, weights.reshape(n_in, n_out).T, below)
+                w = weights.reshape(n_in, n_out)
+                matmul(delta, w, False, True, below, team)
             else:
-                np.dot(delta, weights.reshape(n_out, n_in), below)
+                w = weights.reshape(n_out, n_in)
+                matmul(delta, w, False, False, below, team)
             activation = layers[i - 1, ACTIVATION]
             if traits[i, DROPOUT] > 0.0:
                 # The derivative is written on what the unit was before.
@@ -1791,6 +2007,7 @@ def loss_gradient(
     work,
     deltas,
     scratch,
+    team,
 ):
     """Mean loss of a batch with its penalties on the code; its gradient goes to grad
     (flat, like theta).
@@ -1799,7 +2016,7 @@ def loss_gradient(
     dropped; see ``forward``, ``output_delta`` and ``backward``.
     """
     m = rows.shape[0]
-    forward(rows, theta, layers, traits, code, seed, step, work)
+    forward(rows, theta, layers, traits, code, seed, step, work, team)
     at = 0
     for i in range(layers.shape[0] - 1):
         at += m * layers[i, N_OUT]
@@ -1807,7 +2024,7 @@ def loss_gradient(
     z = work[at : at + m * n_out].reshape(m, n_out)
     loss = output_delta(z, targets, weights, blocks)
     return loss + backward(
-        rows, theta, grad, layers, traits, code, seed, step, work, deltas, scratch
+        rows, theta, grad, layers, traits, code, seed, step, work, deltas, scratch, team
     )
 
 
@@ -1955,6 +2172,7 @@ def backprop_slice(
     work,
     deltas,
     scratch,
+    team,
 ):
     """Train a network on consecutive mini-batches (the last may be short).
 
@@ -2013,6 +2231,7 @@ def backprop_slice(
             work,
             deltas,
             scratch,
+            team,
         )
         total += loss * mass
         if longest > 0.0:
@@ -2045,7 +2264,7 @@ def softplus_difference(x, t, u):
 
 
 @_jit()
-def ais_slice(v, w, c, a, b, blocks, temperatures, seed, step, x, s, log_weights):
+def ais_slice(v, w, c, a, b, blocks, temperatures, seed, step, x, s, log_weights, team):
     """Carry annealing runs through some temperatures (user guide, eq. 18).
 
     From each t to the next u a run is weighed,
@@ -2061,7 +2280,7 @@ def ais_slice(v, w, c, a, b, blocks, temperatures, seed, step, x, s, log_weights
     flat_s = s.reshape(s.size)
     for k in range(temperatures.size - 1):
         t, u = temperatures[k], temperatures[k + 1]
-        product(v, w, x)
+        product(v, w, x, team)
         add_bias(x, c)
         for r in range(v.shape[0]):
             linear = 0.0
@@ -2075,7 +2294,7 @@ def ais_slice(v, w, c, a, b, blocks, temperatures, seed, step, x, s, log_weights
         logistic(flat_s)
         key0, key1 = stream_keys(seed, step + k, _FIRST)
         sample_bernoulli(flat_s, _FIRST, key0, key1)
-        product_transposed(s, w, v)
+        product_transposed(s, w, v, team)
         for r in range(v.shape[0]):
             for i in range(v.shape[1]):
                 v[r, i] = hot * (v[r, i] + b[i]) + cold * a[i]

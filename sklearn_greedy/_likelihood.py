@@ -13,7 +13,7 @@ from scipy.stats import t as student
 from sklearn.utils import gen_batches
 
 from sklearn_greedy._energy import RBM, hidden_log_sums
-from sklearn_greedy._training import kernels
+from sklearn_greedy._threads import ALONE, kernels
 from sklearn_greedy._units import (
     BERNOULLI,
     GAUSSIAN,
@@ -243,7 +243,7 @@ def _anneal(
     per_call = max(1, _CALL_PRODUCTS // (2 * m * n_visible * n_hidden))
     for step in range(0, len(temperatures) - 1, per_call):
         part = np.ascontiguousarray(temperatures[step : step + per_call + 1])
-        kernels().ais_slice(*parts, sampled, part, seed, step, x, s, log_weights)
+        kernels().ais_slice(*parts, sampled, part, seed, step, x, s, log_weights, ALONE)
     return log_weights
 
 

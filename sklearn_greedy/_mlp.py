@@ -27,7 +27,7 @@ from sklearn_greedy._compat import (
     told_of,
 )
 from sklearn_greedy._fine_tuning import GreedyPretrainedMLP, has_epochs
-from sklearn_greedy._stack import unchanged_on_failure
+from sklearn_greedy._stack import fitting
 from sklearn_greedy._training import OneHotRows, Rows
 from sklearn_greedy._units import ColumnStatistics, Units, choose_units
 from sklearn_greedy._unlabeled import marked_rows
@@ -399,7 +399,7 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, GreedyPretrainedMLP):
             If early stopping is on, ``classes`` is missing or changes, or training
             diverges.
         """
-        with unchanged_on_failure(self):
+        with fitting(self):
             if isinstance(self.class_weight, str):
                 raise ValueError(
                     "class_weight='balanced' needs the counts of all rows, which "
@@ -966,7 +966,7 @@ class GreedyPretrainedMLPRegressor(RegressorMixin, GreedyPretrainedMLP):
         ValueError
             If early stopping is on or training diverges.
         """
-        with unchanged_on_failure(self):
+        with fitting(self):
             return self._partial_fit(X, y, sample_weight)
 
     def predict(self, X) -> Array:

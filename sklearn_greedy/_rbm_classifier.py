@@ -28,9 +28,9 @@ from sklearn_greedy._stack import (
     HoldsEstimator,
     checked_pairs,
     draw_seed,
+    fitting,
     is_sequence,
     layer_sizes,
-    unchanged_on_failure,
 )
 from sklearn_greedy._units import row_block, spread_rows
 
@@ -136,7 +136,7 @@ class StackedRBMClassifier(HoldsEstimator, ClassifierMixin, VersionedEstimator):
         ValueError
             If training diverges, or a parameter of ``stack`` does not fit the data.
         """
-        with unchanged_on_failure(self):
+        with fitting(self):
             return self._fit(X, y)
 
     def _fit(self, X, y):

@@ -41,13 +41,13 @@ from sklearn_greedy._supervision import (
     SupervisedModel,
     Supervision,
 )
+from sklearn_greedy._threads import one_blas_thread
 from sklearn_greedy._training import (
     SOME_ROWS,
     History,
     Model,
     Plan,
     held_out_rows,
-    one_blas_thread,
     report_epoch,
     run_epochs,
     train_epoch,
@@ -185,11 +185,14 @@ class HoldsEstimator:
 
 
 @contextmanager
-def unchanged_on_failure(estimator):
-    """Put the attributes back where fitting fails or is interrupted."""
+def fitting(estimator):
+    """Around every fit: BLAS has one thread, and the attributes are put back where
+    fitting fails or is interrupted.
+    """
     before = dict(vars(estimator))
     try:
-        yield
+        with one_blas_thread:
+            yield
     except BaseException:
         one_blas_thread.release()  # where the interrupt came in its own steps
         present = vars(estimator)
@@ -374,7 +377,7 @@ class GreedyStack(
             If a sequence of per-layer values has another length than
             ``hidden_layer_sizes``, or if training diverges.
         """
-        with unchanged_on_failure(self):
+        with fitting(self):
             return self._fit(X)
 
     @fit_context(prefer_skip_nested_validation=True)
@@ -382,7 +385,7 @@ class GreedyStack(
         """``fit`` with weights of the rows, with targets and with the names of the
         columns, each of them or None; given : X of the user, to select columns from.
         """
-        with unchanged_on_failure(self):
+        with fitting(self):
             return self._fit(X, weights, supervision, names, given)
 
     def _fit(self, X, weights=None, supervision=None, names=None, given=None):
@@ -632,7 +635,7 @@ class GreedyStack(
         ValueError
             If the number of columns changes, or if training diverges.
         """
-        with unchanged_on_failure(self):
+        with fitting(self):
             return self._partial_fit(X)
 
     def _partial_fit(self, X):

@@ -16,6 +16,7 @@ from sklearn_greedy._network import (
     Network,
     glorot_uniform,
 )
+from sklearn_greedy._threads import ALONE
 from sklearn_greedy._training import without
 
 Array = npt.NDArray
@@ -108,7 +109,7 @@ class SupervisedModel:
         self.largest_product = model.largest_product
         self.calls_per_step = model.calls_per_step + self._head.calls_per_step
 
-    def train(self, index: Array) -> tuple[float, float]:
+    def train(self, index: Array, team: Array = ALONE) -> tuple[float, float]:
         """See ``Model.train``; the loss is the weighted sum of both."""
         model, head = self._model, self._head
         model.epoch = head.epoch = self.epoch
@@ -117,11 +118,11 @@ class SupervisedModel:
             rows = index[part]
             own = 0.0
             if self._share < 1:
-                own = _mean(model.train(rows))
+                own = _mean(model.train(rows, team))
             head.rows = model.rows  # whose scale the model may have learned
             if self._pace is not None:
                 head.follow(*self._pace(head.step))
-            of_head = _mean(head.train(self._next(len(rows))))
+            of_head = _mean(head.train(self._next(len(rows)), team))
             total += len(rows) * ((1 - self._share) * own + self._share * of_head)
         return total, float(len(index))
 

@@ -1,10 +1,8 @@
 """One loop for every kind of training: epochs, slices, history and stopping."""
 
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
@@ -13,79 +11,23 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
-from threadpoolctl import ThreadpoolController
 
 from sklearn_greedy._callbacks import NO_TASKS, EpochTasks, NoTasks
 from sklearn_greedy._compat import warn_user
+from sklearn_greedy._threads import ALONE, team_for
 from sklearn_greedy._units import Units, has_room, row_block, spread_rows
 
 Array = npt.NDArray
 
 # Rows that stand for all of them where a mean will do.
 SOME_ROWS = 1000
-# A slice is about 50 to 100 ms of products, and its rows stay within a few MB.
-_SLICE_PRODUCTS = 1 << 31
+# A slice is about 10 to 20 ms of products, and its rows stay within a few MB.
+_SLICE_PRODUCTS = 1 << 29
 _SLICE_FLOATS = 1 << 20
 # A product of any size costs about a microsecond.
 _SLICE_CALLS = 1 << 17
 # A loss this many times that of the first epoch (or 1) is on its way to infinity.
 _EXPLODED = 1e4
-# Two BLAS threads stall on products below about 2**24 multiplications when another
-# process is busy, and gain nothing on them.
-_SMALL_PRODUCT = 1 << 24
-
-
-def kernels():
-    """The compiled module, imported at the first fit: numba takes time to import."""
-    from sklearn_greedy import _kernels
-
-    return _kernels
-
-
-class _OneBlasThread:
-    """Limit BLAS to one thread while any fit with small products runs.
-
-    The limit is a setting of the process. Fits in several Python threads overlap, so
-    the first one in sets it and the last one out restores it. Looking for the loaded
-    BLAS libraries takes milliseconds and is done once. Ctrl-C may come between any two
-    steps, also of these: what to restore is written down before anything is set, and
-    ``release`` may be called more than once.
-    """
-
-    def __init__(self):
-        self._lock = threading.Lock()
-        self._users: set[int] = set()  # by thread
-        self._libraries: list[Any] = []
-        self._before: list[int] | None = None
-
-    def __enter__(self):
-        with self._lock:
-            self._users.add(threading.get_ident())
-            if not self._libraries:
-                import scipy.linalg  # noqa: F401  loads the BLAS that the kernels call
-
-                found = ThreadpoolController().select(user_api="blas")
-                self._libraries = found.lib_controllers
-            if self._before is None:
-                self._before = [library.num_threads for library in self._libraries]
-                for library in self._libraries:
-                    library.set_num_threads(1)
-
-    def __exit__(self, *exc_info):
-        self.release()
-
-    def release(self) -> None:
-        """End the need of this thread for the limit, if it has one."""
-        with self._lock:
-            self._users.discard(threading.get_ident())
-            if self._users or self._before is None:
-                return
-            for library, n_threads in zip(self._libraries, self._before, strict=True):
-                library.set_num_threads(n_threads)
-            self._before = None
-
-
-one_blas_thread = _OneBlasThread()
 
 
 class Rows:
@@ -183,8 +125,10 @@ class Model(Protocol):
     largest_product: int  # multiplications of the largest product of a step
     calls_per_step: int  # matrix products of one step
 
-    def train(self, index: Array) -> tuple[float, float]:
-        """Train on the rows ``index`` in mini-batches; (sum of losses, weight)."""
+    def train(self, index: Array, team: Array = ALONE) -> tuple[float, float]:
+        """Train on the rows ``index`` in mini-batches; (sum of losses, weight). team :
+        see ``team_for``.
+        """
 
     def parameters(self) -> list[Array]:
         """All that training changes and the fitted model keeps, theta first."""
@@ -359,13 +303,15 @@ def train_epoch(model: Model, order: Array, plan: Plan, epoch: int) -> float:
     rows_per_slice = _rows_per_slice(model)
     model.epoch = plan.n_before + epoch
     total, weight = 0.0, 0.0
-    with _blas_rule(model):
-        for start in range(0, len(order), rows_per_slice):
-            part, count = model.train(order[start : start + rows_per_slice])
-            total += part
-            weight += count
-            if not np.isfinite(total):
-                _raise_diverged(plan, epoch, f"the loss is {total}")
+    shape = model.n_columns, model.products_per_row, model.batch_size
+    for start in range(0, len(order), rows_per_slice):
+        index = order[start : start + rows_per_slice]
+        with team_for(shape, len(index), model.largest_product) as team:
+            part, count = model.train(index, team)
+        total += part
+        weight += count
+        if not np.isfinite(total):
+            _raise_diverged(plan, epoch, f"the loss is {total}")
     if not np.all(np.isfinite(model.theta)):
         _raise_diverged(plan, epoch, "a parameter is no longer finite")
     loss = (total / weight if weight > 0 else 0.0) + model.penalty()
@@ -381,13 +327,6 @@ def _rows_per_slice(model: Model) -> int:
     )
     steps = max(1, min(most // model.batch_size, _SLICE_CALLS // model.calls_per_step))
     return steps * model.batch_size
-
-
-def _blas_rule(model: Model):
-    """One BLAS thread for small products; the user's setting for large ones."""
-    if model.largest_product <= _SMALL_PRODUCT:
-        return one_blas_thread
-    return nullcontext()
 
 
 def _raise_diverged(plan: Plan, epoch: int, seen: str):

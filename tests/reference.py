@@ -7,7 +7,9 @@ evaluated in the same order. All other results agree to rounding, and use NumPy'
 exp and log. Functions of random bits also accept arrays of counters.
 """
 
+import ctypes
 import itertools
+import math
 
 import numpy as np
 from scipy.special import xlogy
@@ -22,15 +24,19 @@ from sklearn_greedy._kernels import (
     CODE_SPARSITY,
     CODE_TARGET,
     CONTRACTION,
+    DONE,
     DROPOUT,
     ELU,
     EMPHASIS,
     GAUSSIAN,
     GAUSSIAN_NOISE,
     IDENTITY,
+    ITEM_SIZE,
     KIND,
     L1,
     L2,
+    LEFT,
+    LEFT_TURNED,
     LEVEL,
     LOGISTIC,
     MASKING,
@@ -38,25 +44,35 @@ from sklearn_greedy._kernels import (
     MAX_NORM,
     MOMENTUM,
     N_ACTIVE,
+    N_COLUMNS,
     N_IN,
+    N_INNER,
     N_OUT,
+    N_ROWS,
     NESTEROV,
     NO_CORRUPTION,
+    OUT,
+    OVER,
     PACE,
     PERSISTENT_LOSS_SHARE,
     POISSON,
+    PRODUCT,
     RATE,
     RATE_DECAY,
     RELU,
     RELU_HIDDEN,
+    RIGHT,
+    RIGHT_TURNED,
     SALT_AND_PEPPER,
     SAMPLED,
+    SHARED,
     SOFTMAX,
     SOFTPLUS,
     SPARSE_SHARE,
     SPARSITY,
     START,
     STOP,
+    TAKEN,
     TANH,
     TARGET,
     TRANSPOSED,
@@ -389,6 +405,53 @@ def reconstruction_error(rows, v, n):
     return squared_distance(rows[:n], v[:n])
 
 
+def multiply_part(product, part, n_parts):
+    """Some rows or columns of a product of matrices that stand at some addresses."""
+    m, k, n = (int(product[place]) for place in (N_ROWS, N_INNER, N_COLUMNS))
+    a_turned, w_turned = product[LEFT_TURNED], product[RIGHT_TURNED]
+    single = product[ITEM_SIZE] == 4
+
+    def matrix(address, *shape):
+        number = ctypes.c_float if single else ctypes.c_double
+        kind = number * math.prod(shape)
+        return np.ctypeslib.as_array(kind.from_address(int(address))).reshape(shape)
+
+    a = matrix(product[LEFT], k, m).T if a_turned else matrix(product[LEFT], m, k)
+    w = matrix(product[RIGHT], n, k).T if w_turned else matrix(product[RIGHT], k, n)
+    out = matrix(product[OUT], m, n)
+    longest = max(m, n)
+    some = slice(longest * part // n_parts, longest * (part + 1) // n_parts)
+    some = (some,) if m > n else (slice(None), some)
+    out[some] = (a @ w)[some]
+
+
+def take_parts(team):
+    """All parts that are left."""
+    n_parts, first = divmod(int(team[TAKEN]), 1 << 16)
+    for part in range(first, n_parts):
+        multiply_part(team[PRODUCT:], part, n_parts)
+    n_mine = max(0, n_parts - first)
+    team[TAKEN] += n_mine
+    team[DONE] += n_mine
+    return n_mine
+
+
+def assist(team):
+    """Nothing comes while nobody else runs."""
+    if not team[OVER]:
+        take_parts(team)
+
+
+def n_parts_of(m, k, n):
+    """Powers of two, by limits of size."""
+    return 1 << sum(m * k * n >= SHARED * times for times in (1, 8, 32))
+
+
+def matmul(a, w, a_turned, w_turned, out, team):
+    """A product is the same whoever multiplies."""
+    out[...] = (a.T if a_turned else a) @ (w.T if w_turned else w)
+
+
 def few_rows_product(a, w, out):
     out[...] = a @ w
 
@@ -418,7 +481,7 @@ def nonzero_room(m, k, n):
     return int(SPARSE_SHARE * m * k) + k if min(k, n) >= WIDE_ROW else 0
 
 
-def product(a, w, out):
+def product(a, w, out, team):
     out[...] = a @ w
 
 
@@ -429,7 +492,7 @@ def sparse_product(a, w, starts, places, out):
     out[...] = _listed(a, starts, places) @ w
 
 
-def listed_product(a, w, starts, places, out):
+def listed_product(a, w, starts, places, out, team):
     out[...] = a @ w
     return few_nonzeros(a, starts, places)
 
@@ -443,7 +506,7 @@ def _listed(a, starts, places):
     return listed
 
 
-def product_transposed(a, w, out):
+def product_transposed(a, w, out, team):
     out[...] = a @ w.T
 
 
@@ -489,6 +552,7 @@ def cd_statistics(
     fields,
     starts,
     places,
+    team,
 ):
     """Positive phase in the first rows of v and h, negative phase below."""
     m, persistent = len(rows), len(chain) > 0
@@ -554,7 +618,7 @@ def weigh_phases(h, m):
     h[m:] /= -(len(h) - m)
 
 
-def outer_product(a, d, out):
+def outer_product(a, d, out, team):
     """Product of a transposed matrix and another."""
     out[...] = a.T @ d
 
@@ -583,7 +647,7 @@ def listed_column_sums(v, m, starts, places, out):
     weighted_column_sums(_listed(v, starts, places), m, out)
 
 
-def cd_gradient(v, h, m, centered, mu, lam, grad):
+def cd_gradient(v, h, m, centered, mu, lam, grad, team):
     """Gradient of the centered RBM, turned back to the plain one's parameters."""
     difference_v = v[:m].mean(axis=0) - v[m:].mean(axis=0)
     difference_h = h[:m].mean(axis=0) - h[m:].mean(axis=0)
@@ -637,7 +701,7 @@ def sparse_ascent(
     """One step uphill along the gradient from the elements that are listed."""
     if centered:
         difference[...] = h[:m].mean(axis=0) - h[m:].mean(axis=0)
-    cd_gradient(_listed(v, starts, places), h, m, centered, mu, lam, grad)
+    cd_gradient(_listed(v, starts, places), h, m, centered, mu, lam, grad, None)
     momentum_ascent(theta, velocity, grad, v.shape[1] * h.shape[1], rate, hyper)
 
 
@@ -660,6 +724,7 @@ def cd_slice(
     step,
     grad,
     work,
+    team,
 ):
     """Train an RBM on consecutive mini-batches."""
     n_visible, n_hidden = len(mu), len(lam)
@@ -701,6 +766,7 @@ def cd_slice(
             fields,
             starts,
             places,
+            team,
         )
         total, count = total + loss, count + n_paired * n_visible
         if sliding > 0:
@@ -715,7 +781,7 @@ def cd_slice(
             few, update = starts[: counted + 1], (theta, velocity, grad, rate, hyper)
             sparse_ascent(*phases, few, places, *model, *update, s[0])
         else:
-            cd_gradient(*phases, *model, grad)
+            cd_gradient(*phases, *model, grad, team)
             momentum_ascent(theta, velocity, grad, n_weights, rate, hyper)
         step += 1
     return total, count
@@ -876,7 +942,7 @@ def drop_input(a, rate, seed, step, layer):
     drop(a.reshape(-1), rate, *stream_keys(seed, step, layer + 1))
 
 
-def forward(rows, theta, layers, traits, code, seed, step, work):
+def forward(rows, theta, layers, traits, code, seed, step, work, team):
     """Activations of each layer in work; the last one stays a pre-activation."""
     a = rows
     outputs = _activations(layers, len(rows), work)
@@ -891,7 +957,7 @@ def forward(rows, theta, layers, traits, code, seed, step, work):
         a = outputs[i]
 
 
-def weight_gradient(a, delta, transposed, shared, grad, scratch):
+def weight_gradient(a, delta, transposed, shared, grad, scratch, team):
     """Gradient of one layer's weights, in the order in which they are stored."""
     product = delta.T @ a if transposed else a.T @ delta
     if shared:
@@ -941,7 +1007,7 @@ def add_contraction(h, w, activation, code, grad, sums):
 
 
 def backward(
-    rows, theta, grad, layers, traits, code, seed, step, work, deltas, scratch
+    rows, theta, grad, layers, traits, code, seed, step, work, deltas, scratch, team
 ):
     """Backpropagate (mean - target) / m, which the last layer's part of work holds."""
     outputs = _activations(layers, len(rows), work)
@@ -960,6 +1026,7 @@ def backward(
             layer[WEIGHT] in layers[i + 1 :, WEIGHT],
             grad[layer[WEIGHT] : layer[WEIGHT] + size],
             scratch,
+            team,
         )
         column_sums(delta, _bias(grad, layer))
         if i > lowest:
@@ -998,13 +1065,14 @@ def loss_gradient(
     work,
     deltas,
     scratch,
+    team,
 ):
     """Mean loss of a batch with its penalties, and its gradient in grad."""
-    forward(rows, theta, layers, traits, code, seed, step, work)
+    forward(rows, theta, layers, traits, code, seed, step, work, team)
     output = _activations(layers, len(rows), work)[-1]
     loss = output_delta(output, targets, weights, blocks)
     return loss + backward(
-        rows, theta, grad, layers, traits, code, seed, step, work, deltas, scratch
+        rows, theta, grad, layers, traits, code, seed, step, work, deltas, scratch, team
     )
 
 
@@ -1100,6 +1168,7 @@ def backprop_slice(
     work,
     deltas,
     scratch,
+    team,
 ):
     """Train a network on consecutive mini-batches."""
     total = 0.0
@@ -1141,6 +1210,7 @@ def backprop_slice(
             work,
             deltas,
             scratch,
+            team,
         )
         total += loss * mass
         if hyper[MAX_GRADIENT] > 0:
@@ -1158,7 +1228,7 @@ def softplus_difference(x, t, u):
     return np.sum(np.logaddexp(0, u * _wide(x)) - np.logaddexp(0, t * _wide(x)))
 
 
-def ais_slice(v, w, c, a, b, blocks, temperatures, seed, step, x, s, log_weights):
+def ais_slice(v, w, c, a, b, blocks, temperatures, seed, step, x, s, log_weights, team):
     """Weigh the states between two temperatures, then move them at the second."""
     for k, (t, u) in enumerate(itertools.pairwise(temperatures)):
         x[...] = v @ w + c

@@ -24,6 +24,7 @@ from sklearn_greedy._kernels import (
     WEIGHT,
 )
 from sklearn_greedy._network import ACTIVATIONS, Network, forward
+from sklearn_greedy._threads import ALONE
 
 # --- finite differences --------------------------------------------------------
 
@@ -93,6 +94,7 @@ class Loss:
             self.work,
             self.deltas,
             self.scratch,
+            ALONE,
         )
         return loss, grad
 
@@ -249,7 +251,7 @@ def test_dropout_is_right_on_average(activation, rng):
     theta = np.abs(rng.normal(size=network.n_parameters))
     rows, traits = np.ones((n, 2)), traits_of(2, dropout=[0.0, 0.4])
     work, code = np.empty(n * 4), np.zeros(5)
-    kernels.forward(rows, theta, network.layers, traits, code, SEED, 0, work)
+    kernels.forward(rows, theta, network.layers, traits, code, SEED, 0, work, ALONE)
     hidden, output = work[: 3 * n].reshape(n, 3), work[3 * n :]
     coefs, intercepts = network.views(theta)
     clean = np.ones(2) @ coefs[0] + intercepts[0]

@@ -40,6 +40,7 @@ from sklearn_greedy import (
     StackedRBMTransformer,
 )
 from sklearn_greedy import _kernels as kernels
+from sklearn_greedy._threads import ALONE
 from sklearn_greedy._training import Plan, run_epochs
 
 SEED = np.array([3, 14], dtype=np.uint32)
@@ -95,7 +96,7 @@ def cd_statistics(rows, parameters, k=1, chain=None, step=1, kind=kernels.BERNOU
     hidden = kernels.BERNOULLI_HIDDEN
     plain = np.ones(1), c, np.concatenate([c, b])  # offsets that do not matter
     arguments = rows, w, c, b, chain, *plain, table, hidden, k, SEED, step
-    kernels.cd_statistics(*arguments, v, h, s, s.copy(), *no_list(len(v)))
+    kernels.cd_statistics(*arguments, v, h, s, s.copy(), *no_list(len(v)), ALONE)
     return v, h
 
 
@@ -104,7 +105,7 @@ def cd_gradient(v, h, m):
     n, width = v.shape[1], h.shape[1]
     grad = np.empty(n * width + width + n, F32)
     offsets = np.zeros(n, F32), np.zeros(width, F32)
-    kernels.cd_gradient(v.copy(), h.copy(), m, False, *offsets, grad)
+    kernels.cd_gradient(v.copy(), h.copy(), m, False, *offsets, grad, ALONE)
     size = n * width
     return (
         grad[:size].reshape(n, width),
@@ -139,6 +140,7 @@ def cd_slice(rows, parameters, *, batch=4, rate=0.1, momentum=0.0, alpha=0.0, **
         more.get("step", 0),
         np.empty_like(theta),
         work,
+        ALONE,
     )
     return theta
 
@@ -173,7 +175,7 @@ class Recorder:
     def __init__(self):
         self.theta, self.seen = np.zeros(1), []
 
-    def train(self, index):
+    def train(self, index, team):
         self.seen.extend(index.tolist())
         return 0.0, 1.0
 
@@ -894,6 +896,7 @@ def test_row_38_only_the_input_is_corrupted(corruption):
         np.empty(90, F32),
         np.empty(90, F32),
         np.empty(6, F32),
+        ALONE,
     )
     assert loss == pytest.approx(expected, rel=1e-5)
     assert np.abs(noisy - X).max() > 0.1

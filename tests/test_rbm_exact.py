@@ -26,6 +26,7 @@ from sklearn_greedy import _kernels as kernels
 from sklearn_greedy._energy import RBM
 from sklearn_greedy._likelihood import pseudo_log_likelihood
 from sklearn_greedy._stack import draw_seed, layer_streams
+from sklearn_greedy._threads import ALONE
 from sklearn_greedy._units import BERNOULLI, GAUSSIAN, Units
 
 B, G, H = BERNOULLI, GAUSSIAN, kernels.BERNOULLI_HIDDEN
@@ -192,6 +193,7 @@ def run_chains(rbm, rows, k, sampled=(B, G), seed=SEED):
         s,
         s,
         *no_list(len(v)),
+        ALONE,
     )
     return v, h
 
@@ -202,7 +204,7 @@ def kernel_gradient(v, h, m, mu=None, lam=None):
     mu = np.zeros(v.shape[1], F32) if mu is None else mu.astype(F32)
     lam = np.zeros(h.shape[1], F32) if lam is None else lam.astype(F32)
     grad = np.empty(mu.size * lam.size + lam.size + mu.size, F32)
-    kernels.cd_gradient(v.copy(), h.copy(), m, centered, mu, lam, grad)
+    kernels.cd_gradient(v.copy(), h.copy(), m, centered, mu, lam, grad, ALONE)
     return grad.astype(float)
 
 
@@ -395,6 +397,7 @@ def train_by_kernel(rbm, rows, mu, lam, sliding, batch_size=5, rounds=10):
             100 * epoch,
             grad,
             work,
+            ALONE,
         )
     return rbm.at(theta.astype(float))
 
@@ -507,6 +510,7 @@ def persistent_visible_states(rbm, n_chains, n_steps, k=1, betas=(1.0,)):
             s,
             fields,
             *no_list(len(v)),
+            ALONE,
         )
     return v[1 : 1 + n_chains].astype(float), chain[:n_chains]
 
@@ -760,6 +764,7 @@ def test_persistent_chains_outlive_a_short_batch():
             step,
             np.empty_like(theta),
             work,
+            ALONE,
         )
     assert_allclose(theta, by_hand.rbm.theta, atol=1e-5)
     assert np.array_equal(chain, by_hand.chain)

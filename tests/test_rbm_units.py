@@ -17,6 +17,7 @@ from tools import bit_states, no_list, numeric_gradient
 
 from sklearn_greedy import _kernels as kernels
 from sklearn_greedy._energy import HIDDEN_KINDS, RBM
+from sklearn_greedy._threads import ALONE
 from sklearn_greedy._units import BERNOULLI, GAUSSIAN, POISSON, SOFTMAX
 
 F32 = np.float32
@@ -119,6 +120,7 @@ def kernel_statistics(rbm, rows, weights):
         h,
         *np.empty((2, m, k), F32),
         *no_list(len(v)),
+        ALONE,
     )
     h = h[:m].astype(float)
     pairs = (weights[:, None] * rows).T @ h
