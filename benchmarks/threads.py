@@ -1,6 +1,6 @@
 """The threads that share products, on an idle and on a busy machine.
 
-    python benchmarks/threads.py [--repeats 5] [--write]
+    python benchmarks/threads.py [--repeats 7] [--write]
 
 Products of a mini-batch that are large are cut into parts, and as many threads as BLAS
 may have share them where that was faster lately. Each line is the same fit with one
@@ -149,7 +149,7 @@ def lines_of(machine, repeats):
 
 
 def main():
-    options = options_of(__doc__, ("--repeats", {"type": int, "default": 5}))
+    options = options_of(__doc__, ("--repeats", {"type": int, "default": 7}))
     warnings.simplefilter("ignore")
     n_threads = max(library["num_threads"] for library in threadpool_info())
     if n_threads < 2:
