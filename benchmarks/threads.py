@@ -4,7 +4,7 @@
 
 Products of a mini-batch that are large are cut into parts, and as many threads as BLAS
 may have share them where that was faster lately. Each line is the same fit with one
-thread, by this rule, and with all threads always, in one process, warm and by turns:
+thread, by this rule, and always shared, in one process, warm and by turns:
 first with nothing else to do, then beside a process that keeps one core busy. Asked:
 the rule is never slower than one thread by more than 10 %, and faster where products
 are large. All three give the same bits, which is checked. Run it on an idle machine,
@@ -65,7 +65,7 @@ def controller():
 SETTINGS = {
     "one": lambda: controller().limit(limits=1),
     "rule": nullcontext,
-    "all": always_helped,
+    "always": always_helped,
 }
 
 
@@ -142,7 +142,7 @@ def lines_of(machine, repeats):
         seconds = interleaved(contenders, repeats, REST)
         lines.append(
             f"| {name} | {size:.2f} | {np.median(seconds['one']):.2f} "
-            f"| {time_of(seconds, 'rule')} | {time_of(seconds, 'all')} |"
+            f"| {time_of(seconds, 'rule')} | {time_of(seconds, 'always')} |"
         )
         print(lines[-1], flush=True)
     return lines

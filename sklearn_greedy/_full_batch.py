@@ -43,8 +43,8 @@ class FullBatch:
     def __call__(self, theta: Array) -> tuple[float, Array]:
         model, grad = self._model, np.zeros_like(theta)
         m = len(self._x)
-        shape = model.n_columns, model.products_per_row, m
-        with team_for(shape, m, self._largest_product) as team:
+        kind = FullBatch, model.n_columns, model.products_per_row, m
+        with team_for(kind, m, self._largest_product) as team:
             loss = kernels().loss_gradient(
                 self._x,
                 self._y,

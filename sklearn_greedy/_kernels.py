@@ -132,7 +132,7 @@ TEAM_SIZE = 40
 # or w is stored transposed, bytes of a number.
 LEFT, RIGHT, OUT, N_ROWS, N_INNER, N_COLUMNS = range(6)
 LEFT_TURNED, RIGHT_TURNED, ITEM_SIZE = range(6, 9)
-# A helper that has found nothing to do this often leaves (a tenth of a second).
+# A helper that has found nothing to do this often leaves (some tenths of a second).
 PATIENCE = 1 << 26
 
 # Zero as a phase or a counter. A literal 0 would be a type of its own and compile the

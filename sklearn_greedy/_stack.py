@@ -189,12 +189,12 @@ def fitting(estimator):
     """Around every fit: BLAS has one thread, and the attributes are put back where
     fitting fails or is interrupted.
     """
-    before = dict(vars(estimator))
+    before, depth = dict(vars(estimator)), one_blas_thread.depth()
     try:
         with one_blas_thread:
             yield
     except BaseException:
-        one_blas_thread.release()  # where the interrupt came in its own steps
+        one_blas_thread.return_to(depth)  # where Ctrl-C came in its own steps
         present = vars(estimator)
         # Callbacks are still to be told that it is over.
         before |= {name: present[name] for name in _OF_CALLBACKS & present.keys()}

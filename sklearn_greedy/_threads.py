@@ -1,11 +1,12 @@
 """Who multiplies: one BLAS thread in each of the threads that share large products."""
 
+import itertools
 import os
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
@@ -15,14 +16,19 @@ from threadpoolctl import ThreadpoolController
 
 Array = npt.NDArray
 
+# The owner of a setting that all threads have together.
+_PROCESS = 0
 # Parts of the largest product: more threads would find nothing to do.
 _MOST_THREADS = 8
-# Seconds after which what was found of the slower way is forgotten.
-_FORGET = 1.0
+# What was found of the slower way is forgotten after so many seconds, and not before so
+# many pieces of work.
+_FORGET, _PIECES = 1.0, 20
 # Measurements of both ways before one is chosen.
 _TRIALS = 2
 # The most that a measurement lengthens the one before.
 _SLOWER = 1.2
+# Share of the time alone in which helpers are worth the cores that they keep busy.
+_WORTH = 0.95
 
 
 def kernels():
@@ -32,7 +38,7 @@ def kernels():
     return _kernels
 
 
-# The team of products that stay whole, with as many threads as BLAS has.
+# The team of products that stay whole.
 ALONE = np.empty(0, np.int64)
 
 
@@ -40,59 +46,92 @@ class _OneBlasThread:
     """Limit BLAS to one thread while any fit runs.
 
     Its own threads stall on products of any size when another process is busy. The
-    limit is a setting of the process. Fits in several Python threads overlap, so
-    the first one in sets it and the last one out restores it. Looking for the loaded
-    BLAS libraries takes milliseconds and is done once. Ctrl-C may come between any two
-    steps, also of these: what to restore is written down before anything is set, and
-    ``release`` may be called more than once.
+    limit is a setting of the process, or of each thread in builds with OpenMP. Fits in
+    several Python threads overlap: for the process the first one in sets it and the
+    last one out restores it. Looking for the loaded BLAS libraries takes milliseconds
+    and is done once. Ctrl-C may come between any two steps, also of these: what to
+    restore is written down before anything is set, and ``return_to`` may be called
+    more than once.
     """
 
     def __init__(self):
         self._lock = threading.Lock()
-        self._users: dict[int, int] = {}  # how often each thread is in
-        self._libraries: list[Any] = []
-        self._before: list[int] | None = None
+        self._depths: dict[int, int] = {}  # how often each thread is in
+        self._libraries: list[Any] | None = None
+        # Threads of each library before the limit, by whose setting it is.
+        self._before: dict[int, list[int]] = {}
 
     def __enter__(self):
         with self._lock:
             me = threading.get_ident()
-            self._users[me] = self._users.get(me, 0) + 1
-            if not self._libraries:
+            self._depths[me] = self.depth() + 1
+            if self._libraries is None:
                 import scipy.linalg  # noqa: F401  loads the BLAS that the kernels call
 
                 found = ThreadpoolController().select(user_api="blas")
                 self._libraries = found.lib_controllers
-            if self._before is None:
-                self._before = [library.num_threads for library in self._libraries]
-                for library in self._libraries:
-                    _set_threads(library, 1)
+            for owner in (_PROCESS, me):
+                self._limit(owner)
 
     def __exit__(self, *exc_info):
-        me = threading.get_ident()
-        if self._users.get(me, 0) > 1:  # a fit within a fit
-            self._users[me] -= 1
-        else:
-            self.release()
+        self.return_to(self.depth() - 1)
 
-    def release(self) -> None:
-        """End the need of this thread for the limit, if it has one."""
+    def depth(self) -> int:
+        """How many fits, one within the other, this thread is in."""
+        return self._depths.get(threading.get_ident(), 0)
+
+    def return_to(self, depth: int) -> None:
+        """So many fits is this thread in now; the limit ends with the last of all."""
         with self._lock:
-            self._users.pop(threading.get_ident(), None)
-            if self._users or self._before is None:
+            me = threading.get_ident()
+            if depth > 0:
+                self._depths[me] = depth
                 return
-            for library, n_threads in zip(self._libraries, self._before, strict=True):
-                _set_threads(library, n_threads)
-            self._before = None
+            self._depths.pop(me, None)
+            self._restore(me)
+            if not self._depths:
+                self._restore(_PROCESS)
 
     def limit_helper(self) -> None:
         """Set the limit in a helper, for builds of BLAS that have one per thread."""
-        for library in self._libraries:
-            if getattr(library, "threading_layer", "") == "openmp":
-                library.set_num_threads(1)
+        for library in self._of(threading.get_ident()):
+            _set_threads(library, 1)
 
     def allowed(self) -> int:
         """Threads that BLAS had before the limit: the user's setting, or the cores."""
-        return max(self._before or [1])
+        before = (self._before.get(of, []) for of in (_PROCESS, threading.get_ident()))
+        return max(itertools.chain([1], *before))
+
+    def after_fork(self) -> None:
+        """In a child process: of all threads only the one that forked goes on."""
+        me, self._lock = threading.get_ident(), threading.Lock()
+        for others in self._depths, self._before:
+            for thread in others.keys() - {_PROCESS, me}:
+                del others[thread]
+
+    def _of(self, owner: int) -> list[Any]:
+        """Libraries whose number of threads is a setting of the process, or of each
+        thread.
+        """
+        for_process = owner == _PROCESS
+        return [
+            library
+            for library in self._libraries or []
+            if (getattr(library, "threading_layer", "") != "openmp") == for_process
+        ]
+
+    def _limit(self, owner: int) -> None:
+        if owner not in self._before:
+            self._before[owner] = [library.num_threads for library in self._of(owner)]
+            for library in self._of(owner):
+                _set_threads(library, 1)
+
+    def _restore(self, owner: int) -> None:
+        before = self._before.get(owner, [])
+        for library, n_threads in zip(self._of(owner), before, strict=False):
+            if library.num_threads == 1:  # else set by someone else meanwhile
+                _set_threads(library, n_threads)
+        self._before.pop(owner, None)
 
 
 def _set_threads(library, n_threads: int) -> None:
@@ -109,6 +148,8 @@ def _set_threads(library, n_threads: int) -> None:
 
 
 one_blas_thread = _OneBlasThread()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=one_blas_thread.after_fork)
 
 
 class Pace:
@@ -119,19 +160,22 @@ class Pace:
         # and what is thought of it.
         self._times, self._last = {False: 0, True: 0}, {False: 0.0, True: 0.0}
         self._seconds = {False: 0.0, True: 0.0}
+        self._memory = _FORGET
 
     def helpers_pay(self) -> bool:
         """What to do next: the faster way, or one of which too little is known."""
         now = time.perf_counter()
         for helped, last in self._last.items():
-            if now - last > _FORGET:
+            if now - last > self._memory:
                 self._times[helped] = 0
         if min(self._times.values()) < _TRIALS:
             return self._times[True] < self._times[False]
-        return self._seconds[True] < self._seconds[False]
+        return self._seconds[True] < _WORTH * self._seconds[False]
 
-    def add(self, helped: bool, seconds: float) -> None:
+    def add(self, helped: bool, seconds: float, n_rows: int) -> None:
         """A new measurement; what else happens on a machine only makes it longer."""
+        self._memory = max(_FORGET, _PIECES * seconds)
+        seconds /= n_rows
         if self._times[helped] > 0:
             seconds = min(seconds, _SLOWER * self._seconds[helped])
         self._seconds[helped], self._last[helped] = seconds, time.perf_counter()
@@ -139,42 +183,57 @@ class Pace:
 
 
 # Fits of the same shape share what they found, also from one chunk to the next.
-_pace_of: Callable[..., Pace] = lru_cache(maxsize=64)(lambda *shape: Pace())
+_pace_of: Callable[..., Pace] = lru_cache(maxsize=64)(lambda *kind: Pace())
 
 
 @lru_cache(maxsize=1)
 def _helpers(process: int) -> ThreadPoolExecutor:
-    """Threads that wait for work; those of a parent process are not in its child."""
+    """Threads that wait for work; those of a parent process are not in its child.
+
+    What they run is compiled before: a process that forks while another thread compiles
+    has a child that waits for the compiler for ever.
+    """
+    over = np.zeros(kernels().TEAM_SIZE, np.int64)
+    over[kernels().OVER] = 1
+    kernels().assist(over)
     return ThreadPoolExecutor(
         _MOST_THREADS - 1, "sklearn_greedy", initializer=one_blas_thread.limit_helper
     )
 
 
+def _ask(team: Array, n_helpers: int) -> bool:
+    """Ask helpers to share the products of a team; whether they can come."""
+    try:
+        for _ in range(n_helpers):
+            _helpers(os.getpid()).submit(kernels().assist, team)
+    except RuntimeError:  # no thread can start, or Python is about to end
+        return False
+    return True
+
+
 @contextmanager
-def team_for(shape: tuple[int, ...], n_rows: int, largest_product: int) -> Iterator:
+def team_for(kind: tuple[Any, ...], n_rows: int, largest_product: int) -> Iterator:
     """State of the threads that share the products of some mini-batches (see the
     kernels), without places where the largest is too small for it.
 
     Other threads help where BLAS was allowed some before ``one_blas_thread``, and where
     that was the faster way lately: beside other processes it is not. The parts, and so
-    the result, are the same in both ways.
+    the result, are the same in both ways. Work that shares nothing after all, as where
+    products go over the numbers that are not 0, says nothing of either.
 
-    shape : what is the same for work that takes the same time for each row.
+    kind : what is the same for work that takes the same time for each row.
     """
     if largest_product < kernels().SHARED or not kernels().COMPILED:
         yield ALONE
         return
     n_helpers = min(one_blas_thread.allowed(), _MOST_THREADS) - 1
     team = np.zeros(kernels().TEAM_SIZE, np.int64)
-    pace = _pace_of(*shape, n_helpers)
-    helped = n_helpers > 0 and pace.helpers_pay()
+    pace = _pace_of(*kind, n_helpers)
     start = time.perf_counter()
     try:
-        # No thread starts when Python is about to end: the work is done without.
-        with suppress(RuntimeError):
-            for _ in range(n_helpers if helped else 0):
-                _helpers(os.getpid()).submit(kernels().assist, team)
+        helped = n_helpers > 0 and pace.helpers_pay() and _ask(team, n_helpers)
         yield team
     finally:
         team[kernels().OVER] = 1
-    pace.add(helped, (time.perf_counter() - start) / n_rows)
+    if team[kernels().TAKEN] > 0:
+        pace.add(helped, time.perf_counter() - start, n_rows)

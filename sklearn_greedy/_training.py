@@ -303,10 +303,10 @@ def train_epoch(model: Model, order: Array, plan: Plan, epoch: int) -> float:
     rows_per_slice = _rows_per_slice(model)
     model.epoch = plan.n_before + epoch
     total, weight = 0.0, 0.0
-    shape = model.n_columns, model.products_per_row, model.batch_size
+    kind = type(model), model.n_columns, model.products_per_row, model.batch_size
     for start in range(0, len(order), rows_per_slice):
         index = order[start : start + rows_per_slice]
-        with team_for(shape, len(index), model.largest_product) as team:
+        with team_for(kind, len(index), model.largest_product) as team:
             part, count = model.train(index, team)
         total += part
         weight += count
