@@ -32,11 +32,14 @@ from sklearn_greedy._network import (
     unit_log_likelihood,
 )
 from sklearn_greedy._stack import GreedyStack, LayerTask, TrainedLayer, layer_streams
-from sklearn_greedy._training import Rows
+from sklearn_greedy._training import SOME_ROWS, Rows
 from sklearn_greedy._units import (
+    LEAST_HIDDEN_SCALE,
     ColumnStatistics,
     Units,
+    choose_units,
     row_block,
+    spread_rows,
     unit_means,
 )
 
@@ -562,7 +565,13 @@ class StackedAutoencoderTransformer(GreedyStack):
                 f"with unrolled_max_iter={self.unrolled_max_iter}."
             )
         stalls = self.tol is not None or self.early_stopping
-        if self.solver == "sgd" and self.learning_rate == "adaptive" and not stalls:
+        adaptive = self.solver == "sgd" and self.learning_rate == "adaptive"
+        if adaptive and self.schedule == "simultaneous":
+            raise ValueError(
+                "learning_rate='adaptive' acts when training stalls, which nobody "
+                "looks for with schedule='simultaneous': use schedule='layerwise'."
+            )
+        if adaptive and not stalls:
             raise ValueError(
                 "learning_rate='adaptive' acts when training stalls: set tol or "
                 "early_stopping."
@@ -616,16 +625,24 @@ class StackedAutoencoderTransformer(GreedyStack):
             batch_size=settings.batch_size,
             seed=task.seed,
             alpha=settings.alpha,
-            corruption=Corruption.of(
-                settings.corruption,
-                settings.corruption_level,
-                settings.emphasis,
-                task.units,
-                task.statistics,
-            ),
+            corruption=self._corruption_of(task),
             code=code,
             state=task.state,
         )
+
+    def _corruption_of(self, task: LayerTask) -> Corruption:
+        settings = task.settings
+        return Corruption.of(
+            settings.corruption,
+            settings.corruption_level,
+            settings.emphasis,
+            task.units,
+            task.statistics,
+        )
+
+    def _take_units(self, task: LayerTask, model: Backpropagation) -> None:
+        model.rows = Rows(task.data, task.units)
+        model.noise = self._corruption_of(task)
 
     def _optimizer(self, settings, share: float) -> Optimizer:
         """Optimiser of a loss that has this share of the learning rate."""
@@ -706,7 +723,25 @@ class StackedAutoencoderTransformer(GreedyStack):
 
         tasks = EpochTasks.of(context, self, X, attributes=attributes)
         history = self._train(task, model, tasks)
-        return TrainedLayer(attributes(), task.units, {}, history)
+        fitted = attributes()
+        fitted["_units"] = self._units_of(
+            fitted, X[spread_rows(task.judged, SOME_ROWS)]
+        )
+        return TrainedLayer(fitted, task.units, {}, history)
+
+    def _units_of(self, fitted: dict, rows) -> list[dict]:
+        """Units of the layers for the features that some rows have now, with which
+        ``partial_fit`` goes on.
+        """
+        units = [self._units[0]]
+        for above in range(1, len(self.coefs_)):
+            one = slice(above - 1, above)
+            layer = fitted["coefs_"][one], fitted["intercepts_"][one]
+            rows = forward(rows, *layer, self.activations_[one])
+            kind, statistics = self._units_above(above), ColumnStatistics.of(rows)
+            found = choose_units(statistics, kind, LEAST_HIDDEN_SCALE)
+            units.append(dict(vars(found)))
+        return units
 
     def _halves(self, network: Network, theta: Array, scaling) -> dict:
         """Fitted attributes from the two halves of the unrolled network."""

@@ -1,6 +1,7 @@
 """compare_pretraining: does pre-training help on these data?"""
 
 import reprlib
+from functools import cache
 
 import numpy as np
 from scipy import stats
@@ -12,6 +13,8 @@ from sklearn.utils import Bunch, check_random_state
 from sklearn.utils.parallel import Parallel, delayed
 
 from sklearn_greedy._compat import FrozenEstimator
+from sklearn_greedy._mlp import GreedyPretrainedMLPRegressor
+from sklearn_greedy._rbm import StackedRBMTransformer
 from sklearn_greedy._split import LabeledSplit
 from sklearn_greedy._stack import GreedyStack
 from sklearn_greedy._start import RandomLayers
@@ -21,7 +24,15 @@ _CONFIDENCE = 0.95
 
 
 def compare_pretraining(
-    estimator, X, y, *, cv=None, scoring=None, random_state=None, n_jobs=None
+    estimator,
+    X,
+    y,
+    *,
+    groups=None,
+    cv=None,
+    scoring=None,
+    random_state=None,
+    n_jobs=None,
 ) -> Bunch:
     """Score a network with and without its pre-training, fold by fold.
 
@@ -45,6 +56,9 @@ def compare_pretraining(
         Targets; rows with the estimator's ``unlabeled`` value are pre-trained on and do
         not count in the scores.
 
+    groups : array-like of shape (n_samples,), default=None
+        Groups of the rows, for a ``cv`` that keeps them together.
+
     cv : int, cross-validation generator or iterable, default=None
         Folds, as in `~sklearn.model_selection.cross_validate`. At least two.
 
@@ -63,9 +77,10 @@ def compare_pretraining(
         "pretrained_scores" and "scratch_scores", ndarray of shape (n_folds,), one pair
         per fold; "mean_difference" (pre-trained minus from scratch) and its
         "interval", a pair with 95 % confidence; "pretraining_seconds",
-        "fine_tuning_seconds" and "scratch_seconds", ndarray of shape (n_folds,);
-        "layer_reports", the health of each layer per fold (None where no stack is
-        trained, as with ``pretrainer="supervised"``); and a "verdict" in words.
+        "fine_tuning_seconds" and "scratch_seconds", ndarray of shape (n_folds,),
+        without the time of compiling; "layer_reports", the health of each layer per
+        fold (None where no stack is trained, as with ``pretrainer="supervised"``); and
+        a "verdict" in words.
 
     Raises
     ------
@@ -114,10 +129,11 @@ def compare_pretraining(
         raise ValueError("compare_pretraining needs y, the targets of the networks.")
     if isinstance(scoring, list | tuple | set | dict):
         raise _several_numbers(scoring)
+    network._validate_params()
     _one_activation(_planned_activations(network.pretrainer))
     marker = network.unlabeled
     splitter = LabeledSplit(cv, unlabeled=marker, stratify=is_classifier(network))
-    folds = list(splitter.split(X, y))
+    folds = list(splitter.split(X, y, groups))
     marked = marked_rows(y, marker)
     if len(folds) < 2:
         raise ValueError(f"An interval needs at least two folds. Got {len(folds)}.")
@@ -128,7 +144,8 @@ def compare_pretraining(
     def score(models):
         """Scores of one model per fold, and the fitted networks."""
         runs = Parallel(n_jobs)(
-            delayed(cross_validate)(
+            delayed(_run)(
+                _kernels_of(network),
                 model,
                 X,
                 y,
@@ -167,6 +184,29 @@ def compare_pretraining(
     )
     comparison.verdict = _verdict(comparison)
     return comparison
+
+
+def _run(kernels: tuple[str | None, str], *args, **options) -> dict:
+    """Scores of cross_validate, whose times are those of a process that has fitted."""
+    _load(*kernels)
+    return cross_validate(*args, **options)
+
+
+def _kernels_of(network) -> tuple[str | None, str]:
+    """Pretrainer and solver of any network that runs on the same kernels."""
+    if isinstance(network.pretrainer, StackedRBMTransformer):
+        return "rbm", network.solver
+    return network.pretrainer if network.pretrainer == "rbm" else None, network.solver
+
+
+@cache
+def _load(pretrainer: str | None, solver: str) -> None:
+    """Compile kernels, or load them, once in a process: that takes as long as many
+    short fits.
+    """
+    GreedyPretrainedMLPRegressor(
+        (1,), pretrainer=pretrainer, solver=solver, tol=1e9, n_iter_no_change=1
+    ).fit([[0.0], [1.0]], [0.0, 1.0])
 
 
 def _network_of(estimator):
@@ -263,6 +303,11 @@ def _interval(differences, folds) -> tuple[float, float]:
     return float(mean - reach), float(mean + reach)
 
 
+def change(score: float) -> str:
+    """A difference of scores, which may be of any size."""
+    return f"{score:+.3g}"
+
+
 def _verdict(comparison) -> str:
     low, high = comparison.interval
     if low > 0:
@@ -276,7 +321,7 @@ def _verdict(comparison) -> str:
         / comparison.scratch_seconds
     )
     return (
-        f"{finding}: the score changed by {comparison.mean_difference:+.4f} "
-        f"(95 % interval {low:+.4f} to {high:+.4f}); training took {longer:.1f} times "
-        "as long."
+        f"{finding}: the score changed by {change(comparison.mean_difference)} "
+        f"(95 % interval {change(low)} to {change(high)}); training took {longer:.1f} "
+        "times as long."
     )

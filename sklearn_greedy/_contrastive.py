@@ -11,6 +11,7 @@ from sklearn_greedy._threads import ALONE, kernels
 from sklearn_greedy._training import SOME_ROWS, Rows
 from sklearn_greedy._units import (
     SAMPLED,
+    Units,
     mean_biases,
     scaled_means,
 )
@@ -194,8 +195,11 @@ class ContrastiveDivergence:
         self._rescale(np.maximum(scale, self._least_scale))
 
     def _rescale(self, scale: Array) -> None:
-        self.units = replace(self.units, scale=scale)
-        self.rows = Rows(self.rows.X, self.units)
+        self.take_units(replace(self.units, scale=scale))
+
+    def take_units(self, units: Units) -> None:
+        """Go on with rows of another offset and scale; the parameters stay."""
+        self.units, self.rows = units, Rows(self.rows.X, units)
 
     def train(self, index: Array, team: Array = ALONE) -> tuple[float, float]:
         """See ``Model.train``; the loss is the mean squared error per visible unit of

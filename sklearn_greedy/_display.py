@@ -10,7 +10,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_greedy._compare import compare_pretraining
+from sklearn_greedy._compare import change, compare_pretraining
 from sklearn_greedy._compat import FrozenEstimator, Interval, validate_params
 from sklearn_greedy._network import forward, layer_number
 from sklearn_greedy._rbm import StackedRBMTransformer
@@ -126,6 +126,7 @@ class PretrainingComparisonDisplay(_Display):
         X,
         y,
         *,
+        groups=None,
         cv=None,
         scoring=None,
         random_state=None,
@@ -146,7 +147,7 @@ class PretrainingComparisonDisplay(_Display):
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Targets.
 
-        cv, scoring, random_state, n_jobs : object
+        groups, cv, scoring, random_state, n_jobs : object
             As in `compare_pretraining`.
 
         ax : matplotlib Axes, default=None
@@ -162,6 +163,7 @@ class PretrainingComparisonDisplay(_Display):
             estimator,
             X,
             y,
+            groups=groups,
             cv=cv,
             scoring=scoring,
             random_state=random_state,
@@ -214,8 +216,8 @@ class PretrainingComparisonDisplay(_Display):
         ax.set(
             xlim=(-0.3, 1.3),
             ylabel="score",
-            title=f"{found.mean_difference:+.4f} by pre-training\n"
-            f"(95 % interval {low:+.4f} to {high:+.4f})",
+            title=f"{change(found.mean_difference)} by pre-training\n"
+            f"(95 % interval {change(low)} to {change(high)})",
         )
         ax.set_xticks([0, 1], ["from scratch", "pre-trained"])
         ax.legend()

@@ -365,6 +365,7 @@ class GreedyPretrainedMLP(
         index, held = self._split(rows, rng, validation)
         self._begin_tasks(rows, warm)
         clock = [time.perf_counter()]
+        start = None
         if warm:
             model = self._build(rows, index, kernel_seed, self._unfolded())
         else:
@@ -385,7 +386,7 @@ class GreedyPretrainedMLP(
             )
             plan = self._plan(monitor, tasks=tasks)
             history = self._run(model, index, plan, rng)
-        self._adopt(model, rows.X.dtype, goes_on=warm)
+        self._adopt(model, rows.X.dtype, start)
         clock = [clock[0], clock[-1], time.perf_counter()]
         self.phase_seconds_ = dict(
             zip(("pretraining", "fine_tuning"), np.diff(clock).tolist(), strict=True)
@@ -481,6 +482,7 @@ class GreedyPretrainedMLP(
         rng, kernel_seed = layer_streams(seed, 0)
         index = np.arange(len(rows.y))
         self._begin_tasks(rows, warm=not first)
+        start = None
         if first:
             self._set_target_scaling(rows.y, rows.weights)
             start = self._pretrain(rows, index, seed, rng)
@@ -495,7 +497,7 @@ class GreedyPretrainedMLP(
         model = self._build(rows, index, kernel_seed, parameters, state)
         self.loss_ = train_epoch(model, index, self._plan(), epoch=1)
         dtype = rows.X.dtype if first else self.coefs_[0].dtype
-        self._adopt(model, dtype, goes_on=not first)
+        self._adopt(model, dtype, start)
         self.loss_curve_ = [*self.loss_curve_, self.loss_]
         if self.best_loss_ is not None:
             self.best_loss_ = min(self.best_loss_, self.loss_)
@@ -691,8 +693,8 @@ class GreedyPretrainedMLP(
         -------
         mlp : MLPClassifier or MLPRegressor
             Fitted; it has the parameters of the fine-tuning and a copy of the weights.
-            It can predict, but not go on training with ``partial_fit`` or
-            ``warm_start``.
+            ``partial_fit`` and ``warm_start`` train it on as scikit-learn does, with
+            a new optimiser.
 
         Raises
         ------
@@ -721,6 +723,13 @@ class GreedyPretrainedMLP(
         for name in _NATIVE_ATTRIBUTES:
             if hasattr(self, name):
                 setattr(mlp, name, copy.deepcopy(getattr(self, name)))
+        # What looks for a stalled training, which is new.
+        mlp._no_improvement_count = 0
+        if self.early_stopping:
+            mlp._best_coefs = [coef.copy() for coef in mlp.coefs_]
+            mlp._best_intercepts = [b.copy() for b in mlp.intercepts_]
+        else:
+            mlp.best_loss_ = np.inf  # ours is of scaled targets, and with other noise
         self._complete_native(mlp)
         return mlp
 
@@ -967,15 +976,20 @@ class GreedyPretrainedMLP(
         )
         return coefs, intercepts
 
-    def _adopt(self, model: Backpropagation, dtype, goes_on: bool) -> None:
-        """Set the fitted parameters; frozen layers of a network that goes on stay the
-        arrays they are, which folding and rounding would move a little each time.
+    def _adopt(self, model: Backpropagation, dtype, start: Start | None) -> None:
+        """Set the fitted parameters; frozen layers stay those of the start or, of a
+        network that goes on, the arrays they are: folding and rounding would move them.
         """
         found = self._attributes(model, dtype)
-        if goes_on:
-            fixed = slice(self.n_frozen_layers)
-            found["coefs_"][fixed] = self.coefs_[fixed]
-            found["intercepts_"][fixed] = self.intercepts_[fixed]
+        fixed = slice(self.n_frozen_layers)
+        if start is None:
+            before = self.coefs_, self.intercepts_
+        else:
+            before = start.for_raw_input()
+        for name, parts in zip(("coefs_", "intercepts_"), before, strict=True):
+            found[name][fixed] = [
+                part.astype(dtype, copy=start is not None) for part in parts[fixed]
+            ]
         for name, value in found.items():
             setattr(self, name, value)
 
@@ -1007,7 +1021,7 @@ class GreedyPretrainedMLP(
                 "place": name if place is None else f"{name}, {place}",
                 "monitor": monitor,
                 "follows_monitor": self.early_stopping,
-                "unscaled": self._unscaled(),
+                "remedy": f"scale {self._unscaled()}" if self._unscaled() else "",
                 "report": print if self.verbose else None,
                 **changes,
             }

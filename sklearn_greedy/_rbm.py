@@ -953,6 +953,9 @@ class StackedRBMTransformer(GreedyStack):
             "free_energy_gap": gap,
         }
 
+    def _take_units(self, task: LayerTask, model: ContrastiveDivergence) -> None:
+        model.take_units(task.units)
+
     def _fold(self, task: LayerTask, model: ContrastiveDivergence) -> dict:
         w, c, b = (part.astype(np.float64) for part in model.views())
         units = task.units = model.units  # whose scale may have been learned

@@ -47,6 +47,7 @@ from sklearn_greedy._training import (
     History,
     Model,
     Plan,
+    check_growth,
     held_out_rows,
     report_epoch,
     run_epochs,
@@ -245,6 +246,18 @@ class LayerTask:
         fresh = self.theta is None and bool(np.all(self.units.kinds == GAUSSIAN))
         return "" if fresh or self.layer > 0 else "the input"
 
+    def follow(self, before: ColumnStatistics, rows) -> None:
+        """Scale the input as it varies lately, where it is features that go on growing.
+
+        The parameters stay those for the scaled input: a layer above that kept its
+        function instead would have ever larger weights. before : statistics of earlier
+        rows; rows : the present ones.
+        """
+        learned = getattr(self.settings, "learn_scale", False)
+        if self.layer > 0 and not learned and np.all(self.units.kinds == GAUSSIAN):
+            self.statistics = before.followed_by(ColumnStatistics.of(rows), SOME_ROWS)
+            self.units = choose_units(self.statistics, "gaussian", LEAST_HIDDEN_SCALE)
+
     @property
     def weighing(self) -> Array:
         """Numbers of the rows of weight above 0."""
@@ -341,6 +354,10 @@ class GreedyStack(
     @abstractmethod
     def _monitor(self, task: LayerTask, model: Any, held: Array):
         """Function that scores the model on the rows ``held``, higher is better."""
+
+    @abstractmethod
+    def _take_units(self, task: LayerTask, model: Any) -> None:
+        """Scale the input of a model in training by the present units of its task."""
 
     @abstractmethod
     def _fold(self, task: LayerTask, model: Any) -> dict:
@@ -516,6 +533,9 @@ class GreedyStack(
             if tasks.end():
                 break
         self._pass_up(layers, X)
+        for step in layers[1:]:  # whose input has moved since the first epoch
+            task = step.task
+            task.statistics = ColumnStatistics.of(task.data, task.weights)
         finished = trained()
         for step, layer in zip(layers, finished, strict=True):
             self._warn_of(step.task, layer.report)
@@ -554,7 +574,9 @@ class GreedyStack(
             losses = self._train_part(layers, index, epoch, X)
             totals += np.multiply(losses, len(index))
         for step, total in zip(layers, totals, strict=True):
-            step.history.losses.append(float(total / n_rows))
+            loss, plan = float(total / n_rows), self._plan(step.task)
+            check_growth(loss, step.history.losses, plan, epoch)
+            step.history.losses.append(loss)
 
     def _train_part(self, layers, index, epoch, X) -> list[float]:
         """Train every layer on some rows, whose output goes up; losses by layer."""
@@ -562,6 +584,8 @@ class GreedyStack(
         for step in layers:
             if output is not None:
                 step.task.data[index] = output
+                step.task.follow(step.task.statistics, output)
+                self._take_units(step.task, step.model)
             plan = self._plan(step.task)
             losses.append(train_epoch(step.trainer, index, plan, epoch))
             output = self._output(step, X, step.task.data[index])
@@ -613,10 +637,12 @@ class GreedyStack(
 
         Each layer makes one pass over the chunk, in mini-batches of ``batch_size``
         rows in the order given, and passes its clean output up. The kinds of units
-        and the scale of gaussian columns come from the first chunk (or from an
-        earlier ``fit``). ``tol``, ``shuffle`` and early stopping play no part, nor
-        does ``max_iter`` but for ``n_active``. Where parameters act by the number of
-        epochs (``n_active``, ``momentum_switch_epoch``), each chunk counts as one.
+        and the scale of gaussian columns of X come from the first chunk (or from an
+        earlier ``fit``); features without bounds, between the layers, are scaled as
+        they vary in about the last thousand rows. ``tol``, ``shuffle`` and early
+        stopping play no part, nor does ``max_iter`` but for ``n_active``. Where
+        parameters act by the number of epochs (``n_active``,
+        ``momentum_switch_epoch``), each chunk counts as one.
 
         Parameters
         ----------
@@ -646,7 +672,7 @@ class GreedyStack(
         resume = getattr(self, "_resume", None)
         if resume is None:  # the first chunk, or the first after fit
             resume = {"seed": draw_seed(self.random_state), "layers": []}
-        data, layers, states = X, [], []
+        data, layers, states, statistics = X, [], [], []
         for layer, width in enumerate(sizes):
             task = self._task(
                 layer, data, width, resume["seed"], visible, resumed=not first
@@ -654,12 +680,17 @@ class GreedyStack(
             task.chunk = True
             if resume["layers"]:
                 task.state = resume["layers"][layer]
+                task.follow(ColumnStatistics(**resume["statistics"][layer]), data)
+            elif not first:  # of fit no more is known than the scale that it took
+                task.follow(task.statistics.standing_for(task.units, SOME_ROWS), data)
+            statistics.append(dict(vars(task.statistics)))
             model = self._build(task)
             order = np.arange(data.shape[0])
-            before = [] if first else self.loss_curves_[layer]
-            loss = train_epoch(model, order, self._plan(task), epoch=1)
+            losses, plan = [] if first else self.loss_curves_[layer], self._plan(task)
+            loss = train_epoch(model, order, plan, epoch=1)
+            check_growth(loss, losses, plan, len(losses) + 1)
             dtype = X.dtype if first else self.coefs_[layer].dtype
-            layers.append(self._trained(task, model, History([*before, loss]), dtype))
+            layers.append(self._trained(task, model, History([*losses, loss]), dtype))
             states.append(model.state())
             last = layer == len(sizes) - 1
             data = None if last else _layer_output(layers[-1].fitted, data)
@@ -667,7 +698,11 @@ class GreedyStack(
         self._count_epochs([1] * len(sizes), goes_on=not first)
         self.n_iter_ = len(sizes) + (0 if first else self.n_iter_)
         self.validation_scores_ = None
-        self._resume = {"seed": resume["seed"], "layers": states}
+        self._resume = {
+            "seed": resume["seed"],
+            "layers": states,
+            "statistics": statistics,
+        }
         return self
 
     def transform(self, X):
@@ -913,7 +948,7 @@ class GreedyStack(
             n_averaged=getattr(task.settings, "n_iter_averaged", 1),
             n_before=task.n_before,
             limit=task.limit,
-            unscaled=task.unscaled,
+            remedy=f"scale {task.unscaled}" if task.unscaled else "",
         )
 
     def _trainer(self, task: LayerTask, model: Model) -> Model:

@@ -109,9 +109,9 @@ def given_start(parts, activation: str, n_features: int) -> Start:
             f"hidden_layer_sizes has a value for each layer. Got {reprlib.repr(parts)}."
         )
     coefs, intercepts = parts, None
-    if len(parts) == 2 and not hasattr(parts[0], "ndim"):
-        coefs, intercepts = parts
     try:
+        if _is_pair(parts):
+            coefs, intercepts = parts
         coefs = [np.asarray(coef, dtype=np.float64) for coef in coefs]
         if intercepts is None:
             intercepts = [np.zeros(coef.shape[-1]) for coef in coefs]
@@ -124,6 +124,17 @@ def given_start(parts, activation: str, n_features: int) -> Start:
     _check_arrays(coefs, intercepts, n_features)
     pairs = list(zip(coefs, intercepts, strict=True))
     return Start.unscaled(pairs, activation, n_features)
+
+
+def _is_pair(parts) -> bool:
+    """Whether there are two lists, of weights and of biases; the weights of a layer
+    may be a list too, but one of rows.
+    """
+    return (
+        len(parts) == 2
+        and isinstance(parts[0], list | tuple)
+        and all(np.ndim(part) == 2 for part in parts[0])
+    )
 
 
 def _check_arrays(coefs, intercepts, n_features: int) -> None:

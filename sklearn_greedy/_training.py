@@ -160,7 +160,7 @@ class Plan:
     of all rows, in proportion to which they are drawn anew in each epoch, or None;
     tasks : what callbacks are told of the epochs; n_averaged : last epochs
     whose parameters are averaged; n_before : epochs of earlier calls, for all that
-    changes with their number; limit : the parameter that ``max_iter`` is; unscaled :
+    changes with their number; limit : the parameter that ``max_iter`` is; remedy :
     what the user could scale against divergence, or nothing.
     """
 
@@ -178,7 +178,7 @@ class Plan:
     n_averaged: int = 1
     n_before: int = 0
     limit: str = "max_iter"
-    unscaled: str = ""
+    remedy: str = ""
 
     def visited(self, index: Array, rng) -> Array:
         """Rows of an epoch, in the order of the mini-batches."""
@@ -243,8 +243,7 @@ def run_epochs(model: Model, index: Array, plan: Plan, rng) -> History:
         plan.tasks.begin()
         order = plan.visited(index, rng)
         loss = train_epoch(model, order, plan, epoch)
-        if epoch > 1 and loss > _EXPLODED * max(history.losses[0], 1.0):
-            _raise_diverged(plan, epoch, f"the loss grew to {loss:.3g}")
+        check_growth(loss, history.losses, plan, epoch)
         score = None if plan.monitor is None else plan.monitor()
         if score is not None and not np.isfinite(score):
             _raise_diverged(plan, epoch, f"the validation score is {score}")
@@ -329,12 +328,18 @@ def _rows_per_slice(model: Model) -> int:
     return steps * model.batch_size
 
 
+def check_growth(loss: float, before: list[float], plan: Plan, epoch: int) -> None:
+    """Raise where the loss is on its way to infinity; before : of earlier epochs."""
+    if before and loss > _EXPLODED * max(before[0], 1.0):
+        _raise_diverged(plan, epoch, f"the loss grew to {loss:.3g}")
+
+
 def _raise_diverged(plan: Plan, epoch: int, seen: str):
     name, value = plan.learning_rate
-    scale = f", or scale {plan.unscaled}" if plan.unscaled else ""
+    remedy = f", or {plan.remedy}" if plan.remedy else ""
     raise ValueError(
         f"Training diverged in {plan.place}, epoch {epoch}: {seen}. Lower {name} "
-        f"(now {value:g}){scale}."
+        f"(now {value:g}){remedy}."
     )
 
 

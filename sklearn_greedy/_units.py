@@ -6,7 +6,7 @@ exponential family with its canonical link, so that the error at the pre-activat
 always ``mean - target``.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -108,6 +108,35 @@ class ColumnStatistics:
                 "its variance is beyond the range of numbers. Scale it."
             )
         return cls(low, high, mean, variance, n_rows, resolution)
+
+    def followed_by(self, later: "ColumnStatistics", n_rows: int) -> "ColumnStatistics":
+        """Those of the last ``n_rows`` rows or so: earlier ones fade (Chan's update,
+        with a limit to the weight of the past). Minimum and maximum are of all rows.
+        """
+        counted = min(self.n_rows + later.n_rows, max(n_rows, later.n_rows))
+        share, shift = later.n_rows / counted, later.mean - self.mean
+        variance = self.variance + share * (later.variance - self.variance)
+        return replace(
+            self,
+            low=np.minimum(self.low, later.low),
+            high=np.maximum(self.high, later.high),
+            mean=self.mean + share * shift,
+            variance=variance + share * (1 - share) * shift**2,
+            n_rows=counted,
+        )
+
+    def standing_for(self, units: "Units", n_rows: int) -> "ColumnStatistics":
+        """Those of earlier rows, as far as the scale tells that was taken of them."""
+        low, high = units.offset - units.scale, units.offset + units.scale
+        variance = np.square(units.scale)
+        return replace(
+            self,
+            low=low,
+            high=high,
+            mean=units.offset,
+            variance=variance,
+            n_rows=n_rows,
+        )
 
     def varies(self) -> Array:
         """Which columns vary by more than rounding, of which the data's own leaves a

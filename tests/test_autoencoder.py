@@ -434,11 +434,11 @@ def test_simultaneous_training_of_no_epochs_leaves_the_random_start(mixed):
 def test_simultaneous_training_learns_every_layer(cls, rng):
     factor = rng.random((1000, 1)) < 0.5
     X = (np.repeat(factor, 8, axis=1) ^ (rng.random((1000, 8)) < 0.05)).astype(float)
-    stack = cls((6, 4), schedule="simultaneous", max_iter=30, random_state=0).fit(X)
+    stack = cls((6, 4), schedule="simultaneous", max_iter=60, random_state=0).fit(X)
     for report in stack.layer_report_:
         assert report["reconstruction_error"] < 0.6 * report["baseline_error"]
     assert np.mean((stack.inverse_transform(stack.transform(X)) > 0.5) == factor) > 0.95
-    assert [len(losses) for losses in stack.loss_curves_] == [30, 30]
+    assert [len(losses) for losses in stack.loss_curves_] == [60, 60]
 
 
 @pytest.mark.parametrize(
@@ -503,6 +503,9 @@ def test_constant_rate_does_not_slow_down(rng):
 def test_adaptive_rate_needs_to_see_a_stall(mixed):
     with pytest.raises(ValueError, match="set tol or early_stopping"):
         fit(mixed, solver="sgd", learning_rate="adaptive")
+    with pytest.raises(ValueError, match="use schedule='layerwise'"):
+        # It was told to set tol, and then to leave it.
+        fit(mixed, solver="sgd", learning_rate="adaptive", schedule="simultaneous")
 
 
 def test_adaptive_rate_trains_on_where_constant_stops(mixed):

@@ -1,5 +1,8 @@
 """compare_pretraining against runs by hand."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,7 +11,7 @@ from scipy import stats
 from sklearn.base import clone
 from sklearn.datasets import load_diabetes, load_wine
 from sklearn.frozen import FrozenEstimator
-from sklearn.model_selection import KFold
+from sklearn.model_selection import GroupKFold, KFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -120,6 +123,54 @@ def test_verdict_goes_by_the_interval(interval, finding, iris):
     found = compare_pretraining(network(), *iris, cv=2, random_state=0)
     found.interval, found.mean_difference = interval, float(np.mean(interval))
     assert _verdict(found).startswith(f"{finding}: the score changed by ")
+
+
+def test_differences_are_told_at_any_size(iris):
+    """Of scores in small units nothing but zeros was shown."""
+    found = compare_pretraining(network(), *iris, cv=2, random_state=0)
+    found.interval, found.mean_difference = (-2.05e-7, 6.75e-8), -6.88e-8
+    assert "by -6.88e-08 (95 % interval -2.05e-07 to +6.75e-08)" in _verdict(found)
+
+
+def test_groups_stay_together(iris):
+    X, y = iris
+    groups = np.arange(len(y)) % 7
+    found = compare_pretraining(
+        network(), X, y, groups=groups, cv=GroupKFold(3), random_state=0
+    )
+    folds = GroupKFold(3).split(X, y, groups)
+    same = compare_pretraining(network(), X, y, cv=list(folds), random_state=0)
+    assert_array_equal(found.pretrained_scores, same.pretrained_scores)
+    with pytest.raises(ValueError, match="'groups' parameter"):
+        compare_pretraining(network(), X, y, cv=GroupKFold(3))
+
+
+def test_parameters_are_checked_as_those_of_the_network(iris):
+    with pytest.raises(ValueError, match="'alpha' parameter of GreedyPretrained"):
+        compare_pretraining(network(alpha=-1), *iris)
+
+
+@pytest.mark.parametrize("pretrainer", ["rbm", "autoencoder"])
+def test_seconds_do_not_count_the_loading_of_kernels(pretrainer):
+    """The first fit of a process loads them: a short training took 100 times as long
+    with pre-training, it said.
+    """
+    code = f"""
+from sklearn.datasets import load_iris
+from sklearn_greedy import GreedyPretrainedMLPClassifier, compare_pretraining
+clf = GreedyPretrainedMLPClassifier(
+    (8,), pretrainer="{pretrainer}", max_iter=20, tol=0.1
+)
+found = compare_pretraining(clf, *load_iris(return_X_y=True), cv=3, random_state=0)
+print(found.pretraining_seconds.max() / found.pretraining_seconds.min())
+"""
+    ran = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert float(ran.stdout) < 10
 
 
 def test_phases_and_health_are_reported(iris):

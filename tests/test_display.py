@@ -52,8 +52,8 @@ def test_comparison_has_a_line_per_fold_and_one_of_means():
     assert_allclose(display.mean_line_.get_ydata(), [0.75, 0.85])
     labels = [text.get_text() for text in display.ax_.get_xticklabels()]
     assert labels == ["from scratch", "pre-trained"]
-    assert "+0.1000" in display.ax_.get_title()
-    assert "-0.0500 to +0.2500" in display.ax_.get_title()
+    assert "+0.1 by" in display.ax_.get_title()
+    assert "-0.05 to +0.25" in display.ax_.get_title()
 
 
 def test_comparison_is_drawn_where_it_is_asked_for():

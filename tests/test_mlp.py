@@ -1107,6 +1107,26 @@ def test_native_network_shares_nothing_with_ours(iris):
     assert clone(native).fit(*iris).score(*iris) > 0  # trains on its own
 
 
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+@pytest.mark.parametrize("early_stopping", [False, True])
+@pytest.mark.parametrize("regression", [False, True])
+def test_native_network_trains_on(regression, early_stopping, iris):
+    """It did while its loss fell, and then missed an attribute."""
+    X, y = iris
+    cls = GreedyPretrainedMLPRegressor if regression else GreedyPretrainedMLPClassifier
+    ours = cls((4,), max_iter=60, early_stopping=early_stopping, random_state=0)
+    native = ours.fit(X, y).to_mlp()
+    worse = y[::-1].copy()  # at first the loss is far above the last one
+    if early_stopping:
+        native.set_params(warm_start=True, max_iter=80).fit(X, worse)
+        assert len(native.loss_curve_) > len(ours.loss_curve_)
+        return
+    before = native.score(X, worse)
+    for _ in range(60):
+        native.partial_fit(X, worse)
+    assert native.score(X, worse) > before
+
+
 @pytest.mark.parametrize("activation", ["elu", ["relu", "tanh"]])
 def test_what_no_native_network_has_raises(activation, iris):
     stack = StackedAutoencoderTransformer((5, 3), activation=activation, max_iter=1)

@@ -358,7 +358,7 @@ def test_interrupt_while_threads_are_set_leaves_no_limit(breaks_at):
     limit._libraries = [Library(breaks_at), Library(0)]
     with pytest.raises(KeyboardInterrupt), limit:
         pass
-    limit.release()
+    limit.return_to(0)
     assert [library.num_threads for library in limit._libraries] == [4, 4]
     with limit:
         assert [library.num_threads for library in limit._libraries] == [1, 1]
@@ -366,14 +366,15 @@ def test_interrupt_while_threads_are_set_leaves_no_limit(breaks_at):
 
 
 def test_a_fit_that_fails_gives_up_the_limit(monkeypatch):
-    given_up = []
-    release = type(one_blas_thread).release
+    depths = []
     monkeypatch.setattr(
-        type(one_blas_thread), "release", lambda self: given_up.append(release(self))
+        type(one_blas_thread), "return_to", lambda self, depth: depths.append(depth)
     )
     with pytest.raises(ValueError, match="hidden_layer_sizes"):
         StackedRBMTransformer((0,)).fit(make_data())
-    assert len(given_up) == 2  # at its end, and again where it may have failed before
+    monkeypatch.undo()
+    one_blas_thread.return_to(0)
+    assert depths == [0, 0]  # at its end, and again where it may have failed before
 
 
 LONG_FITS = {

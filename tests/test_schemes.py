@@ -2,6 +2,7 @@
 hold back: dropout, short weights, slow and frozen layers, rows of one's own to watch.
 """
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -541,6 +542,35 @@ def test_another_networks_layers_are_a_start(iris):
 def test_arrays_that_do_not_fit_raise(pretrainer, iris):
     with pytest.raises(ValueError, match="arrays of the pretrainer have the shapes"):
         GreedyPretrainedMLPClassifier(pretrainer=pretrainer).fit(*iris)
+
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_frozen_layers_stay_the_arrays_that_were_given(dtype, solver, iris, rng):
+    """They were rounded to float32."""
+    coefs = [rng.normal(size=(4, 5)), rng.normal(size=(5, 3))]
+    clf = GreedyPretrainedMLPClassifier(
+        pretrainer=coefs, n_frozen_layers=2, solver=solver, max_iter=500, random_state=0
+    ).fit(iris[0].astype(dtype), iris[1])
+    for ours, given in zip(clf.coefs_, coefs, strict=False):
+        assert_array_equal(ours, given.astype(dtype))
+        assert not np.shares_memory(ours, given)
+
+
+@pytest.mark.parametrize("n_layers", [1, 2, 3])
+def test_layers_may_be_given_as_lists_of_rows(n_layers, iris, rng):
+    """Two of them were taken for a pair of weights and biases."""
+    widths = [4, 3, 3, 2][: n_layers + 1]
+    coefs = [rng.normal(size=pair) for pair in itertools.pairwise(widths)]
+    biases = [np.zeros(width) for width in widths[1:]]
+    params = {"max_iter": 2, "tol": 1e9, "n_iter_no_change": 1, "random_state": 0}
+    rows = [coef.tolist() for coef in coefs]
+    pair = rows, [bias.tolist() for bias in biases]
+    expected = GreedyPretrainedMLPClassifier(pretrainer=coefs, **params).fit(*iris)
+    for given in (rows, pair):
+        found = GreedyPretrainedMLPClassifier(pretrainer=given, **params).fit(*iris)
+        for ours, theirs in zip(found.coefs_, expected.coefs_, strict=True):
+            assert_array_equal(ours, theirs)
 
 
 def test_arrays_must_be_finite_and_agree(iris):

@@ -19,10 +19,13 @@ import pytest
 import sklearn
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
+from scipy.special import expit
 from sklearn.base import clone
+from sklearn.datasets import load_wine
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.model_selection import GridSearchCV
 from sklearn.neural_network import MLPRegressor
+from sklearn.utils import shuffle
 from sklearn.utils._param_validation import InvalidParameterError
 from tools import leaves
 
@@ -31,12 +34,19 @@ from sklearn_greedy._backpropagation import CodePenalty
 from sklearn_greedy._network import (
     fold_input,
     fold_output,
+    forward,
     unfold_input,
     unfold_output,
 )
 from sklearn_greedy._training import row_major, without
 from sklearn_greedy._units import ColumnStatistics, choose_units
 
+# Stacks whose features grow without bounds while the layer above learns.
+GROWING = [
+    StackedRBMTransformer((20, 10), hidden="relu"),
+    StackedRBMTransformer((20, 10), hidden="gaussian"),
+    StackedAutoencoderTransformer((20, 10)),
+]
 RATE = {
     StackedRBMTransformer: "learning_rate",
     StackedAutoencoderTransformer: "learning_rate_init",
@@ -1164,3 +1174,76 @@ def test_fitted_state_is_plain(stack_class, binary):
         )
         if isinstance(leaf, np.ndarray):
             assert leaf.dtype.kind in "fiubU"
+
+
+# --- features that grow ----------------------------------------------------------
+
+
+def streamed(stack, X, n_passes=20, n_rows=30):
+    for _ in range(n_passes):
+        for start in range(0, len(X), n_rows):
+            stack.partial_fit(X[start : start + n_rows])
+    return stack
+
+
+@pytest.mark.parametrize("train", ["stream", "simultaneous"])
+@pytest.mark.parametrize("stack", GROWING, ids=str)
+def test_layers_that_learn_together_keep_the_scale_of_features(stack, train):
+    """It was that of the first epoch or chunk: all RBM stacks with unbounded hidden
+    units diverged in the second layer.
+    """
+    X = shuffle(load_wine(return_X_y=True)[0], random_state=0)
+    stack = clone(stack).set_params(random_state=0)
+    if train == "stream":
+        streamed(stack, X)
+    else:
+        stack.set_params(schedule=train, max_iter=20).fit(X)
+    below = forward(X, stack.coefs_[:1], stack.intercepts_[:1], stack.activations_[:1])
+    grown = below.std(axis=0) / stack._units[1]["scale"]
+    assert 0.7 < np.median(grown) < 1.4
+    report = stack.layer_report_[1]
+    assert report["reconstruction_error"] < 0.7 * report["baseline_error"]
+
+
+@pytest.mark.parametrize("stack", GROWING, ids=str)
+def test_one_row_after_a_fit_hardly_moves_the_scale(stack):
+    """One row alone has no deviation."""
+    X, _ = load_wine(return_X_y=True)
+    stack = clone(stack).set_params(random_state=0, max_iter=5).fit(X)
+    scale = stack._units[1]["scale"]
+    stack.partial_fit(X[:1])
+    assert_allclose(stack._units[1]["scale"], scale, rtol=0.02)
+
+
+def test_scale_of_the_columns_stays_that_of_the_first_chunk(rng):
+    X = rng.normal(size=(60, 4))
+    stack = StackedAutoencoderTransformer((3, 2), random_state=0).partial_fit(X)
+    scale = stack.visible_scale_
+    stack.partial_fit(9 * X)
+    assert_array_equal(stack.visible_scale_, scale)
+
+
+@pytest.mark.parametrize("train", ["layerwise", "simultaneous", "stream"])
+def test_a_loss_that_grows_without_end_raises(train, rng):
+    """Only the layers in turn were looked at."""
+    X = rng.normal(size=(600, 6)) @ rng.normal(size=(6, 10))
+    stack = StackedRBMTransformer(
+        (8,), hidden="relu", learning_rate=0.13, max_iter=2, random_state=1
+    ).set_params(shuffle=False)
+    if train == "stream":
+        train = stack.partial_fit(X).partial_fit
+    else:
+        train = stack.set_params(schedule=train).fit
+    with pytest.raises(ValueError, match="layer 1, epoch 2: the loss grew to"):
+        train(X)
+
+
+def test_base_biases_after_simultaneous_training_are_those_of_its_features(digits):
+    """They were those of the features after the first epoch."""
+    X = digits[0]
+    stack = StackedRBMTransformer(
+        (12, 6), schedule="simultaneous", max_iter=5, random_state=0
+    ).fit(X)
+    below = forward(X, stack.coefs_[:1], stack.intercepts_[:1], stack.activations_[:1])
+    means = expit(stack._base_biases[1])
+    assert_allclose(means, below.mean(axis=0), atol=0.01)

@@ -120,6 +120,28 @@ def test_variance_beyond_float64_raises(container, rng):
         ColumnStatistics.of(container(X))
 
 
+def test_statistics_followed_by_later_rows_are_those_of_all_while_they_are_few(rng):
+    X = rng.normal(size=(90, 3)) * [1, 10, 0.1] + [0, 5, 100]
+    found = ColumnStatistics.of(X[:20])
+    for rows in (X[20:21], X[21:60], X[60:]):
+        found = found.followed_by(ColumnStatistics.of(rows), 90)
+    expected = vars(ColumnStatistics.of(X))
+    for name, value in vars(found).items():
+        assert_allclose(value, expected[name], rtol=1e-10, err_msg=name)
+
+
+def test_statistics_of_earlier_rows_fade(rng):
+    found = ColumnStatistics.of(rng.normal(size=(5000, 2)))
+    later = 7 + 3 * rng.normal(size=(400, 2))
+    for _ in range(10):  # each weighs two fifths
+        found = found.followed_by(ColumnStatistics.of(later), 1000)
+    assert_allclose(found.mean, later.mean(axis=0), rtol=0.01)
+    assert_allclose(found.variance, later.var(axis=0), rtol=0.05)
+    whole = found.followed_by(ColumnStatistics.of(later), 300)
+    assert_allclose(whole.mean, later.mean(axis=0))
+    assert np.all(whole.low < later.min(axis=0))  # of all rows, as ever
+
+
 @pytest.mark.parametrize("container", CONTAINERS)
 def test_statistics_do_not_depend_on_the_chunks(container, monkeypatch, rng):
     X, weights = rng.normal(size=(70, 3)) + 100, rng.integers(0, 3, 70).astype(float)
