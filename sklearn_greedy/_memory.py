@@ -63,7 +63,11 @@ class LayerCache:
         params = stack.get_params(deep=False)
         own = _ELSEWHERE | set(stack._per_layer)
         common = {name: params[name] for name in params if name not in own}
-        stem = type(stack).__name__, VERSION, data_digest(X)
+        cls = type(stack)
+        # numpy reads no pickles of a later major version.
+        versions = VERSION, np.__version__.partition(".")[0]
+        digest = data_digest(X)
+        stem = cls.__module__, cls.__qualname__, versions, stack._n_below, digest
         self._key = joblib.hash((stem, common, seed, visible, weights, supervision))
         self._load = check_memory(stack.memory).cache(_trained, ignore=["train"])
 
@@ -84,12 +88,16 @@ class LayerCache:
         """What is under the present key, put there now if need be; trained again where
         the entry is not what was once written.
         """
-        digest, content = self._load(self._key, train)
-        if _digest(content) != digest:
-            warn_user("A layer kept in memory is damaged and is trained again.")
-            self._load.call_and_shelve(self._key, train).clear()
-            _, content = self._load(self._key, train)
-        return pickle.loads(content)
+        kept = _read(self._load(self._key, train))
+        if kept is not None:
+            return kept
+        warn_user("A layer kept in memory is damaged and is trained again.")
+        layer = train()
+        # Where nothing can be removed, the next fit warns and trains again.
+        if hasattr(self._load, "call_and_shelve"):
+            self._load.call_and_shelve(self._key, lambda: layer).clear()
+            self._load(self._key, lambda: layer)
+        return layer
 
 
 class NoCache:
@@ -110,6 +118,17 @@ class _Stopped(Exception):
 
 def _digest(content: bytes) -> bytes:
     return hashlib.sha256(content).digest()
+
+
+def _read(entry):
+    """The layer of an entry, or None where it is damaged."""
+    try:
+        digest, content = entry
+        if _digest(content) == digest:
+            return pickle.loads(content)
+    except Exception:
+        pass
+    return None
 
 
 def _trained(key: str, train: Callable[[], Any]) -> tuple[bytes, bytes]:

@@ -63,6 +63,7 @@ from sklearn_greedy._units import (
     choose_units,
     contradicts,
     has_room,
+    in_row_order,
     row_block,
     spread_rows,
 )
@@ -1110,7 +1111,7 @@ def _layer_output(fitted: dict, X) -> Array:
     layer = [coef], [fitted["intercepts_"]], [activation], [fitted.get("n_active_")]
     out = np.empty((X.shape[0], coef.shape[1]), np.result_type(X.dtype, coef.dtype))
     for rows in gen_batches(X.shape[0], _OUTPUT_ROWS):
-        out[rows] = forward(X[rows], *layer)
+        out[rows] = forward(in_row_order(X[rows]), *layer)
     return out
 
 

@@ -91,7 +91,7 @@ class ColumnStatistics:
                 part, counts = X[rows], weights[rows]
                 if not weighs.all():
                     part, counts = part[weighs], counts[weighs]
-                part = part.astype(np.float64, copy=False)
+                part = in_row_order(part.astype(np.float64, copy=False))
                 part_low, part_high, part_mean, part_variance = _moments(part, counts)
                 low, high = np.minimum(low, part_low), np.maximum(high, part_high)
                 # Chan's update: stable where the mean is large beside the deviation.
@@ -146,6 +146,13 @@ class ColumnStatistics:
         of_sums, rounding = np.finfo(np.float64).eps, 10 * np.abs(self.mean)
         floor = np.maximum(of_sums * rounding, np.finfo(np.float32).tiny)
         return (extent > self.resolution * rounding) & (deviation > floor)
+
+
+def in_row_order(part):
+    """Some rows, dense ones in row order: the last bits of sums and products go by the
+    layout, and equal rows shall have equal results.
+    """
+    return part if sparse.issparse(part) else np.ascontiguousarray(part)
 
 
 def _rows_per_chunk(X) -> int:

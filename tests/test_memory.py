@@ -5,6 +5,7 @@ import warnings
 import joblib
 import numpy as np
 import pytest
+from joblib.memory import MemorizedResult
 from numpy.testing import assert_array_equal
 from scipy import sparse
 from sklearn.base import clone
@@ -377,3 +378,70 @@ def test_entry_of_other_numbers_is_trained_again(
     assert_array_equal(stack.coefs_[0], before)
     stack.fit(digits[0])
     assert len(trained) == 2
+
+
+@pytest.mark.parametrize("entry", [(1, 2, 3), None, (b"", b"")])
+def test_entry_of_another_form_is_trained_again(entry, digits, tmp_path, monkeypatch):
+    """It made all fits fail."""
+    stack = StackedRBMTransformer((8,), memory=str(tmp_path), **SMALL)
+    with monkeypatch.context() as other:
+        other.setattr(_memory, "_trained", _returning(entry))
+        with pytest.warns(UserWarning, match="damaged and is trained again"):
+            stack.fit(digits[0])
+
+
+def _returning(entry):
+    def _trained(key, train):
+        return entry
+
+    return _trained
+
+
+def test_entry_of_libraries_that_are_not_here_is_trained_again(digits, tmp_path):
+    content = b"cno_such_module\nno_such_name\n."
+    stack = StackedRBMTransformer((8,), memory=str(tmp_path), **SMALL)
+    before = stack.fit(digits[0]).coefs_[0].copy()
+    (entry,) = tmp_path.rglob("output.pkl")
+    joblib.dump((_memory._digest(content), content), entry)
+    with pytest.warns(UserWarning, match="damaged and is trained again"):
+        stack.fit(digits[0])
+    assert_array_equal(stack.coefs_[0], before)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        stack.fit(digits[0])  # the entry was replaced
+
+
+def test_damaged_entry_that_cannot_be_removed_is_not_used(
+    digits, tmp_path, trained, monkeypatch
+):
+    """Its wrong weights were, though the warning said that it was trained again."""
+    stack = StackedRBMTransformer((8,), memory=str(tmp_path), **SMALL).fit(digits[0])
+    before = stack.coefs_[0].copy()
+    (entry,) = tmp_path.rglob("output.pkl")
+    content = bytearray(entry.read_bytes())
+    place = content.index(before.tobytes()[:64])
+    content[place : place + 64] = bytes(64)
+    entry.write_bytes(content)
+    monkeypatch.setattr(MemorizedResult, "clear", lambda self: None)
+    for n_trained in (2, 3):
+        with pytest.warns(UserWarning, match="damaged and is trained again"):
+            stack.fit(digits[0])
+        assert len(trained) == n_trained
+        assert_array_equal(stack.coefs_[0], before)
+
+
+def test_another_class_of_the_same_name_misses(digits, tmp_path, trained):
+    other = type("StackedRBMTransformer", (StackedRBMTransformer,), {})
+    for cls in (StackedRBMTransformer, other):
+        cls((8,), memory=str(tmp_path), **SMALL).fit(digits[0])
+    assert len(trained) == 2
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_layout_of_the_rows_changes_no_bit(stack_class, dtype, rng):
+    """A cache takes them for the same."""
+    X = (rng.normal(size=(300, 30)) @ rng.normal(size=(30, 30)) + 3).astype(dtype)
+    stack = stack_class((20, 8), **SMALL)
+    expected = clone(stack).fit(X)
+    for form in (np.asfortranarray(X), X[::-1].copy()[::-1], X.T.copy()[:].T):
+        same_attributes(clone(stack).fit(form), expected)
