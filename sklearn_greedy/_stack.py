@@ -687,7 +687,8 @@ class GreedyStack(
             statistics.append(dict(vars(task.statistics)))
             model = self._build(task)
             order = np.arange(data.shape[0])
-            losses, plan = [] if first else self.loss_curves_[layer], self._plan(task)
+            losses = [] if first else self.loss_curves_[layer]
+            plan = self._plan(task)
             loss = train_epoch(model, order, plan, epoch=1)
             check_growth(loss, losses, plan, len(losses) + 1)
             dtype = X.dtype if first else self.coefs_[layer].dtype
