@@ -247,17 +247,16 @@ class LayerTask:
         fresh = self.theta is None and bool(np.all(self.units.kinds == GAUSSIAN))
         return "" if fresh or self.layer > 0 else "the input"
 
-    def follow(self, before: ColumnStatistics, rows) -> None:
-        """Scale the input as it varies lately, where it is features that go on growing.
+    def follow(self, statistics: ColumnStatistics) -> None:
+        """Scale the input as it varies now, where it is features that go on growing.
 
         The parameters stay those for the scaled input: a layer above that kept its
-        function instead would have ever larger weights. before : statistics of earlier
-        rows; rows : the present ones.
+        function instead would have ever larger weights.
         """
         learned = getattr(self.settings, "learn_scale", False)
         if self.layer > 0 and not learned and np.all(self.units.kinds == GAUSSIAN):
-            self.statistics = before.followed_by(ColumnStatistics.of(rows), SOME_ROWS)
-            self.units = choose_units(self.statistics, "gaussian", LEAST_HIDDEN_SCALE)
+            self.statistics = statistics
+            self.units = choose_units(statistics, "gaussian", LEAST_HIDDEN_SCALE)
 
     @property
     def weighing(self) -> Array:
@@ -584,9 +583,10 @@ class GreedyStack(
         losses, output = [], None
         for step in layers:
             if output is not None:
-                step.task.data[index] = output
-                step.task.follow(step.task.statistics, output)
-                self._take_units(step.task, step.model)
+                task, present = step.task, ColumnStatistics.of(output)
+                task.data[index] = output
+                task.follow(task.statistics.followed_by(present, SOME_ROWS))
+                self._take_units(task, step.model)
             plan = self._plan(step.task)
             losses.append(train_epoch(step.trainer, index, plan, epoch))
             output = self._output(step, X, step.task.data[index])
@@ -676,14 +676,22 @@ class GreedyStack(
         data, layers, states, statistics = X, [], [], []
         for layer, width in enumerate(sizes):
             task = self._task(
-                layer, data, width, resume["seed"], visible, resumed=not first
+                layer,
+                data,
+                width,
+                resume["seed"],
+                visible,
+                resumed=not first,
+                chunk=True,
             )
-            task.chunk = True
+            before = task.statistics
             if resume["layers"]:
                 task.state = resume["layers"][layer]
-                task.follow(ColumnStatistics(**resume["statistics"][layer]), data)
+                before = ColumnStatistics(**resume["statistics"][layer])
             elif not first:  # of fit no more is known than the scale that it took
-                task.follow(task.statistics.standing_for(task.units, SOME_ROWS), data)
+                before = task.statistics.standing_for(task.units, SOME_ROWS)
+            if not first:
+                task.follow(before.followed_by(task.statistics, SOME_ROWS))
             statistics.append(dict(vars(task.statistics)))
             model = self._build(task)
             order = np.arange(data.shape[0])
@@ -900,9 +908,11 @@ class GreedyStack(
         weights: Array | None = None,
         supervision: Supervision | None = None,
         checked: bool = True,
+        chunk: bool = False,
     ) -> LayerTask:
-        """What training the layer starts from; a resumed layer keeps its units.
-        checked : whether to look if they go with the range of the data.
+        """What training the layer starts from; a resumed layer keeps its units, but
+        for the scale of features. checked : whether to look if they go with the range
+        of the data.
         """
         place = f"{type(self).__name__} layer {self._n_below + layer + 1}"
         statistics = ColumnStatistics.of(data, weights)
@@ -915,7 +925,7 @@ class GreedyStack(
         if checked:
             check_range(statistics, units, place)
         rng, kernel_seed = layer_streams(seed, layer)
-        return LayerTask(
+        task = LayerTask(
             layer,
             place,
             data,
@@ -929,7 +939,11 @@ class GreedyStack(
             weights=weights,
             supervision=supervision,
             n_before=self._n_epochs[layer] if resumed else 0,
+            chunk=chunk,
         )
+        if resumed and not chunk:
+            task.follow(statistics)
+        return task
 
     def _layer_units(self, layer: int) -> Units:
         """Units of a fitted layer's input."""

@@ -1186,7 +1186,7 @@ def streamed(stack, X, n_passes=20, n_rows=30):
     return stack
 
 
-@pytest.mark.parametrize("train", ["stream", "simultaneous"])
+@pytest.mark.parametrize("train", ["stream", "simultaneous", "warm starts"])
 @pytest.mark.parametrize("stack", GROWING, ids=str)
 def test_layers_that_learn_together_keep_the_scale_of_features(stack, train):
     """It was that of the first epoch or chunk: all RBM stacks with unbounded hidden
@@ -1196,6 +1196,10 @@ def test_layers_that_learn_together_keep_the_scale_of_features(stack, train):
     stack = clone(stack).set_params(random_state=0)
     if train == "stream":
         streamed(stack, X)
+    elif train == "warm starts":
+        stack.set_params(warm_start=True, max_iter=2)
+        for _ in range(10):
+            stack.fit(X)
     else:
         stack.set_params(schedule=train, max_iter=20).fit(X)
     below = forward(X, stack.coefs_[:1], stack.intercepts_[:1], stack.activations_[:1])
