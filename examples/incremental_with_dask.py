@@ -10,7 +10,7 @@ learns from all chunks without their labels, then a network on top of it from th
 of the same chunks, each for some passes.
 
 Every layer sees a chunk after those below it have. The first chunk fixes the kinds of
-the columns and the scales of gaussian ones: it should be typical.
+the columns of the data and the scales of gaussian ones: it should be typical.
 """
 
 import dask.array as da

@@ -247,7 +247,7 @@ class LayerTask:
         fresh = self.theta is None and bool(np.all(self.units.kinds == GAUSSIAN))
         return "" if fresh or self.layer > 0 else "the input"
 
-    def follow(self, statistics: ColumnStatistics) -> None:
+    def rescale(self, statistics: ColumnStatistics) -> None:
         """Scale the input as it varies now, where it is features that go on growing.
 
         The parameters stay those for the scaled input: a layer above that kept its
@@ -315,8 +315,9 @@ class GreedyStack(
     """Base of the transformers: layers trained one after the other.
 
     Layer i learns from the clean output of layer i - 1. A subclass says what a layer
-    is (``_build``), how good it is on held-out rows (``_monitor``), how its training
-    parameters become fitted attributes (``_fold``) and back (``_recall``).
+    is (``_build``), how good it is on held-out rows (``_monitor``), how its input
+    changes its scale (``_take_units``), and how its training parameters become fitted
+    attributes (``_fold``) and back (``_recall``).
     """
 
     # Parameters that take one value for all layers or a sequence with one per layer.
@@ -504,8 +505,8 @@ class GreedyStack(
         return trained
 
     def _train_together(self, X, sizes, new_task, seed, root):
-        """All layers in every epoch; the first one goes layer by layer, or the scale of
-        the upper layers would be that of random features.
+        """All layers in every epoch; the first one goes layer by layer, or the upper
+        layers would begin with random features.
         """
         rng, _ = layer_streams(seed, len(sizes))
         max_iter = self._settings(0).max_iter
@@ -585,7 +586,7 @@ class GreedyStack(
             if output is not None:
                 task, present = step.task, ColumnStatistics.of(output)
                 task.data[index] = output
-                task.follow(task.statistics.followed_by(present, SOME_ROWS))
+                task.rescale(task.statistics.followed_by(present, SOME_ROWS))
                 self._take_units(task, step.model)
             plan = self._plan(step.task)
             losses.append(train_epoch(step.trainer, index, plan, epoch))
@@ -640,7 +641,8 @@ class GreedyStack(
         rows in the order given, and passes its clean output up. The kinds of units
         and the scale of gaussian columns of X come from the first chunk (or from an
         earlier ``fit``); features without bounds, between the layers, are scaled as
-        they vary in about the last thousand rows. ``tol``, ``shuffle`` and early
+        they vary in about the last thousand rows, unless the layer learns their scale
+        (``learn_scale``). ``tol``, ``shuffle`` and early
         stopping play no part, nor does ``max_iter`` but for ``n_active``. Where
         parameters act by the number of epochs (``n_active``,
         ``momentum_switch_epoch``), each chunk counts as one.
@@ -691,14 +693,12 @@ class GreedyStack(
             elif not first:  # of fit no more is known than the scale that it took
                 before = task.statistics.standing_for(task.units, SOME_ROWS)
             if not first:
-                task.follow(before.followed_by(task.statistics, SOME_ROWS))
+                task.rescale(before.followed_by(task.statistics, SOME_ROWS))
             statistics.append(dict(vars(task.statistics)))
             model = self._build(task)
             order = np.arange(data.shape[0])
             losses = [] if first else self.loss_curves_[layer]
-            plan = self._plan(task)
-            loss = train_epoch(model, order, plan, epoch=1)
-            check_growth(loss, losses, plan, len(losses) + 1)
+            loss = train_epoch(model, order, self._plan(task), epoch=1)
             dtype = X.dtype if first else self.coefs_[layer].dtype
             layers.append(self._trained(task, model, History([*losses, loss]), dtype))
             states.append(model.state())
@@ -942,7 +942,7 @@ class GreedyStack(
             chunk=chunk,
         )
         if resumed and not chunk:
-            task.follow(statistics)
+            task.rescale(statistics)
         return task
 
     def _layer_units(self, layer: int) -> Units:

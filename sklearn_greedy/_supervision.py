@@ -119,7 +119,8 @@ class SupervisedModel:
             own = 0.0
             if self._share < 1:
                 own = _mean(model.train(rows, team))
-            head.rows = model.rows  # whose scale the model may have learned
+            head.rows = model.rows  # whose scale may have moved, and with it the noise
+            head.noise = getattr(model, "noise", head.noise)
             if self._pace is not None:
                 head.follow(*self._pace(head.step))
             of_head = _mean(head.train(self._next(len(rows)), team))

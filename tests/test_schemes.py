@@ -503,6 +503,26 @@ def test_a_named_pretrainer_needs_a_hidden_layer(pretrainer, mlp_class, iris):
         mlp_class((), pretrainer=pretrainer).fit(*iris)
 
 
+def test_heads_have_the_noise_of_the_present_scale(monkeypatch, iris):
+    """Theirs stayed that of the first epoch, when features were small."""
+    same, train = [], SupervisedModel.train
+
+    def spy(self, *args):
+        result = train(self, *args)
+        same.append(np.array_equal(self._head.noise.limits, self._model.noise.limits))
+        return result
+
+    monkeypatch.setattr(SupervisedModel, "train", spy)
+    stack = StackedAutoencoderTransformer(
+        (8, 6), schedule="simultaneous", corruption="salt_and_pepper", max_iter=3
+    )
+    GreedyPretrainedMLPClassifier(
+        pretrainer=stack, supervised_weight=0.5, max_iter=300, random_state=0
+    ).fit(*iris)
+    assert len(same) >= 6
+    assert all(same)
+
+
 # --- arrays as a start --------------------------------------------------------------
 
 
