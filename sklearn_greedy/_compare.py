@@ -195,9 +195,9 @@ def _run(kernels: tuple[str | None, str], *args, **options) -> dict:
 
 def _kernels_of(network) -> tuple[str | None, str]:
     """Pretrainer and solver of any network that runs on the same kernels."""
-    if isinstance(network.pretrainer, StackedRBMTransformer):
-        return "rbm", network.solver
-    return network.pretrainer if network.pretrainer == "rbm" else None, network.solver
+    stack = network.pretrainer
+    is_rbm = isinstance(stack, StackedRBMTransformer) or stack == "rbm"
+    return "rbm" if is_rbm else None, network.solver
 
 
 @cache

@@ -1021,7 +1021,7 @@ class GreedyPretrainedMLP(
                 "place": name if place is None else f"{name}, {place}",
                 "monitor": monitor,
                 "follows_monitor": self.early_stopping,
-                "remedy": f"scale {self._unscaled()}" if self._unscaled() else "",
+                "unscaled": self._unscaled(),
                 "report": print if self.verbose else None,
                 **changes,
             }

@@ -3,6 +3,7 @@
 import hashlib
 import pickle
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import joblib
@@ -122,12 +123,10 @@ def _digest(content: bytes) -> bytes:
 
 def _read(entry):
     """The layer of an entry, or None where it is damaged."""
-    try:
+    with suppress(Exception):  # whatever an entry of another form or library raises
         digest, content = entry
         if _digest(content) == digest:
             return pickle.loads(content)
-    except Exception:
-        pass
     return None
 
 

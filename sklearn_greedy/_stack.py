@@ -247,16 +247,21 @@ class LayerTask:
         fresh = self.theta is None and bool(np.all(self.units.kinds == GAUSSIAN))
         return "" if fresh or self.layer > 0 else "the input"
 
+    @property
+    def grows(self) -> bool:
+        """Whether the input is features without bounds, whose scale follows them."""
+        learned = getattr(self.settings, "learn_scale", False)
+        gaussian = bool(np.all(self.units.kinds == GAUSSIAN))
+        return self.layer > 0 and gaussian and not learned
+
     def rescale(self, statistics: ColumnStatistics) -> None:
-        """Scale the input as it varies now, where it is features that go on growing.
+        """Scale the input, which grows, as it varies now.
 
         The parameters stay those for the scaled input: a layer above that kept its
         function instead would have ever larger weights.
         """
-        learned = getattr(self.settings, "learn_scale", False)
-        if self.layer > 0 and not learned and np.all(self.units.kinds == GAUSSIAN):
-            self.statistics = statistics
-            self.units = choose_units(statistics, "gaussian", LEAST_HIDDEN_SCALE)
+        self.statistics = statistics
+        self.units = choose_units(statistics, "gaussian", LEAST_HIDDEN_SCALE)
 
     @property
     def weighing(self) -> Array:
@@ -584,14 +589,19 @@ class GreedyStack(
         losses, output = [], None
         for step in layers:
             if output is not None:
-                task, present = step.task, ColumnStatistics.of(output)
-                task.data[index] = output
-                task.rescale(task.statistics.followed_by(present, SOME_ROWS))
-                self._take_units(task, step.model)
+                step.task.data[index] = output
+                if step.task.grows:
+                    self._rescale(step, output)
             plan = self._plan(step.task)
             losses.append(train_epoch(step.trainer, index, plan, epoch))
             output = self._output(step, X, step.task.data[index])
         return losses
+
+    def _rescale(self, step: LayerInTraining, rows) -> None:
+        """Scale the input of a layer in training as it varies with the latest rows."""
+        present = ColumnStatistics.of(rows)
+        step.task.rescale(step.task.statistics.followed_by(present, SOME_ROWS))
+        self._take_units(step.task, step.model)
 
     def _pass_up(self, layers, X) -> None:
         """All rows through the layers as they are now, to judge them by."""
@@ -686,15 +696,15 @@ class GreedyStack(
                 resumed=not first,
                 chunk=True,
             )
-            before = task.statistics
             if resume["layers"]:
                 task.state = resume["layers"][layer]
-                before = ColumnStatistics(**resume["statistics"][layer])
-            elif not first:  # of fit no more is known than the scale that it took
+            if task.grows and not first:
+                # Of fit no more is known than the scale that it took.
                 before = task.statistics.standing_for(task.units, SOME_ROWS)
-            if not first:
+                if resume["layers"] and resume["statistics"][layer] is not None:
+                    before = ColumnStatistics(**resume["statistics"][layer])
                 task.rescale(before.followed_by(task.statistics, SOME_ROWS))
-            statistics.append(dict(vars(task.statistics)))
+            statistics.append(dict(vars(task.statistics)) if task.grows else None)
             model = self._build(task)
             order = np.arange(data.shape[0])
             losses = [] if first else self.loss_curves_[layer]
@@ -941,7 +951,7 @@ class GreedyStack(
             n_before=self._n_epochs[layer] if resumed else 0,
             chunk=chunk,
         )
-        if resumed and not chunk:
+        if resumed and not chunk and task.grows:
             task.rescale(statistics)
         return task
 
@@ -964,7 +974,7 @@ class GreedyStack(
             n_averaged=getattr(task.settings, "n_iter_averaged", 1),
             n_before=task.n_before,
             limit=task.limit,
-            remedy=f"scale {task.unscaled}" if task.unscaled else "",
+            unscaled=task.unscaled,
         )
 
     def _trainer(self, task: LayerTask, model: Model) -> Model:

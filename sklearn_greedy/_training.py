@@ -160,7 +160,7 @@ class Plan:
     of all rows, in proportion to which they are drawn anew in each epoch, or None;
     tasks : what callbacks are told of the epochs; n_averaged : last epochs
     whose parameters are averaged; n_before : epochs of earlier calls, for all that
-    changes with their number; limit : the parameter that ``max_iter`` is; remedy :
+    changes with their number; limit : the parameter that ``max_iter`` is; unscaled :
     what the user could scale against divergence, or nothing.
     """
 
@@ -178,7 +178,7 @@ class Plan:
     n_averaged: int = 1
     n_before: int = 0
     limit: str = "max_iter"
-    remedy: str = ""
+    unscaled: str = ""
 
     def visited(self, index: Array, rng) -> Array:
         """Rows of an epoch, in the order of the mini-batches."""
@@ -336,10 +336,10 @@ def check_growth(loss: float, before: list[float], plan: Plan, epoch: int) -> No
 
 def _raise_diverged(plan: Plan, epoch: int, seen: str):
     name, value = plan.learning_rate
-    remedy = f", or {plan.remedy}" if plan.remedy else ""
+    scale = f", or scale {plan.unscaled}" if plan.unscaled else ""
     raise ValueError(
         f"Training diverged in {plan.place}, epoch {epoch}: {seen}. Lower {name} "
-        f"(now {value:g}){remedy}."
+        f"(now {value:g}){scale}."
     )
 
 

@@ -361,17 +361,22 @@ def test_damaged_entry_is_trained_again(stack_class, digits, tmp_path, trained, 
     assert_array_equal(stack.coefs_[0], before)
 
 
+def put_zeros(folder, coef):
+    """Damage the one entry of a cache where it holds these weights."""
+    (entry,) = folder.rglob("output.pkl")
+    content = bytearray(entry.read_bytes())
+    place = content.index(coef.tobytes()[:64])
+    content[place : place + 64] = bytes(64)
+    entry.write_bytes(content)
+
+
 def test_entry_of_other_numbers_is_trained_again(
     stack_class, digits, tmp_path, trained
 ):
     """A file of the right length may hold blocks of zeros after a crash."""
     stack = stack_class((8,), memory=str(tmp_path), **SMALL).fit(digits[0])
     before = stack.coefs_[0].copy()
-    (entry,) = tmp_path.rglob("output.pkl")
-    content = bytearray(entry.read_bytes())
-    place = content.index(before.tobytes()[:64])
-    content[place : place + 64] = bytes(64)
-    entry.write_bytes(content)
+    put_zeros(tmp_path, before)
     with pytest.warns(UserWarning, match="damaged and is trained again"):
         stack.fit(digits[0])
     assert len(trained) == 2
@@ -417,11 +422,7 @@ def test_damaged_entry_that_cannot_be_removed_is_not_used(
     """Its wrong weights were, though the warning said that it was trained again."""
     stack = StackedRBMTransformer((8,), memory=str(tmp_path), **SMALL).fit(digits[0])
     before = stack.coefs_[0].copy()
-    (entry,) = tmp_path.rglob("output.pkl")
-    content = bytearray(entry.read_bytes())
-    place = content.index(before.tobytes()[:64])
-    content[place : place + 64] = bytes(64)
-    entry.write_bytes(content)
+    put_zeros(tmp_path, before)
     monkeypatch.setattr(MemorizedResult, "clear", lambda self: None)
     for n_trained in (2, 3):
         with pytest.warns(UserWarning, match="damaged and is trained again"):

@@ -1231,11 +1231,12 @@ def test_scale_of_the_columns_stays_that_of_the_first_chunk(rng):
 def test_a_loss_that_grows_without_end_raises(schedule, rng):
     """Only the layers in turn were looked at."""
     X = rng.normal(size=(600, 6)) @ rng.normal(size=(6, 10))
+    params = {"learning_rate": 0.13, "max_iter": 2, "shuffle": False}
     stack = StackedRBMTransformer(
-        (8,), hidden="relu", learning_rate=0.13, max_iter=2, random_state=1
-    ).set_params(shuffle=False)
+        (8,), hidden="relu", schedule=schedule, random_state=1, **params
+    )
     with pytest.raises(ValueError, match="layer 1, epoch 2: the loss grew to"):
-        stack.set_params(schedule=schedule).fit(X)
+        stack.fit(X)
 
 
 def test_base_biases_after_simultaneous_training_are_those_of_its_features(digits):

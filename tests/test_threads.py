@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import cache
 
 import numpy as np
@@ -198,35 +198,36 @@ def test_a_fit_that_fails_within_another_leaves_its_limit(rows):
         assert blas_threads() == {2}
 
 
-def test_a_limit_that_ends_during_a_fit_in_another_thread_is_not_set_again(rows):
-    """The fit found 1 thread, and has to leave the 2 that were there before."""
+@contextmanager
+def fit_in_another_thread():
+    """A fit that goes on until the context ends."""
     in_fit, over = threading.Event(), threading.Event()
 
-    def outlast():
+    def fit():
         with fitting(StackedRBMTransformer()):
             in_fit.set()
             over.wait()
 
-    fit = threading.Thread(target=outlast)
+    thread = threading.Thread(target=fit)
+    thread.start()
+    in_fit.wait()
+    yield
+    over.set()
+    thread.join()
+
+
+def test_a_limit_that_ends_during_a_fit_in_another_thread_is_not_set_again():
+    """The fit found 1 thread, and has to leave the 2 that were there before."""
     with threadpool_limits(2):
-        with threadpool_limits(1):
-            fit.start()
-            in_fit.wait()
-        over.set()
-        fit.join()
+        with ExitStack() as longer:
+            with threadpool_limits(1):
+                longer.enter_context(fit_in_another_thread())
         assert blas_threads() == {2}
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-def test_a_child_process_is_in_the_fit_of_the_thread_that_forked_only(rows):
-    in_fit, over = threading.Event(), threading.Event()
-
-    def outlast():
-        with fitting(StackedRBMTransformer()):
-            in_fit.set()
-            over.wait()
-
+def test_a_child_process_is_in_the_fit_of_the_thread_that_forked_only():
     def child_works():
         with fitting(StackedRBMTransformer()):
             inside = blas_threads()
@@ -239,16 +240,11 @@ def test_a_child_process_is_in_the_fit_of_the_thread_that_forked_only(rows):
             os._exit(0 if work() else 1)
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
-    fit = threading.Thread(target=outlast)
-    with threadpool_limits(2):
-        fit.start()
-        in_fit.wait()
+    with threadpool_limits(2), fit_in_another_thread():
         with one_blas_thread._lock:  # another thread may hold it at that moment
             assert forked(child_works)
         with fitting(StackedRBMTransformer()):
             assert forked(lambda: one_blas_thread.depth() == 1)
-        over.set()
-        fit.join()
 
 
 def test_a_child_process_can_fit_after_the_first_fit_of_its_parent(tmp_path):
