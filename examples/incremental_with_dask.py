@@ -9,8 +9,8 @@ the other, so that no more than one of them is in memory at a time. Here the sta
 learns from all chunks without their labels, then a network on top of it from the labels
 of the same chunks, each for some passes.
 
-Every layer sees a chunk after those below it have. The first chunk fixes the kinds of
-the columns of the data and the scales of gaussian ones: it should be typical.
+Every layer sees a chunk after those below it have. The first chunk decides on the kinds
+of the columns; the scale of gaussian ones is that of all rows so far.
 """
 
 import dask.array as da

@@ -697,7 +697,7 @@ class StackedAutoencoderTransformer(GreedyStack):
     def _train_unrolled(self, X, new_task, seed: Array, settings, context):
         """The network of encoders and decoders after training, as a `TrainedLayer`."""
         width = self.coefs_[0].shape[1]
-        task = new_task(0, X, width, resumed=True, checked=False)
+        task = new_task(0, X, width, resumed=True)
         task.place = f"{type(self).__name__}, unrolled"
         task.limit = "unrolled_max_iter"
         task.rng, task.seed = layer_streams(seed, len(self.coefs_))

@@ -65,7 +65,8 @@ class ContrastiveDivergence:
         offsets = state["offsets"] or self._present_offsets(task)
         self.offsets = [np.array(offset) for offset in offsets]
         self.chain, self.step = np.array(state["chain"]), state["step"]
-        self._least_scale = state["least_scale"]
+        # A column may have become gaussian since.
+        self._least_scale = np.minimum(state["least_scale"], self.units.scale)
         # A smaller batch_size alone ends no chain of an earlier call.
         if not self.settings.persistent or self.settings.n_chains is not None:
             self.chain = self.chain[: self.n_chains]

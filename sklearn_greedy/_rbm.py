@@ -876,12 +876,6 @@ class StackedRBMTransformer(GreedyStack):
                         f"{name}={alone!r}. Got {name}={value!r}."
                     )
 
-    def _task(self, *args, **options) -> LayerTask:
-        task = super()._task(*args, **options)
-        if task.settings.learning_rate == "auto":
-            task.settings.learning_rate = _auto_rate(task)
-        return task
-
     def _activation(self, layer: int) -> str:
         return HIDDEN_ACTIVATIONS[self._settings(layer).hidden]
 
@@ -892,6 +886,8 @@ class StackedRBMTransformer(GreedyStack):
                 f"hidden={task.settings.hidden!r} the density of large counts cannot "
                 "be normalised."
             )
+        if task.settings.learning_rate == "auto":
+            task.settings.learning_rate = _auto_rate(task)
         return ContrastiveDivergence(task, self.centered, self._sampled_kinds(task))
 
     def _head_options(self, task: LayerTask, model) -> dict:

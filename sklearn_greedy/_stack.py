@@ -55,6 +55,7 @@ from sklearn_greedy._training import (
     without,
 )
 from sklearn_greedy._units import (
+    BERNOULLI,
     GAUSSIAN,
     LEAST_HIDDEN_SCALE,
     ColumnStatistics,
@@ -64,6 +65,8 @@ from sklearn_greedy._units import (
     contradicts,
     has_room,
     in_row_order,
+    in_unit_interval,
+    left_to_auto,
     row_block,
     spread_rows,
 )
@@ -77,6 +80,9 @@ _OF_CALLBACKS = {"_callback_fit_ctx", "_skl_callbacks_to_teardown"}
 # latter and of the mean square (or of 1): on rows without structure the two are equal
 # but for noise.
 _WORSE = 0.1, 0.01
+# Sum of squared deviations within [0, 1], of as many rows that differ or more, from
+# which on a column of a stream holds probabilities.
+_SETTLED = 100.0
 
 
 def layer_sizes(hidden_layer_sizes) -> tuple[int, ...]:
@@ -209,10 +215,11 @@ def fitting(estimator):
 class LayerTask:
     """All that training one layer starts from.
 
-    theta, state : flat parameters and optimiser state to go on from, or None; held :
-    numbers of the rows held out for early stopping, or None; weights : of the rows, or
-    None; supervision : what a temporary head learns, or None; n_before : epochs of
-    earlier calls; chunk : whether the data are one chunk of many; limit : the
+    theta, state : flat parameters, which end with the biases of the visible units, and
+    optimiser state to go on from, or None; held : numbers of the rows held out for
+    early stopping, or None; weights : of the rows, or None; supervision : what a
+    temporary head learns, or None; n_before : epochs of earlier calls; chunk : whether
+    the data are one chunk of many; least_scale : as ``choose_units`` says; limit : the
     parameter that says how many epochs there are.
     """
 
@@ -232,6 +239,7 @@ class LayerTask:
     supervision: Supervision | None = None
     n_before: int = 0
     chunk: bool = False
+    least_scale: float = 0.0
     limit: str = "max_iter"
 
     @property
@@ -250,18 +258,35 @@ class LayerTask:
     @property
     def grows(self) -> bool:
         """Whether the input is features without bounds, whose scale follows them."""
-        learned = getattr(self.settings, "learn_scale", False)
-        gaussian = bool(np.all(self.units.kinds == GAUSSIAN))
-        return self.layer > 0 and gaussian and not learned
+        return self.layer > 0 and bool(np.any(self.units.kinds == GAUSSIAN))
 
-    def rescale(self, statistics: ColumnStatistics) -> None:
-        """Scale the input, which grows, as it varies now.
+    @property
+    def learns_scale(self) -> bool:
+        """Whether the scale of the input is learned: of how it varied no more is known
+        then than what was kept.
+        """
+        return getattr(self.settings, "learn_scale", False)
 
-        The parameters stay those for the scaled input: a layer above that kept its
-        function instead would have ever larger weights.
+    def rescale(self, statistics: ColumnStatistics, past=None) -> None:
+        """Scale the input as it varies now; past : how it varied before, or None where
+        the scale tells it.
+
+        The parameters stay those for the scaled input: a layer above others that kept
+        its function instead would have ever larger weights.
         """
         self.statistics = statistics
-        self.units = choose_units(statistics, "gaussian", LEAST_HIDDEN_SCALE)
+        past = past if self.learns_scale else None
+        self.units = self.units.rescaled(statistics, self.least_scale, past)
+
+    def take_for_gaussian(self, columns: Array, statistics: ColumnStatistics) -> None:
+        """Go on with gaussian units for some columns, which begin without a bias."""
+        assert self.theta is not None
+        self.units = self.units.as_gaussian(columns, statistics)
+        self.theta[-len(columns) :][columns] = 0
+
+    def check_range(self) -> None:
+        """See the function of this name."""
+        check_range(self.statistics, self.units, self.place)
 
     @property
     def weighing(self) -> Array:
@@ -484,6 +509,7 @@ class GreedyStack(
                     data = next_data(below.fitted, data)
                 n_passed = len(layers)
                 task = new_task(layer, data, width)
+                task.check_range()
                 return self._train_layer(task, X, layers, context)
 
             layers.append(cache.layer(width, settings, train))
@@ -560,6 +586,7 @@ class GreedyStack(
             if layers:
                 data = self._output(layers[-1], X, data)
             task = new_task(layer, data, width)
+            task.check_range()
             model, plan = self._build(task), self._plan(task)
             trainer = self._trainer(task, model)
             order = plan.visited(np.arange(X.shape[0]), rng)
@@ -599,9 +626,10 @@ class GreedyStack(
 
     def _rescale(self, step: LayerInTraining, rows) -> None:
         """Scale the input of a layer in training as it varies with the latest rows."""
-        present = ColumnStatistics.of(rows)
-        step.task.rescale(step.task.statistics.followed_by(present, SOME_ROWS))
-        self._take_units(step.task, step.model)
+        task, present = step.task, ColumnStatistics.of(rows)
+        past = task.statistics
+        task.rescale(past.followed_by(present, SOME_ROWS), past)
+        self._take_units(task, step.model)
 
     def _pass_up(self, layers, X) -> None:
         """All rows through the layers as they are now, to judge them by."""
@@ -648,13 +676,16 @@ class GreedyStack(
         """Train every layer on one more chunk of rows, from the first layer up.
 
         Each layer makes one pass over the chunk, in mini-batches of ``batch_size``
-        rows in the order given, and passes its clean output up. The kinds of units
-        and the scale of gaussian columns of X come from the first chunk (or from an
-        earlier ``fit``); features without bounds, between the layers, are scaled as
-        they vary in about the last thousand rows, unless the layer learns their scale
-        (``learn_scale``). ``tol``, ``shuffle`` and early
-        stopping play no part, nor does ``max_iter`` but for ``n_active``. Where
-        parameters act by the number of epochs (``n_active``,
+        rows in the order given, and passes its clean output up. Gaussian columns of X
+        are scaled as they vary in all chunks so far, or stay as an earlier ``fit`` had
+        them; features without bounds, between the layers, are scaled as they vary in
+        about the last thousand rows. Scales that are learned (``learn_scale``) change
+        in proportion. The kinds of units come from the first chunk or an earlier
+        ``fit``; a column whose kind ``visible`` does not name turns gaussian, with a
+        warning, where it leaves [0, 1] before it varied much within it.
+
+        ``tol``, ``shuffle`` and early stopping play no part, nor does ``max_iter`` but
+        for ``n_active``. Where parameters act by the number of epochs (``n_active``,
         ``momentum_switch_epoch``), each chunk counts as one.
 
         Parameters
@@ -684,7 +715,14 @@ class GreedyStack(
         sizes = self._checked_sizes(warm=not first)
         resume = getattr(self, "_resume", None)
         if resume is None:  # the first chunk, or the first after fit
-            resume = {"seed": draw_seed(self.random_state), "layers": []}
+            nothing = [None] * len(sizes)
+            resume = {
+                "seed": draw_seed(self.random_state),
+                "layers": nothing,
+                "statistics": nothing,
+                # The kinds of a fit stay.
+                "automatic": left_to_auto(visible, X.shape[1]) if first else False,
+            }
         data, layers, states, statistics = X, [], [], []
         for layer, width in enumerate(sizes):
             task = self._task(
@@ -696,15 +734,14 @@ class GreedyStack(
                 resumed=not first,
                 chunk=True,
             )
-            if resume["layers"]:
-                task.state = resume["layers"][layer]
-            if task.grows and not first:
-                # Of fit no more is known than the scale that it took.
-                before = task.statistics.standing_for(task.units, SOME_ROWS)
-                if resume["layers"] and resume["statistics"][layer] is not None:
-                    before = ColumnStatistics(**resume["statistics"][layer])
-                task.rescale(before.followed_by(task.statistics, SOME_ROWS))
-            statistics.append(dict(vars(task.statistics)) if task.grows else None)
+            task.state = resume["layers"][layer]
+            past = _past_of(task, resume["statistics"][layer])
+            if past is None:
+                task.check_range()
+            else:
+                _follow(task, past, resume["automatic"])
+            known = first or past is not None
+            statistics.append(dict(vars(task.statistics)) if known else None)
             model = self._build(task)
             order = np.arange(data.shape[0])
             losses = [] if first else self.loss_curves_[layer]
@@ -718,11 +755,7 @@ class GreedyStack(
         self._count_epochs([1] * len(sizes), goes_on=not first)
         self.n_iter_ = len(sizes) + (0 if first else self.n_iter_)
         self.validation_scores_ = None
-        self._resume = {
-            "seed": resume["seed"],
-            "layers": states,
-            "statistics": statistics,
-        }
+        self._resume = {**resume, "layers": states, "statistics": statistics}
         return self
 
     def transform(self, X):
@@ -917,23 +950,19 @@ class GreedyStack(
         resumed: bool,
         weights: Array | None = None,
         supervision: Supervision | None = None,
-        checked: bool = True,
         chunk: bool = False,
     ) -> LayerTask:
         """What training the layer starts from; a resumed layer keeps its units, but
-        for the scale of features. checked : whether to look if they go with the range
-        of the data.
+        for the scale of features.
         """
         place = f"{type(self).__name__} layer {self._n_below + layer + 1}"
         statistics = ColumnStatistics.of(data, weights)
+        least_scale = LEAST_HIDDEN_SCALE if self._n_below + layer > 0 else 0.0
         if resumed:
             units = self._layer_units(layer)
         else:
             kinds = visible if layer == 0 else self._units_above(layer)
-            above = self._n_below + layer > 0
-            units = choose_units(statistics, kinds, LEAST_HIDDEN_SCALE if above else 0)
-        if checked:
-            check_range(statistics, units, place)
+            units = choose_units(statistics, kinds, least_scale)
         rng, kernel_seed = layer_streams(seed, layer)
         task = LayerTask(
             layer,
@@ -950,8 +979,9 @@ class GreedyStack(
             supervision=supervision,
             n_before=self._n_epochs[layer] if resumed else 0,
             chunk=chunk,
+            least_scale=least_scale,
         )
-        if resumed and not chunk and task.grows:
+        if resumed and not chunk and task.grows and not task.learns_scale:
             task.rescale(statistics)
         return task
 
@@ -1079,6 +1109,48 @@ class GreedyStack(
             "visible_offset_": first.offset,
             "visible_scale_": first.scale,
         }
+
+
+def _past_of(task: LayerTask, kept: dict | None) -> ColumnStatistics | None:
+    """How the input of a layer varied in earlier chunks, or None where its scale does
+    not follow them; kept : what ``partial_fit`` knows of it.
+    """
+    if kept is not None:
+        return ColumnStatistics(**kept)
+    if task.theta is not None and task.grows and not task.learns_scale:
+        # Of fit no more is known than the scale that it took.
+        return task.statistics.standing_for(task.units, SOME_ROWS)
+    return None
+
+
+def _follow(task: LayerTask, past: ColumnStatistics, automatic) -> None:
+    """Scale the gaussian columns of a chunk as they vary in the stream; automatic :
+    columns of X whose kinds are not named, which turn gaussian where they leave [0, 1]
+    before they varied much within it.
+    """
+    followed = past.followed_by(task.statistics, SOME_ROWS if task.layer else np.inf)
+    if task.layer == 0:
+        settled = past.n_rows * past.variance >= _SETTLED
+        probabilities = automatic & ~settled & (task.units.kinds == BERNOULLI)
+        beyond = probabilities & ~in_unit_interval(task.statistics)
+        if beyond.any():
+            _warn_of_new_kind(task, np.flatnonzero(beyond))
+            task.take_for_gaussian(beyond, past)
+    task.check_range()  # of the chunk
+    task.rescale(followed, past)
+
+
+def _warn_of_new_kind(task: LayerTask, columns: Array) -> None:
+    """Say that columns were taken for probabilities and are none."""
+    low = task.statistics.low[columns].min()
+    high = task.statistics.high[columns].max()
+    more = f" and {len(columns) - 1} more" if len(columns) > 1 else ""
+    warn_user(
+        f"{task.place} goes on with gaussian units for column {columns[0]}{more}: "
+        f"values of this chunk reach from {low:.4g} to {high:.4g}, outside [0, 1], "
+        "where those of earlier chunks lay. Name the kinds of the columns (visible), "
+        "or begin with a larger chunk."
+    )
 
 
 def _remedy(report: dict, rate: str, epochs: str) -> str:

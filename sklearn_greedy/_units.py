@@ -109,11 +109,13 @@ class ColumnStatistics:
             )
         return cls(low, high, mean, variance, n_rows, resolution)
 
-    def followed_by(self, later: "ColumnStatistics", n_rows: int) -> "ColumnStatistics":
+    def followed_by(
+        self, later: "ColumnStatistics", n_rows: float
+    ) -> "ColumnStatistics":
         """Those of the last ``n_rows`` rows or so: earlier ones fade (Chan's update,
         with a limit to the weight of the past). Minimum and maximum are of all rows.
         """
-        counted = min(self.n_rows + later.n_rows, max(n_rows, later.n_rows))
+        counted = int(min(self.n_rows + later.n_rows, max(n_rows, later.n_rows)))
         share, shift = later.n_rows / counted, later.mean - self.mean
         variance = self.variance + share * (later.variance - self.variance)
         return replace(
@@ -210,6 +212,43 @@ class Units:
         """Whether any column is shifted or scaled."""
         return bool(np.any(self.offset != 0) or np.any(self.scale != 1))
 
+    def rescaled(
+        self,
+        statistics: ColumnStatistics,
+        least_scale: float,
+        past: ColumnStatistics | None = None,
+    ) -> "Units":
+        """The same kinds; offset and scale of gaussian columns that vary so.
+
+        least_scale : as ``choose_units`` says; past : how they varied before, if their
+        present scale is learned, which then changes in proportion.
+        """
+        gaussian, varies = self.kinds == GAUSSIAN, statistics.varies()
+        deviation = np.sqrt(statistics.variance)
+        # Rounding is never scaled up, but that of large numbers is large itself.
+        scale = np.where(varies, deviation, np.maximum(deviation, 1.0))
+        scaled = gaussian & varies
+        if least_scale and scaled.any():
+            typical = np.sqrt(np.mean(statistics.variance[scaled]))
+            scale[scaled] = np.maximum(scale[scaled], least_scale * typical)
+        if past is not None:
+            scale = self.scale * scale / self.rescaled(past, least_scale).scale
+        return replace(
+            self,
+            offset=np.where(gaussian, statistics.mean, 0.0),
+            scale=np.where(gaussian, scale, 1.0),
+        )
+
+    def as_gaussian(self, columns: Array, statistics: ColumnStatistics) -> "Units":
+        """The same with gaussian units for some more columns, that vary so."""
+        units = replace(self, kinds=np.where(columns, GAUSSIAN, self.kinds))
+        new = units.rescaled(statistics, 0.0)
+        return replace(
+            units,
+            offset=np.where(columns, new.offset, self.offset),
+            scale=np.where(columns, new.scale, self.scale),
+        )
+
     def blocks(self, sampled=()) -> Array:
         """Table of runs of one kind, (n_blocks, 4) int64, in which each softmax group
         is a block; ``sampled``: the kinds whose reconstructions are drawn instead of
@@ -275,7 +314,7 @@ def _warn_outside_unit_interval(
     statistics: ColumnStatistics, kinds: Array, owner: str
 ) -> None:
     """Warn where columns with bernoulli units have values outside [0, 1]."""
-    columns = np.flatnonzero((kinds == BERNOULLI) & ~_in_unit_interval(statistics))
+    columns = np.flatnonzero((kinds == BERNOULLI) & ~in_unit_interval(statistics))
     if len(columns):
         more = f" and {len(columns) - 1} more" if len(columns) > 1 else ""
         low, high = statistics.low[columns].min(), statistics.high[columns].max()
@@ -311,21 +350,18 @@ def choose_units(
             kinds[columns] = KINDS.index(kind)
             if kind == "softmax":
                 groups[columns] = number
-    gaussian = kinds == GAUSSIAN
-    deviation = np.sqrt(statistics.variance)
-    varies = statistics.varies()
-    # Rounding is never scaled up, but that of large numbers is large itself.
-    scale = np.where(varies, deviation, np.maximum(deviation, 1.0))
-    scaled = gaussian & varies
-    if least_scale and scaled.any():
-        typical = np.sqrt(np.mean(statistics.variance[scaled]))
-        scale[scaled] = np.maximum(scale[scaled], least_scale * typical)
-    return Units(
-        kinds=kinds,
-        offset=np.where(gaussian, statistics.mean, 0.0),
-        scale=np.where(gaussian, scale, 1.0),
-        groups=groups,
-    )
+    unscaled = Units(kinds, np.zeros(n_columns), np.ones(n_columns), groups)
+    return unscaled.rescaled(statistics, least_scale)
+
+
+def left_to_auto(visible, n_columns: int) -> Array:
+    """On which columns ``choose_units`` decides by their values."""
+    if isinstance(visible, str):
+        return np.full(n_columns, visible == "auto")
+    decides = np.ones(n_columns, dtype=bool)
+    for _, columns in visible:
+        decides[columns] = False
+    return decides
 
 
 def contradicts(units: Units, visible) -> bool:
@@ -344,7 +380,7 @@ def contradicts(units: Units, visible) -> bool:
     return False
 
 
-def _in_unit_interval(statistics: ColumnStatistics) -> Array:
+def in_unit_interval(statistics: ColumnStatistics) -> Array:
     """Which columns have all values in [0, 1], but for rounding."""
     low, high = statistics.low, statistics.high
     room = ROUNDING * (high - low)
@@ -358,7 +394,7 @@ def _as_probabilities(statistics: ColumnStatistics) -> Array:
     with the most of them: beside standardised ones, the others would count for little.
     """
     mean, variance = statistics.mean, statistics.variance
-    inside = _in_unit_interval(statistics)
+    inside = in_unit_interval(statistics)
     far = np.minimum(mean, 1 - mean) >= _APART * np.sqrt(variance)
     most = mean * (1 - mean)
     grey = inside & statistics.varies() & far & (variance < _BINARY * most)

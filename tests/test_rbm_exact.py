@@ -700,21 +700,20 @@ STACK = {
 def test_partial_fit_of_any_chunk_size_is_the_update_of_the_formula(kind, rule, sizes):
     params = {**STACK, "visible_reconstruction": rule}
     X, kinds = raw_table(kind, sum(sizes))
-    chunks = np.split(X, np.cumsum(sizes)[:-1])
-    if kind != "bernoulli" and sizes[0] == 3:  # the first chunk sets the scale
-        chunks = chunks[::-1]
-    first = chunks[0]
-    start = untrained(first, **params)
-    scaled = [(x - start.visible_offset_) / start.visible_scale_ for x in chunks]
-    by_hand = hand_made_from(start, scaled[0], params)
+    ends, g = np.cumsum(sizes), kinds == G
+    chunks = np.split(X, ends[:-1])
+    # The scale is that of all rows up to the end of the chunk.
+    offsets = [np.where(g, X[:end].mean(axis=0), 0) for end in ends]
+    scales = [np.where(g, X[:end].std(axis=0), 1) for end in ends]
+    scaled = [(x - o) / s for x, o, s in zip(chunks, offsets, scales, strict=True)]
+    by_hand = hand_made_from(untrained(chunks[0], **params), scaled[0], params)
     stack = StackedRBMTransformer((3,), **params)
     for chunk, rows in zip(chunks, scaled, strict=True):
         stack.partial_fit(chunk)
         by_hand.run(rows, params["batch_size"])
-    g = kinds == G
-    assert_allclose(start.visible_scale_[g], first.std(axis=0)[g])
     w, c, b = by_hand.rbm.w, by_hand.rbm.c, by_hand.rbm.b
-    scale, offset = start.visible_scale_, start.visible_offset_
+    scale, offset = scales[-1], offsets[-1]
+    assert_allclose(stack.visible_scale_, scale)
     assert_allclose(stack.coefs_[0] * scale[:, None], w, atol=1e-5)
     assert_allclose(stack.intercepts_[0] + offset @ stack.coefs_[0], c, atol=1e-5)
     assert_allclose((stack.visible_intercepts_[0] - offset) / scale, b, atol=1e-5)

@@ -21,10 +21,13 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from scipy.special import expit
 from sklearn.base import clone
-from sklearn.datasets import load_wine
+from sklearn.datasets import load_digits, load_wine
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
-from sklearn.model_selection import GridSearchCV
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.neural_network import MLPRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils import shuffle
 from sklearn.utils._param_validation import InvalidParameterError
 from tools import leaves
@@ -1219,12 +1222,97 @@ def test_one_row_after_a_fit_hardly_moves_the_scale(stack):
     assert_allclose(stack._units[1]["scale"], scale, rtol=0.02)
 
 
-def test_scale_of_the_columns_stays_that_of_the_first_chunk(rng):
+def test_columns_of_a_stream_have_the_scale_of_all_its_rows(stack_class, rng):
+    """It was that of the first chunk, also where that was a single row."""
+    X = rng.normal(size=(1500, 4)) * [1, 10, 0.1, 5] + [0, 5, 100, 0]
+    X[:700, 3] = 0  # as pixels at the border
+    stack = stack_class((3, 2), visible="gaussian", random_state=0)
+    for rows in np.split(X, [1, 2, 40, 740]):
+        stack.partial_fit(rows)
+    assert_allclose(stack.visible_offset_, X.mean(axis=0), atol=1e-9)
+    assert_allclose(stack.visible_scale_, X.std(axis=0))
+
+
+def test_columns_keep_the_scale_of_a_fit(stack_class, rng):
     X = rng.normal(size=(60, 4))
-    stack = StackedAutoencoderTransformer((3, 2), random_state=0).partial_fit(X)
+    stack = stack_class((3, 2), random_state=0).fit(X)
     scale = stack.visible_scale_
-    stack.partial_fit(9 * X)
+    stack.partial_fit(9 * X).partial_fit(9 * X)
     assert_array_equal(stack.visible_scale_, scale)
+
+
+@pytest.mark.parametrize("visible", ["gaussian", "auto"])
+@pytest.mark.filterwarnings("ignore:.* goes on with gaussian units")
+def test_small_chunks_of_pixels_train_as_well_as_all_rows(stack_class, visible):
+    """Most pixels near the border are 0 in ten images: they kept a scale of 1, or were
+    taken for probabilities, and RBMs learned nothing from the rest.
+    """
+    X, y = load_digits(return_X_y=True)
+    stack = stack_class((32,), visible=visible, random_state=0)
+    streamed(stack, X, n_passes=3, n_rows=10)
+    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=300))
+    assert cross_val_score(probe, stack.transform(X), y, cv=3).mean() > 0.85
+
+
+@pytest.mark.parametrize("hidden", ["relu", "gaussian"])
+@pytest.mark.parametrize("train", ["stream", "simultaneous"])
+def test_learned_scales_change_in_proportion_to_the_features(hidden, train):
+    """They did not follow at all, and the second layer diverged."""
+    X = shuffle(load_digits(return_X_y=True)[0] / 16, random_state=0)
+    stack = StackedRBMTransformer(
+        (24, 12), hidden=hidden, learn_scale=True, random_state=0
+    )
+    if train == "stream":
+        streamed(stack, X, n_passes=4, n_rows=100)
+    else:
+        stack.set_params(schedule=train, max_iter=6).fit(X)
+    report = stack.layer_report_[1]
+    assert report["reconstruction_error"] < 0.7 * report["baseline_error"]
+
+
+def test_columns_that_leave_the_unit_interval_early_become_gaussian(stack_class, rng):
+    """Counts that are 0 and 1 in the first rows."""
+    X = rng.integers(0, 2, size=(60, 4)).astype(float)
+    X[:, 3] = 0  # constant
+    later = X + np.array([0, 3, 0, 7])
+    stack = stack_class((3,), random_state=0).partial_fit(X)
+    assert_array_equal(stack.visible_kinds_, ["bernoulli"] * 4)
+    expected = r"layer 1 goes on with gaussian .* column 1 and 1 more: .* from 3 to 7,"
+    with pytest.warns(UserWarning, match=expected) as said:
+        stack.partial_fit(later[:30])
+    assert len(said) == 1
+    kinds = ["bernoulli", "gaussian", "bernoulli", "gaussian"]
+    assert_array_equal(stack.visible_kinds_, kinds)
+    stack.partial_fit(later[30:])
+    both, gaussian = np.vstack([X, later]), [1, 3]
+    assert_allclose(stack.visible_offset_, both.mean(axis=0) * [0, 1, 0, 1])
+    assert_allclose(stack.visible_scale_[gaussian], both.std(axis=0)[gaussian])
+    rebuilt = stack.inverse_transform(stack.transform(later)).mean(axis=0)
+    assert_allclose(rebuilt[gaussian], both.mean(axis=0)[gaussian], rtol=0.5)
+
+
+@pytest.mark.parametrize("first", ["named", "many rows", "a fit"])
+def test_kinds_that_are_settled_stay(stack_class, first, rng):
+    X = rng.integers(0, 2, size=(1200, 3)).astype(float)
+    stack = stack_class((3,), max_iter=2, random_state=0)
+    if first == "named":
+        stack.set_params(visible=[("bernoulli", [1])]).partial_fit(X[:20])
+    elif first == "many rows":
+        stack.partial_fit(X)
+    else:
+        stack.fit(X[:20]).partial_fit(X[:20])
+    with pytest.warns(UserWarning, match="bernoulli units for columns that reach"):
+        stack.partial_fit(X[:20] + np.array([0, 4, 0]))
+    assert_array_equal(stack.visible_kinds_, ["bernoulli"] * 3)
+
+
+def test_a_column_that_was_constant_in_many_rows_may_become_gaussian(stack_class, rng):
+    X = rng.integers(0, 2, size=(1200, 3)).astype(float)
+    X[:, 2] = 0
+    stack = stack_class((3,), random_state=0).partial_fit(X)
+    with pytest.warns(UserWarning, match="gaussian units for column 2: "):
+        stack.partial_fit(X[:20] + np.array([0, 0, 4]))
+    assert_array_equal(stack.visible_kinds_, ["bernoulli", "bernoulli", "gaussian"])
 
 
 @pytest.mark.parametrize("schedule", ["layerwise", "simultaneous"])
