@@ -4,12 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.utils import gen_batches
 
 from sklearn_greedy._energy import HIDDEN_KINDS, RBM, hidden_means
 from sklearn_greedy._stack import LayerTask
 from sklearn_greedy._threads import ALONE, kernels
 from sklearn_greedy._training import SOME_ROWS, Rows
 from sklearn_greedy._units import (
+    GAUSSIAN,
     SAMPLED,
     Units,
     mean_biases,
@@ -151,6 +153,25 @@ class ContrastiveDivergence:
         chosen = self.rows.some(self._judged)
         weights = None if self._weights is None else self._weights[chosen]
         return self.rows.spread(chosen), weights
+
+    def batch_reach(self, every_row: bool) -> float:
+        """Largest mean square of the gaussian columns of a mini-batch along a line, of
+        those among some rows; 0 without such columns. every_row : whether the row that
+        is farthest out of all counts in a mini-batch, too.
+        """
+        gaussian, judged = self.units.kinds == GAUSSIAN, self._judged
+        if not gaussian.any():
+            return 0.0
+        some = self.rows.spread(judged)[:, gaussian]
+        n_batches = max(1, len(some) // self.batch_size)
+        # Each has rows from everywhere, as after a shuffle.
+        batches = (some[first::n_batches] for first in range(n_batches))
+        reach = max(float(np.linalg.norm(b, 2)) ** 2 / len(b) for b in batches)
+        for part in gen_batches(len(judged), len(some)) if every_row else ():
+            rows = self.rows.spread(judged[part])[:, gaussian]
+            longest = float(np.square(rows).sum(axis=1).max())
+            reach = max(reach, longest / self.batch_size)
+        return reach
 
     def _initial_chain(self, task: LayerTask) -> Array:
         """Hidden states of the persistent chains, drawn given the first rows that are

@@ -59,11 +59,15 @@ _BURN_IN = 1000
 
 # Kinds whose reconstructions are drawn where the data are nearly binary.
 _BINARY = (BERNOULLI, SOFTMAX, POISSON)
-# Step sizes of learning_rate="auto" without momentum. The largest step that does not
-# diverge where means are not bounded grows with 1 + momentum and falls with the number
-# of hidden units from this number on.
-_RATE_WIDTH = 256
+# Step sizes of learning_rate="auto" without momentum.
 _RATE, _UNBOUNDED_RATE = 0.016, 0.0016
+# The largest step that does not diverge where means are not bounded grows with
+# 1 + momentum and falls with the number of hidden units, from the first number on, or
+# from a smaller one where there are more columns than the second; with fewer rows in a
+# mini-batch than the third, of which one can be far out; and with the reach of a
+# mini-batch, from the last number on or, as its root, from four times as much on where
+# hidden units are bounded.
+_RATE_WIDTH, _RATE_COLUMNS, _RATE_ROWS, _RATE_REACH = 256, 512, 10, 100.0
 # Share of it that persistent chains bear where means are not bounded: three times as
 # much diverges on tables with correlated columns.
 _CHAIN_SHARE = 0.03
@@ -116,8 +120,11 @@ class StackedRBMTransformer(GreedyStack):
         tenth of it for hidden units that are not bernoulli or with poisson columns.
         If there are units of other kinds than bernoulli and softmax, it is multiplied
         by ``(256 / n_hidden)**1.5`` above 256 hidden units, and with
-        ``persistent=True`` by 0.03: such chains run away sooner. On binary data about
-        0.1 reaches a high likelihood sooner.
+        ``persistent=True`` by 0.03: such chains run away sooner. It is lower still with
+        more than 512 columns of other kinds, with fewer than 10 rows in a mini-batch,
+        and where many gaussian columns go together or rows are far out (user guide,
+        "The automatic learning rate"). What it was is found in ``learning_rates_``. On
+        binary data about 0.1 reaches a high likelihood sooner.
 
     learning_rate_decay : float or array-like, default=0.0
         The step size of update t = 0, 1, ... is
@@ -886,9 +893,10 @@ class StackedRBMTransformer(GreedyStack):
                 f"hidden={task.settings.hidden!r} the density of large counts cannot "
                 "be normalised."
             )
+        model = ContrastiveDivergence(task, self.centered, self._sampled_kinds(task))
         if task.settings.learning_rate == "auto":
-            task.settings.learning_rate = _auto_rate(task)
-        return ContrastiveDivergence(task, self.centered, self._sampled_kinds(task))
+            task.settings.learning_rate = _auto_rate(task, model)
+        return model
 
     def _head_options(self, task: LayerTask, model) -> dict:
         def pace(step: int) -> tuple[float, float]:
@@ -978,14 +986,19 @@ class StackedRBMTransformer(GreedyStack):
         return np.concatenate([part.ravel() for part in parts]).astype(np.float32)
 
 
-def _auto_rate(task: LayerTask) -> float:
+def _auto_rate(task: LayerTask, model: ContrastiveDivergence) -> float:
     """Step size that ``learning_rate="auto"`` stands for."""
-    kinds, n_hidden = set(task.units.kinds.tolist()), task.width
-    bernoulli = task.settings.hidden == "bernoulli"
+    kinds, settings = set(task.units.kinds.tolist()), task.settings
+    bernoulli = settings.hidden == "bernoulli"
     rate = _RATE if bernoulli and POISSON not in kinds else _UNBOUNDED_RATE
-    rate *= 1 + task.settings.momentum
+    rate *= 1 + settings.momentum
     if bernoulli and kinds <= {BERNOULLI, SOFTMAX}:
         return rate
-    if task.settings.persistent:
+    if settings.persistent:
         rate *= _CHAIN_SHARE
-    return rate * min(1.0, (_RATE_WIDTH / n_hidden) ** 1.5)
+    unbounded = ~np.isin(task.units.kinds, (BERNOULLI, SOFTMAX))
+    share = _RATE_COLUMNS / max(_RATE_COLUMNS, int(unbounded.sum()))
+    rate *= min(1.0, (_RATE_WIDTH * np.sqrt(share) / task.width) ** 1.5)
+    reach = model.batch_reach(every_row=not bernoulli) / _RATE_REACH
+    slowed = np.sqrt(reach / 4) if bernoulli else reach
+    return float(rate / max(1.0, slowed, _RATE_ROWS / model.batch_size))

@@ -7,7 +7,11 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from scipy.special import expit, logit
 from sklearn.compose import make_column_selector
-from sklearn.datasets import load_breast_cancer, load_iris, load_wine
+from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from sklearn_greedy import GreedyPretrainedMLPClassifier, StackedRBMTransformer
 from sklearn_greedy import _kernels as kernels
@@ -645,6 +649,8 @@ def test_learned_scale_has_a_floor(rng):
         (8, {"momentum": 0.5}, 0.016 * 1.5),
         (512, {}, 0.016 * 1.9),
         (1024, {"visible": "gaussian"}, 0.016 * 1.9 / 8),
+        (8, {"visible": "gaussian", "batch_size": 2}, 0.016 * 1.9 / 5),
+        (8, {"batch_size": 1}, 0.016 * 1.9),
         (8, {"hidden": "relu"}, 0.0016 * 1.9),
         (8, {"hidden": "gaussian"}, 0.0016 * 1.9),
         (8, {"visible": "poisson"}, 0.0016 * 1.9),
@@ -658,6 +664,64 @@ def test_automatic_rate_goes_by_units_and_width(width, params, expected, rng):
         stack.set_params(hidden_layer_sizes=(width,))
     stack.set_params(**params).fit(X)
     assert stack.learning_rates_[-1] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("n_columns", [512, 2048])
+def test_automatic_rate_falls_sooner_with_width_over_many_columns(n_columns, rng):
+    X = rng.normal(size=(20, n_columns))
+    found = [
+        fit(X, (width,), learning_rate="auto", max_iter=1).learning_rates_[0]
+        for width in (64, 256, 512)
+    ]
+    begins = 256 * np.sqrt(512 / n_columns)
+    expected = [min(1, begins / width) ** 1.5 for width in (64, 256, 512)]
+    assert_allclose(found, np.multiply(0.016 * 1.9, expected))
+
+
+@pytest.mark.parametrize("hidden", ["bernoulli", "relu", "gaussian"])
+def test_automatic_rate_goes_by_the_reach_of_mini_batches(hidden, rng):
+    """The columns go together: a mini-batch reaches as far as there are columns."""
+    line = rng.normal(size=(64, 1)) @ np.ones((1, 450))
+    X = np.hstack([line, rng.integers(0, 2, (64, 3))])
+    kinds = [("gaussian", slice(450)), ("bernoulli", slice(450, 453))]
+    stack = fit(X, (4,), visible=kinds, hidden=hidden, learning_rate="auto", max_iter=1)
+    scaled = (X - X.mean(axis=0))[:, 0] / X[:, 0].std()
+    halves = [np.mean(part**2) for part in (scaled[::2], scaled[1::2])]
+    reach = 450 * max(halves)
+    slowed = np.sqrt(reach / 400) if hidden == "bernoulli" else reach / 100
+    rate = 0.016 if hidden == "bernoulli" else 0.0016
+    assert slowed > 1
+    assert stack.learning_rates_[0] == pytest.approx(rate * 1.9 / slowed)
+
+
+def test_automatic_rate_goes_by_the_row_farthest_out(rng):
+    """It is not among the thousand rows that batches are made of."""
+    X = rng.normal(size=(3000, 4))
+    X[1001] = 500
+    scaled = (X - X.mean(axis=0)) / X.std(axis=0)
+    stack = fit(X, (4,), hidden="relu", learning_rate="auto", batch_size=10, max_iter=1)
+    longest = np.sum(scaled[1001] ** 2) / 10
+    assert stack.learning_rates_[0] == pytest.approx(0.0016 * 1.9 * 100 / longest)
+
+
+@pytest.mark.parametrize("hidden", ["bernoulli", "relu", "gaussian"])
+@pytest.mark.parametrize("data", ["noise", "one direction"])
+def test_automatic_rate_trains_wide_data(data, hidden, rng):
+    """Most of these diverged at the default width, rectified units at any."""
+    X = rng.normal(size=(1000, 1000))
+    if data != "noise":
+        X = rng.normal(size=(1000, 1)) @ rng.normal(size=(1, 1000)) + 0.3 * X
+    stack = StackedRBMTransformer(hidden=hidden, max_iter=5, random_state=0).fit(X)
+    (report,) = stack.layer_report_
+    assert report["reconstruction_error"] < 1.01 * report["baseline_error"]
+
+
+@pytest.mark.parametrize("hidden", ["bernoulli", "relu", "gaussian"])
+def test_automatic_rate_trains_on_single_rows(hidden):
+    X, y = load_digits(return_X_y=True)
+    stack = fit(X, (32,), hidden=hidden, learning_rate="auto", batch_size=1, max_iter=2)
+    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=300))
+    assert cross_val_score(probe, stack.transform(X), y, cv=3).mean() > 0.85
 
 
 @pytest.mark.parametrize("width", [16, 256, 1000])
