@@ -78,7 +78,8 @@ class StackedAutoencoderTransformer(GreedyStack):
         chooses by columns, which are named as in ColumnTransformer; "auto" decides on
         columns in no pair. Each "softmax" pair is one group of one-hot columns that
         follow each other. Deeper layers rebuild logistic activations with bernoulli
-        units and all others with gaussian units.
+        units and all others with gaussian units. In
+        ``partial_fit`` the first chunk decides, but a column may turn gaussian later.
 
     corruption : {"masking", "gaussian", "salt_and_pepper", "swap"}, None or \
             array-like, default="masking"
@@ -120,7 +121,9 @@ class StackedAutoencoderTransformer(GreedyStack):
         the stack keeps all units.
 
     tied_weights : bool or array-like, default=True
-        Whether the decoder uses the transposed weights of the encoder.
+        Whether the decoder uses the transposed weights of the encoder. Weights that
+        were trained apart (without this, or by ``unrolled_max_iter``) stay apart at a
+        warm start and in ``partial_fit``.
 
     solver : {"adam", "sgd"}, default="adam"
         Optimiser.
@@ -192,10 +195,10 @@ class StackedAutoencoderTransformer(GreedyStack):
 
     warm_start : bool, default=False
         Whether ``fit`` goes on from the present parameters, with the kinds of columns
-        that it began with. Epochs are counted on (``n_active``). Tied weights that were
-        trained apart by ``unrolled_max_iter`` stay apart; layers over tanh, elu or
-        softplus ones go on with linear decoders, from other reconstructions, which a
-        warning says.
+        that it began with. Epochs are counted on (``n_active``), and noise and shuffles
+        are those of later epochs, also with an int as ``random_state``. Layers over
+        tanh, elu or softplus ones whose decoders were trained by ``unrolled_max_iter``
+        go on with linear ones, from other reconstructions, which a warning says.
 
     unrolled_max_iter : int, default=0
         Epochs of training the whole network of encoders and decoders at the end of
@@ -701,6 +704,7 @@ class StackedAutoencoderTransformer(GreedyStack):
         task.place = f"{type(self).__name__}, unrolled"
         task.limit = "unrolled_max_iter"
         task.rng, task.seed = layer_streams(seed, len(self.coefs_))
+        task.order_rng = task.rng
         task.settings = settings
         self._hold_out(task)
         ends = [*self.activations_, *self.activations_[-2::-1], "identity"]

@@ -60,15 +60,13 @@ class ContrastiveDivergence:
             "offsets": offsets,
             "chain": self._initial_chain(task),
             "step": 0,
-            "least_scale": _least_scale(task),
         }
         self.velocity = np.array(state["velocity"])
         # None were kept of a fit, or while they were not needed.
         offsets = state["offsets"] or self._present_offsets(task)
         self.offsets = [np.array(offset) for offset in offsets]
         self.chain, self.step = np.array(state["chain"]), state["step"]
-        # A column may have become gaussian since.
-        self._least_scale = np.minimum(state["least_scale"], self.units.scale)
+        self._least_scale = _least_scale(task)
         # A smaller batch_size alone ends no chain of an earlier call.
         if not self.settings.persistent or self.settings.n_chains is not None:
             self.chain = self.chain[: self.n_chains]
@@ -192,7 +190,6 @@ class ContrastiveDivergence:
             "chain": self.chain,
             "step": self.step,
             "sampled": self.sampled,
-            "least_scale": self._least_scale,
         }
 
     def parameters(self) -> list[Array]:
@@ -217,10 +214,14 @@ class ContrastiveDivergence:
         self._rescale(np.maximum(scale, self._least_scale))
 
     def _rescale(self, scale: Array) -> None:
-        self.take_units(replace(self.units, scale=scale))
+        self._take_units(replace(self.units, scale=scale))
 
-    def take_units(self, units: Units) -> None:
+    def take_scale_of(self, task: LayerTask) -> None:
         """Go on with rows of another offset and scale; the parameters stay."""
+        self._least_scale = _least_scale(task)
+        self._take_units(task.units)
+
+    def _take_units(self, units: Units) -> None:
         self.units, self.rows = units, Rows(self.rows.X, units)
 
     def train(self, index: Array, team: Array = ALONE) -> tuple[float, float]:

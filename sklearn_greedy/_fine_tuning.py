@@ -63,6 +63,7 @@ from sklearn_greedy._start import (
     DEFAULT_SIZES,
     Start,
     check_agreement,
+    described,
     fitted_start,
     given_start,
     new_pretrainer,
@@ -148,6 +149,11 @@ class GreedyPretrainedMLP(
     """Base of the networks; a subclass says what its targets are."""
 
     _inside = "pretrainer"
+    # Epochs and chunks of the fine-tuning, and what partial_fit goes on from.
+    _n_epochs: int
+    _resume: dict
+    # The pretrainer of the first fit or chunk (see described).
+    _pretrained_by: str
 
     _parameter_constraints: dict = {
         "hidden_layer_sizes": [
@@ -363,6 +369,8 @@ class GreedyPretrainedMLP(
         seed = draw_seed(self.random_state)
         rng, kernel_seed = layer_streams(seed, 0)
         index, held = self._split(rows, rng, validation)
+        if warm:
+            rng, kernel_seed = layer_streams(seed, 0, self._n_epochs)
         self._begin_tasks(rows, warm)
         clock = [time.perf_counter()]
         start = None
@@ -392,6 +400,7 @@ class GreedyPretrainedMLP(
             zip(("pretraining", "fine_tuning"), np.diff(clock).tolist(), strict=True)
         )
         self._record(history, monitor, len(index))
+        self._n_epochs = self.n_iter_ + (self._n_epochs if warm else 0)
         if hasattr(self, "_resume"):
             del self._resume
         self._end_tasks(rows)
@@ -503,6 +512,7 @@ class GreedyPretrainedMLP(
             self.best_loss_ = min(self.best_loss_, self.loss_)
         self.n_iter_ += 1
         self.t_ += len(rows.y)
+        self._n_epochs = 1 + (0 if first else self._n_epochs)
         self._resume = {"seed": seed, "state": model.state()}
         self._end_tasks(rows)
         return self
@@ -640,6 +650,12 @@ class GreedyPretrainedMLP(
                 "start anew."
             )
         self._check_frozen(len(fitted))
+        if described(self.pretrainer) != self._pretrained_by:
+            warn_user(
+                f"pretrainer={reprlib.repr(self.pretrainer)} has no effect: it was "
+                "changed since the first fit or chunk, and only there layers are "
+                "trained by it. Set it back, or call fit on a clone to start anew."
+            )
 
     def _check_frozen(self, n_hidden: int) -> None:
         if self.n_frozen_layers > n_hidden:
@@ -743,6 +759,7 @@ class GreedyPretrainedMLP(
         what is known of the layers.
         """
         self.pretrainer_ = None
+        self._pretrained_by = described(self.pretrainer)
         self.pretraining_loss_curves_: list[list[float]] = []
         self.head_loss_curve_: list[float] = []
         if self.pretrainer is None:

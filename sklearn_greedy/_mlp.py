@@ -106,7 +106,9 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, GreedyPretrainedMLP):
         Whether to print a line per epoch.
 
     warm_start : bool, default=False
-        Whether ``fit`` goes on from the present parameters, without pre-training.
+        Whether ``fit`` goes on from the present parameters, without pre-training. Rows
+        held out stay the same ones with an int as ``random_state``; dropout and
+        shuffles are those of later epochs, while schedules of the step size begin anew.
 
     momentum : float, default=0.9
         Momentum of "sgd", in [0, 1].
@@ -576,6 +578,15 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, GreedyPretrainedMLP):
             )
         return np.array([given.get(label, 1.0) for label in classes], dtype=float)[y]
 
+    def _check_unchanged(self) -> None:
+        super()._check_unchanged()
+        if np.any(marked_rows(self.classes_, self.unlabeled)):
+            raise ValueError(
+                f"unlabeled={self.unlabeled!r} is one of the fitted classes: "
+                f"{reprlib.repr(self.classes_.tolist())}. Set it back, or call fit on "
+                "a clone to start anew."
+            )
+
     def _check_warm(self, y) -> None:
         super()._check_warm(y)
         if y.ndim == 1 and len(np.unique(y)) < len(self.classes_):
@@ -697,7 +708,9 @@ class GreedyPretrainedMLPRegressor(RegressorMixin, GreedyPretrainedMLP):
         Whether to print a line per epoch.
 
     warm_start : bool, default=False
-        Whether ``fit`` goes on from the present parameters, without pre-training.
+        Whether ``fit`` goes on from the present parameters, without pre-training. Rows
+        held out stay the same ones with an int as ``random_state``; dropout and
+        shuffles are those of later epochs, while schedules of the step size begin anew.
 
     momentum : float, default=0.9
         Momentum of "sgd", in [0, 1].

@@ -68,6 +68,9 @@ _RATE, _UNBOUNDED_RATE = 0.016, 0.0016
 # mini-batch, from the last number on or, as its root, from four times as much on where
 # hidden units are bounded.
 _RATE_WIDTH, _RATE_COLUMNS, _RATE_ROWS, _RATE_REACH = 256, 512, 10, 100.0
+# A rate that is so much lower would teach nothing; rows that ask for it are in another
+# scale, and training that diverges says so.
+_SLOWEST = 1000.0
 # Share of it that persistent chains bear where means are not bounded: three times as
 # much diverges on tables with correlated columns.
 _CHAIN_SHARE = 0.03
@@ -108,7 +111,8 @@ class StackedRBMTransformer(GreedyStack):
         chooses by columns, which are named as in ColumnTransformer (names, numbers,
         slices, masks or a selector); "auto" decides on columns in no pair. Each
         "softmax" pair is one group of one-hot columns that follow each other;
-        "poisson" is for counts and needs bernoulli hidden units.
+        "poisson" is for counts and needs bernoulli hidden units. In
+        ``partial_fit`` the first chunk decides, but a column may turn gaussian later.
 
     hidden : {"bernoulli", "relu", "gaussian"} or array-like, default="bernoulli"
         Kind of the hidden units. "relu" is the noisy rectified unit
@@ -246,8 +250,9 @@ class StackedRBMTransformer(GreedyStack):
 
     warm_start : bool, default=False
         Whether ``fit`` goes on from the present parameters, with the kinds of columns
-        that it began with. Epochs are counted on (``momentum_switch_epoch``), but
-        velocities and ``learning_rate_decay`` begin anew.
+        that it began with. Epochs are counted on (``momentum_switch_epoch``), and
+        samples and shuffles are those of later epochs, also with an int as
+        ``random_state``, but velocities and ``learning_rate_decay`` begin anew.
 
     random_state : int, RandomState instance or None, default=None
         Seed of initialisation, shuffling and sampling. An int gives the same result
@@ -914,7 +919,7 @@ class StackedRBMTransformer(GreedyStack):
         # "auto" was decided when training began; a small chunk would say nothing.
         if rule == "auto" and task.state is not None:
             return task.state["sampled"]
-        if rule == "auto" and task.theta is not None:
+        if rule == "auto" and task.chunk and task.theta is not None:
             sampled = self.visible_reconstructions_[task.layer] == "sample"
             return list(_BINARY) if sampled else []
         if rule == "sample":
@@ -958,11 +963,14 @@ class StackedRBMTransformer(GreedyStack):
         }
 
     def _take_units(self, task: LayerTask, model: ContrastiveDivergence) -> None:
-        model.take_units(task.units)
+        model.take_scale_of(task)
+
+    def _present_units(self, task: LayerTask, model: ContrastiveDivergence) -> Units:
+        return model.units
 
     def _fold(self, task: LayerTask, model: ContrastiveDivergence) -> dict:
         w, c, b = (part.astype(np.float64) for part in model.views())
-        units = task.units = model.units  # whose scale may have been learned
+        units = task.units = self._present_units(task, model)
         coef, intercept = fold_input(w, c, units.offset, units.scale)
         return {
             "coefs_": coef,
@@ -1000,5 +1008,6 @@ def _auto_rate(task: LayerTask, model: ContrastiveDivergence) -> float:
     share = _RATE_COLUMNS / max(_RATE_COLUMNS, int(unbounded.sum()))
     rate *= min(1.0, (_RATE_WIDTH * np.sqrt(share) / task.width) ** 1.5)
     reach = model.batch_reach(every_row=not bernoulli) / _RATE_REACH
+    reach = min(reach, _SLOWEST)
     slowed = np.sqrt(reach / 4) if bernoulli else reach
     return float(rate / max(1.0, slowed, _RATE_ROWS / model.batch_size))

@@ -32,13 +32,13 @@ from sklearn_greedy._stack import (
     is_sequence,
     layer_sizes,
 )
-from sklearn_greedy._units import row_block, spread_rows
+from sklearn_greedy._units import row_block
 
 Array = npt.NDArray
 
 _BLOCK_ROWS = 4096
-# Rows that the biases of the labels are set by, and the most rounds that it takes.
-_BIAS_ROWS, _BIAS_ROUNDS = 10_000, 100
+# Most rounds in which the biases of the labels are set.
+_BIAS_ROUNDS = 100
 
 
 class StackedRBMClassifier(HoldsEstimator, ClassifierMixin, VersionedEstimator):
@@ -157,8 +157,7 @@ class StackedRBMClassifier(HoldsEstimator, ClassifierMixin, VersionedEstimator):
         labels = slice(H.shape[1], H.shape[1] + len(self.classes_))
         self.top_.set_params(visible=[*(pairs or []), ("softmax", labels)])
         self.top_.fit(_beside(H, np.eye(len(self.classes_), dtype=X.dtype)[codes]))
-        rows = spread_rows(np.arange(X.shape[0]), _BIAS_ROWS)
-        self._set_label_biases(X[rows], codes[rows])
+        self._set_label_biases(X, codes)
         return self
 
     def _set_label_biases(self, X, codes: Array) -> None:
@@ -168,14 +167,12 @@ class StackedRBMClassifier(HoldsEstimator, ClassifierMixin, VersionedEstimator):
         The last mini-batch of the RBM leaves them anywhere about there. Each round adds
         the log of what a class lacks (iterative scaling, which has one limit).
         """
-        counts = np.bincount(codes, minlength=len(self.classes_))
-        present = counts > 0  # a rare class may not be among some rows
-        log_count = np.log(np.maximum(counts, 1))
+        log_count = np.log(np.bincount(codes))
         log_joint = self._in_blocks(log_softmax, X).astype(np.float64)
         biases = np.zeros(len(self.classes_))
         for _ in range(_BIAS_ROUNDS):
             log_mass = logsumexp(log_softmax(log_joint + biases, axis=1), axis=0)
-            missing = np.where(present, log_count - log_mass, 0.0)
+            missing = log_count - log_mass
             biases += missing
             if np.abs(missing).max() < 1e-6:
                 break

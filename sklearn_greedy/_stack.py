@@ -65,7 +65,7 @@ from sklearn_greedy._units import (
     contradicts,
     has_room,
     in_row_order,
-    in_unit_interval,
+    leaves_unit_interval,
     left_to_auto,
     row_block,
     spread_rows,
@@ -148,9 +148,13 @@ def draw_seed(random_state) -> Array:
     return rng.randint(0, 2**32, size=2, dtype=np.uint32)
 
 
-def layer_streams(seed: Array, layer: int):
-    """A NumPy generator and a kernel seed that depend on (seed, layer) alone."""
-    words = np.random.SeedSequence([*(int(word) for word in seed), layer])
+def layer_streams(seed: Array, layer: int, n_before: int = 0):
+    """A NumPy generator and a kernel seed that depend on (seed, layer) alone and, at a
+    warm start, on the number of epochs before: a layer that met the same noise in every
+    fit would learn it by heart.
+    """
+    later = [n_before] if n_before else []
+    words = np.random.SeedSequence([*(int(word) for word in seed), layer, *later])
     for_python, for_kernels = words.spawn(2)
     return np.random.default_rng(for_python), for_kernels.generate_state(2, np.uint32)
 
@@ -215,6 +219,8 @@ def fitting(estimator):
 class LayerTask:
     """All that training one layer starts from.
 
+    rng : of initial parameters and of the rows to hold out, which are the same ones at
+    a warm start; order_rng : of the order of the rows.
     theta, state : flat parameters, which end with the biases of the visible units, and
     optimiser state to go on from, or None; held : numbers of the rows held out for
     early stopping, or None; weights : of the rows, or None; supervision : what a
@@ -231,6 +237,7 @@ class LayerTask:
     width: int
     settings: SimpleNamespace
     rng: np.random.Generator
+    order_rng: np.random.Generator
     seed: Array
     theta: Array | None = None
     state: dict | None = None
@@ -253,7 +260,8 @@ class LayerTask:
         maybe by earlier rows, and the outputs of a layer are what they are.
         """
         fresh = self.theta is None and bool(np.all(self.units.kinds == GAUSSIAN))
-        return "" if fresh or self.layer > 0 else "the input"
+        of_layer = self.least_scale > 0
+        return "" if fresh or of_layer else "the input"
 
     @property
     def grows(self) -> bool:
@@ -262,20 +270,17 @@ class LayerTask:
 
     @property
     def learns_scale(self) -> bool:
-        """Whether the scale of the input is learned: of how it varied no more is known
-        then than what was kept.
-        """
+        """Whether the scale of the input is learned."""
         return getattr(self.settings, "learn_scale", False)
 
     def rescale(self, statistics: ColumnStatistics, past=None) -> None:
-        """Scale the input as it varies now; past : how it varied before, or None where
-        the scale tells it.
+        """Scale the input as it varies now; past : how it varied before, where the
+        scale may be learned.
 
         The parameters stay those for the scaled input: a layer above others that kept
         its function instead would have ever larger weights.
         """
         self.statistics = statistics
-        past = past if self.learns_scale else None
         self.units = self.units.rescaled(statistics, self.least_scale, past)
 
     def take_for_gaussian(self, columns: Array, statistics: ColumnStatistics) -> None:
@@ -284,9 +289,9 @@ class LayerTask:
         self.units = self.units.as_gaussian(columns, statistics)
         self.theta[-len(columns) :][columns] = 0
 
-    def check_range(self) -> None:
+    def check_range(self, past: ColumnStatistics | None = None) -> None:
         """See the function of this name."""
-        check_range(self.statistics, self.units, self.place)
+        check_range(self.statistics, self.units, self.place, past)
 
     @property
     def weighing(self) -> Array:
@@ -390,6 +395,10 @@ class GreedyStack(
     def _take_units(self, task: LayerTask, model: Any) -> None:
         """Scale the input of a model in training by the present units of its task."""
 
+    def _present_units(self, task: LayerTask, model: Any) -> Units:
+        """Units of the input of a model in training, which may learn their scale."""
+        return task.units
+
     @abstractmethod
     def _fold(self, task: LayerTask, model: Any) -> dict:
         """Fitted attributes of the layer for raw input, in float64: each name holds
@@ -468,7 +477,7 @@ class GreedyStack(
         root = self._init_callback_context(max_subtasks=n_tasks)
         root.call_on_fit_task_begin(estimator=self, X=X)
         if together:
-            layers = self._train_together(X, sizes, new_task, seed, root)
+            layers = self._train_together(X, sizes, new_task, seed, root, warm)
         else:
             layers = self._train_layerwise(X, sizes, new_task, root, cache)
         self._adopt(layers, [layer.history.losses for layer in layers])
@@ -535,11 +544,12 @@ class GreedyStack(
         self._warn_of(task, trained.report)
         return trained
 
-    def _train_together(self, X, sizes, new_task, seed, root):
+    def _train_together(self, X, sizes, new_task, seed, root, warm):
         """All layers in every epoch; the first one goes layer by layer, or the upper
         layers would begin with random features.
         """
-        rng, _ = layer_streams(seed, len(sizes))
+        n_before = self._n_epochs[0] if warm else 0
+        rng, _ = layer_streams(seed, len(sizes), n_before)
         max_iter = self._settings(0).max_iter
         layers: list[LayerInTraining] = []
 
@@ -627,7 +637,7 @@ class GreedyStack(
     def _rescale(self, step: LayerInTraining, rows) -> None:
         """Scale the input of a layer in training as it varies with the latest rows."""
         task, present = step.task, ColumnStatistics.of(rows)
-        past = task.statistics
+        past, task.units = task.statistics, self._present_units(task, step.model)
         task.rescale(past.followed_by(present, SOME_ROWS), past)
         self._take_units(task, step.model)
 
@@ -721,8 +731,10 @@ class GreedyStack(
                 "layers": nothing,
                 "statistics": nothing,
                 # The kinds of a fit stay.
-                "automatic": left_to_auto(visible, X.shape[1]) if first else False,
+                "automatic": np.full(X.shape[1], first),
             }
+        named = visible if first else self._plainly_visible()
+        automatic = resume["automatic"] & left_to_auto(named, X.shape[1])
         data, layers, states, statistics = X, [], [], []
         for layer, width in enumerate(sizes):
             task = self._task(
@@ -739,7 +751,7 @@ class GreedyStack(
             if past is None:
                 task.check_range()
             else:
-                _follow(task, past, resume["automatic"])
+                _follow(task, past, automatic)
             known = first or past is not None
             statistics.append(dict(vars(task.statistics)) if known else None)
             model = self._build(task)
@@ -755,7 +767,12 @@ class GreedyStack(
         self._count_epochs([1] * len(sizes), goes_on=not first)
         self.n_iter_ = len(sizes) + (0 if first else self.n_iter_)
         self.validation_scores_ = None
-        self._resume = {**resume, "layers": states, "statistics": statistics}
+        self._resume = {
+            "seed": resume["seed"],
+            "layers": states,
+            "statistics": statistics,
+            "automatic": automatic,
+        }
         return self
 
     def transform(self, X):
@@ -915,15 +932,18 @@ class GreedyStack(
         names = getattr(self, "feature_names_in_", None)
         return checked_pairs(pairs, self._kinds, X, names, self.n_features_in_)
 
-    def _check_visible(self) -> None:
-        """Raise where ``visible`` names other units than the fitted ones. What selects
+    def _plainly_visible(self):
+        """What ``choose_units`` takes of ``visible`` after the first rows: what selects
         columns by their values or types is not asked again.
         """
-        visible = self.visible
-        if not isinstance(visible, str):
-            plain = [pair for pair in visible if not _selects(pair[-1])]
-            visible = self._numbered(plain, None)
-        if contradicts(self._layer_units(0), visible):
+        if isinstance(self.visible, str):
+            return self.visible
+        plain = [pair for pair in self.visible if not _selects(pair[-1])]
+        return self._numbered(plain, None)
+
+    def _check_visible(self) -> None:
+        """Raise where ``visible`` names other units than the fitted ones."""
+        if contradicts(self._layer_units(0), self._plainly_visible()):
             raise ValueError(
                 f"visible={reprlib.repr(self.visible)} names other units than those "
                 "of the fitted stack (visible_kinds_). Set it back, or call fit on a "
@@ -963,7 +983,11 @@ class GreedyStack(
         else:
             kinds = visible if layer == 0 else self._units_above(layer)
             units = choose_units(statistics, kinds, least_scale)
+        n_before = self._n_epochs[layer] if resumed else 0
         rng, kernel_seed = layer_streams(seed, layer)
+        order_rng = rng
+        if n_before and not chunk:  # a stream goes on by the number of updates
+            order_rng, kernel_seed = layer_streams(seed, layer, n_before)
         task = LayerTask(
             layer,
             place,
@@ -973,11 +997,12 @@ class GreedyStack(
             width,
             self._settings(layer),
             rng,
+            order_rng,
             kernel_seed,
             theta=self._recall(layer, units) if resumed else None,
             weights=weights,
             supervision=supervision,
-            n_before=self._n_epochs[layer] if resumed else 0,
+            n_before=n_before,
             chunk=chunk,
             least_scale=least_scale,
         )
@@ -1032,7 +1057,8 @@ class GreedyStack(
         if task.held is not None:
             monitor = self._monitor(task, model, task.held)
         plan = self._plan(task, monitor, tasks)
-        return run_epochs(self._trainer(task, model), task.trained, plan, task.rng)
+        trainer = self._trainer(task, model)
+        return run_epochs(trainer, task.trained, plan, task.order_rng)
 
     def _report(self, task: LayerTask, model: Any, fitted: dict) -> dict:
         """Health of a layer on some of its rows."""
@@ -1129,14 +1155,15 @@ def _follow(task: LayerTask, past: ColumnStatistics, automatic) -> None:
     before they varied much within it.
     """
     followed = past.followed_by(task.statistics, SOME_ROWS if task.layer else np.inf)
+    beyond = np.zeros(len(past.mean), dtype=bool)
     if task.layer == 0:
         settled = past.n_rows * past.variance >= _SETTLED
         probabilities = automatic & ~settled & (task.units.kinds == BERNOULLI)
-        beyond = probabilities & ~in_unit_interval(task.statistics)
-        if beyond.any():
-            _warn_of_new_kind(task, np.flatnonzero(beyond))
-            task.take_for_gaussian(beyond, past)
-    task.check_range()  # of the chunk
+        beyond = probabilities & leaves_unit_interval(task.statistics, past)
+        task.take_for_gaussian(beyond, past)
+    task.check_range(past)  # may raise
+    if beyond.any():
+        _warn_of_new_kind(task, np.flatnonzero(beyond))
     task.rescale(followed, past)
 
 
@@ -1148,8 +1175,8 @@ def _warn_of_new_kind(task: LayerTask, columns: Array) -> None:
     warn_user(
         f"{task.place} goes on with gaussian units for column {columns[0]}{more}: "
         f"values of this chunk reach from {low:.4g} to {high:.4g}, outside [0, 1], "
-        "where those of earlier chunks lay. Name the kinds of the columns (visible), "
-        "or begin with a larger chunk."
+        "where those of earlier chunks lay. Begin anew with the kinds of the columns "
+        "named (visible), or with a larger chunk, where that is wrong."
     )
 
 

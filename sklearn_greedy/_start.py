@@ -158,6 +158,21 @@ def _check_arrays(coefs, intercepts, n_features: int) -> None:
         raise ValueError("The arrays of the pretrainer hold NaN or infinity.")
 
 
+# Parameters that say nothing of what a pretrainer learns.
+_BESIDE_LEARNING = ("memory", "random_state", "verbose")
+
+
+def described(pretrainer) -> str:
+    """A pretrainer as text, by which a later fit finds out whether it was changed."""
+    if isinstance(pretrainer, FrozenEstimator):
+        return f"frozen {described(pretrainer.estimator)}"
+    if isinstance(pretrainer, type) or not hasattr(pretrainer, "get_params"):
+        return reprlib.repr(pretrainer)
+    params = pretrainer.get_params(deep=False).items()
+    named = {name: value for name, value in params if name not in _BESIDE_LEARNING}
+    return f"{type(pretrainer).__name__} {named}"
+
+
 def new_pretrainer(
     pretrainer, *, sizes, activation: str, seed: int, again: bool, verbose
 ):

@@ -101,12 +101,7 @@ class ColumnStatistics:
                 squares += part_mass * part_variance + shift**2 * mass * share
                 mass += part_mass
         variance = squares / mass
-        if not np.all(np.isfinite(variance)):
-            worst = int(np.argmin(np.isfinite(variance)))
-            raise ValueError(
-                f"Column {worst} reaches from {low[worst]:.3g} to {high[worst]:.3g}: "
-                "its variance is beyond the range of numbers. Scale it."
-            )
+        _check_finite(variance, low, high)
         return cls(low, high, mean, variance, n_rows, resolution)
 
     def followed_by(
@@ -117,15 +112,14 @@ class ColumnStatistics:
         """
         counted = int(min(self.n_rows + later.n_rows, max(n_rows, later.n_rows)))
         share, shift = later.n_rows / counted, later.mean - self.mean
+        low, high = np.minimum(self.low, later.low), np.maximum(self.high, later.high)
         variance = self.variance + share * (later.variance - self.variance)
-        return replace(
-            self,
-            low=np.minimum(self.low, later.low),
-            high=np.maximum(self.high, later.high),
-            mean=self.mean + share * shift,
-            variance=variance + share * (1 - share) * shift**2,
-            n_rows=counted,
-        )
+        with np.errstate(over="ignore"):  # seen at the end
+            variance += share * (1 - share) * shift**2
+        _check_finite(variance, low, high)
+        resolution = max(self.resolution, later.resolution)
+        mean = self.mean + share * shift
+        return ColumnStatistics(low, high, mean, variance, counted, resolution)
 
     def standing_for(self, units: "Units", n_rows: int) -> "ColumnStatistics":
         """Those of earlier rows, as far as the scale tells that was taken of them."""
@@ -148,6 +142,16 @@ class ColumnStatistics:
         of_sums, rounding = np.finfo(np.float64).eps, 10 * np.abs(self.mean)
         floor = np.maximum(of_sums * rounding, np.finfo(np.float32).tiny)
         return (extent > self.resolution * rounding) & (deviation > floor)
+
+
+def _check_finite(variance: Array, low: Array, high: Array) -> None:
+    """Raise where the variance of a column is beyond float64."""
+    if not np.all(np.isfinite(variance)):
+        worst = int(np.argmin(np.isfinite(variance)))
+        raise ValueError(
+            f"Column {worst} reaches from {low[worst]:.3g} to {high[worst]:.3g}: its "
+            "variance is beyond the range of numbers. Scale it."
+        )
 
 
 def in_row_order(part):
@@ -220,8 +224,8 @@ class Units:
     ) -> "Units":
         """The same kinds; offset and scale of gaussian columns that vary so.
 
-        least_scale : as ``choose_units`` says; past : how they varied before, if their
-        present scale is learned, which then changes in proportion.
+        least_scale : as ``choose_units`` says; past : how they varied before, where
+        their scale, which may be learned, changes in proportion.
         """
         gaussian, varies = self.kinds == GAUSSIAN, statistics.varies()
         deviation = np.sqrt(statistics.variance)
@@ -241,10 +245,10 @@ class Units:
 
     def as_gaussian(self, columns: Array, statistics: ColumnStatistics) -> "Units":
         """The same with gaussian units for some more columns, that vary so."""
-        units = replace(self, kinds=np.where(columns, GAUSSIAN, self.kinds))
-        new = units.rescaled(statistics, 0.0)
+        kinds = np.where(columns, GAUSSIAN, self.kinds)
+        new = replace(self, kinds=kinds).rescaled(statistics, 0.0)
         return replace(
-            units,
+            new,
             offset=np.where(columns, new.offset, self.offset),
             scale=np.where(columns, new.scale, self.scale),
         )
@@ -280,11 +284,17 @@ def output_blocks(n_columns: int, kind: int) -> Array:
     return np.array([[0, n_columns, kind, 0]], dtype=np.int64)
 
 
-def check_range(statistics: ColumnStatistics, units: Units, owner: str) -> None:
+def check_range(
+    statistics: ColumnStatistics,
+    units: Units,
+    owner: str,
+    past: ColumnStatistics | None = None,
+) -> None:
     """Warn where columns cannot be what their units say, or raise where the density
-    would be meaningless.
+    would be meaningless; past : of earlier rows, after which columns outside [0, 1] are
+    known.
     """
-    _warn_outside_unit_interval(statistics, units.kinds, owner)
+    _warn_outside_unit_interval(statistics, units.kinds, owner, past)
     lowest = statistics.low[units.kinds == POISSON].min(initial=0.0)
     if lowest < 0:
         raise ValueError(
@@ -310,11 +320,26 @@ def check_range(statistics: ColumnStatistics, units: Units, owner: str) -> None:
             )
 
 
+def leaves_unit_interval(
+    statistics: ColumnStatistics, past: ColumnStatistics | None
+) -> Array:
+    """Which columns have values outside [0, 1], and had none in the past."""
+    if past is None:
+        return ~_in_unit_interval(statistics)
+    # What counts as rounding goes by the range, which a chunk may not show.
+    followed = past.followed_by(statistics, np.inf)
+    return _in_unit_interval(past) & ~_in_unit_interval(followed)
+
+
 def _warn_outside_unit_interval(
-    statistics: ColumnStatistics, kinds: Array, owner: str
+    statistics: ColumnStatistics,
+    kinds: Array,
+    owner: str,
+    past: ColumnStatistics | None,
 ) -> None:
     """Warn where columns with bernoulli units have values outside [0, 1]."""
-    columns = np.flatnonzero((kinds == BERNOULLI) & ~in_unit_interval(statistics))
+    leaves = leaves_unit_interval(statistics, past)
+    columns = np.flatnonzero((kinds == BERNOULLI) & leaves)
     if len(columns):
         more = f" and {len(columns) - 1} more" if len(columns) > 1 else ""
         low, high = statistics.low[columns].min(), statistics.high[columns].max()
@@ -380,7 +405,7 @@ def contradicts(units: Units, visible) -> bool:
     return False
 
 
-def in_unit_interval(statistics: ColumnStatistics) -> Array:
+def _in_unit_interval(statistics: ColumnStatistics) -> Array:
     """Which columns have all values in [0, 1], but for rounding."""
     low, high = statistics.low, statistics.high
     room = ROUNDING * (high - low)
@@ -394,7 +419,7 @@ def _as_probabilities(statistics: ColumnStatistics) -> Array:
     with the most of them: beside standardised ones, the others would count for little.
     """
     mean, variance = statistics.mean, statistics.variance
-    inside = in_unit_interval(statistics)
+    inside = _in_unit_interval(statistics)
     far = np.minimum(mean, 1 - mean) >= _APART * np.sqrt(variance)
     most = mean * (1 - mean)
     grey = inside & statistics.varies() & far & (variance < _BINARY * most)
@@ -433,8 +458,14 @@ def has_room(rows) -> bool:
 
 
 def spread_rows(index: Array, most: int) -> Array:
-    """Up to ``most`` of these row numbers, evenly spread: data may be sorted."""
-    return index[:: -(-len(index) // most)]
+    """Up to ``most`` of these row numbers, one from each of as many equal stretches:
+    data may be sorted. Its place there is irregular: they may also be periodic.
+    """
+    n_rows = len(index)
+    if n_rows <= most:
+        return index
+    places = np.arange(most) + np.random.default_rng(0).random(most)
+    return index[(places * (n_rows / most)).astype(np.intp).clip(max=n_rows - 1)]
 
 
 def greyness(statistics: ColumnStatistics, units: Units) -> float:

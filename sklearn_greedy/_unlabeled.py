@@ -168,6 +168,8 @@ def strata(y, marked: Array):
     if not marked.any():
         return y
     y = np.asarray(y)
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
     known = narrowed(y[~marked])
     if type_of_target(known, input_name="y") not in ("binary", "multiclass"):
         return marked * 1

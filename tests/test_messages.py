@@ -147,9 +147,9 @@ def test_scaling_the_targets_helps_as_the_message_says(rows):
     network.fit(X, StandardScaler().fit_transform(y[:, None]).ravel())
 
 
-def test_rows_beyond_the_scale_of_earlier_ones_are_to_be_scaled(rows):
+def test_rows_beyond_the_scale_of_a_fit_are_to_be_scaled(rows):
     X, _ = rows
-    stack = StackedRBMTransformer((6,), hidden="relu", random_state=0).partial_fit(X)
+    stack = StackedRBMTransformer((6,), hidden="relu", random_state=0).fit(X)
     with pytest.raises(ValueError, match=r"or scale the input\.$"):
         stack.partial_fit(1e8 * X)
 

@@ -1590,3 +1590,54 @@ def test_smoothed_labels_are_what_the_network_converges_to(head, iris):
         np.minimum(np.abs(proba - low), np.abs(proba - 0.7 - low)), 0, atol=2e-3
     )
     assert_array_equal(clf.predict(X), y)
+
+
+# --- what a warm start meets -------------------------------------------------------
+
+
+def test_warm_starts_meet_other_noise(digits):
+    """The masks of dropout were those of the first epoch in each of the fits, and a
+    network that trains epoch by epoch learned them by heart.
+    """
+    X, y = digits[0][:200], digits[1][:200]
+    params = {"pretrainer": None, "dropout": 0.5, "input_dropout": 0.3}
+    clf = GreedyPretrainedMLPClassifier(
+        (50,), learning_rate_init=0.005, tol=0, random_state=0, **params
+    )
+    once = clone(clf).set_params(max_iter=100).fit(X, y)
+    often = clf.set_params(max_iter=1, warm_start=True)
+    for _ in range(100):
+        often.fit(X, y)
+    assert often.loss_ > 0.5 * once.loss_
+
+
+def test_a_pretrainer_that_is_changed_later_is_noticed(iris):
+    X, y = iris
+    stack = StackedRBMTransformer((5,), max_iter=1)
+    clf = GreedyPretrainedMLPClassifier(
+        pretrainer=stack, max_iter=3, warm_start=True, random_state=0
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        clf.fit(X, y).set_params(pretrainer__random_state=3, pretrainer__verbose=0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            clf.fit(X, y)
+        for params in ({"pretrainer": None}, {"pretrainer": "rbm"}):
+            other = clone(clf).fit(X, y).set_params(**params)
+            with pytest.warns(UserWarning, match="has no effect: it was changed since"):
+                other.fit(X, y)
+            with pytest.warns(UserWarning, match="has no effect: it was changed since"):
+                other.partial_fit(X, y)
+        clf.set_params(pretrainer__hidden_layer_sizes=(99,))
+        with pytest.warns(UserWarning, match="pretrainer=Stacked.* has no effect"):
+            clf.fit(X, y)
+
+
+def test_a_marker_that_is_a_fitted_class_raises(iris):
+    X, y = iris
+    clf = GreedyPretrainedMLPClassifier((4,), max_iter=2, random_state=0)
+    clf.partial_fit(X, y, np.unique(y)).set_params(unlabeled=1)
+    with pytest.raises(ValueError, match=r"unlabeled=1 is one of the fitted classes"):
+        clf.partial_fit(X, y)

@@ -292,3 +292,14 @@ def test_search_over_nested_parameters(rng):
 def test_parameters_of_no_stack_cannot_be_set():
     with pytest.raises(ValueError, match=r"stack__max_iter cannot be set: stack=None"):
         StackedRBMClassifier().set_params(stack__max_iter=3)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_classes_that_alternate_keep_their_shares(n_classes, rng):
+    """Every second row of more than ten thousand set the biases: one class was lost."""
+    y = np.arange(12_000) % n_classes
+    X = (rng.random((len(y), 6)) < np.where(y == 0, 0.6, 0.4)[:, None]).astype(float)
+    stack = StackedRBMTransformer((4,), max_iter=1)
+    clf = StackedRBMClassifier(stack, random_state=0).fit(X, y)
+    shares = clf.predict_proba(X).mean(axis=0)
+    assert_allclose(shares, 1 / n_classes, atol=1e-4)

@@ -735,3 +735,21 @@ def test_automatic_rate_trains_raw_tables(width, momentum, rng):
     fast = StackedRBMTransformer((1000,), learning_rate=0.1, random_state=0)
     with pytest.raises(ValueError, match="diverged"):
         fast.fit(X)
+
+
+def test_reconstruction_is_decided_anew_at_a_warm_start(rng):
+    """What was named before was taken for a decision of "auto"."""
+    X = (rng.random((200, 6)) < 0.5).astype(float)
+    stack = StackedRBMTransformer(
+        (4,), visible_reconstruction="mean", warm_start=True, random_state=0
+    ).fit(X)
+    stack.set_params(visible_reconstruction="auto").fit(X)
+    assert stack.visible_reconstructions_ == ["sample"]
+
+
+def test_learned_scales_of_periodic_rows_are_those_of_all(rng):
+    """They were learned from every fourth row."""
+    sizes = np.where(np.arange(4000) % 4 == 0, 1.0, 10.0)
+    X = rng.normal(size=(4000, 3)) * sizes[:, None]
+    stack = fit(X, learn_scale=True, visible="gaussian", learning_rate=1e-3, max_iter=8)
+    assert np.all(stack.visible_scale_ > 0.5 * X.std(axis=0))

@@ -190,3 +190,14 @@ def test_empty_folds_are_named(purpose, nothing):
 def test_display_names_the_parameters():
     shown = repr(LabeledSplit(3, unlabeled=-1))
     assert shown == "LabeledSplit(cv=3, stratify=True, unlabeled=-1)"
+
+
+def test_targets_in_one_column_are_split_as_those_in_a_row():
+    y = np.where(np.arange(60) % 3, np.arange(60) % 2, -1)
+    X = np.zeros((60, 1))
+    splitter = LabeledSplit(3, unlabeled=-1)
+    for flat, column in zip(
+        splitter.split(X, y), splitter.split(X, y[:, None]), strict=True
+    ):
+        for ours, theirs in zip(flat, column, strict=True):
+            assert_array_equal(ours, theirs)

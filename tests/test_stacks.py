@@ -1233,6 +1233,64 @@ def test_columns_of_a_stream_have_the_scale_of_all_its_rows(stack_class, rng):
     assert_allclose(stack.visible_scale_, X.std(axis=0))
 
 
+def test_learned_scales_stay_where_they_are_no_longer_learned(rng):
+    """They were thrown away, and the weights were those of another input."""
+    causes = rng.normal(size=(500, 2)) @ rng.normal(size=(2, 8))
+    X = 3 * causes + 0.1 * rng.normal(size=(500, 8))
+    params = {"hidden": "gaussian", "learning_rate": 5e-4, "random_state": 0}
+    stack = StackedRBMTransformer((4,), learn_scale=True, **params)
+    streamed(stack, X, n_passes=60, n_rows=500)
+    scale, score = stack.visible_scale_, stack.score(X)
+    assert np.all(scale < 0.5 * X.std(axis=0))
+    stack.set_params(learn_scale=False).partial_fit(X)
+    assert_allclose(stack.visible_scale_, scale)
+    assert stack.score(X) > score
+
+
+@pytest.mark.parametrize(("n_first", "size"), [(1, 1.0), (500, 1.0), (500, 1e-3)])
+def test_floor_of_learned_scales_goes_by_all_rows(n_first, size, rng):
+    """Columns that are constant in the first chunk kept a floor of their deviation."""
+    causes = rng.normal(size=(500, 2)) @ rng.normal(size=(2, 8))
+    X = 0.03 * causes + 0.001 * rng.normal(size=(500, 8))
+    params = {"hidden": "gaussian", "learning_rate": 5e-4, "random_state": 0}
+    stack = StackedRBMTransformer((4,), learn_scale=True, visible="gaussian", **params)
+    stack.partial_fit(size * X[:n_first])
+    streamed(stack, X, n_passes=60, n_rows=500)
+    share = stack.visible_scale_ / X.std(axis=0)
+    assert np.all(share < 0.5)
+    assert np.all(share > 0.048)
+
+
+def test_looking_at_a_layer_in_training_changes_nothing(monkeypatch):
+    """A fold told the task of learned scales, which then followed from elsewhere."""
+    X, _ = load_digits(return_X_y=True)
+
+    def trained(looks):
+        stack = StackedRBMTransformer(
+            (24, 12),
+            hidden="relu",
+            learn_scale=True,
+            schedule="simultaneous",
+            warm_start=True,
+            max_iter=3,
+            random_state=0,
+        )
+        stack.fit(X / 16)
+        plain = StackedRBMTransformer._rescale
+
+        def rescale(self, step, rows):
+            if looks:
+                self._fold(step.task, step.model)
+            plain(self, step, rows)
+
+        monkeypatch.setattr(StackedRBMTransformer, "_rescale", rescale)
+        stack.fit(X / 16)
+        monkeypatch.undo()
+        return stack
+
+    assert_array_equal(trained(True).coefs_[1], trained(False).coefs_[1])
+
+
 def test_columns_keep_the_scale_of_a_fit(stack_class, rng):
     X = rng.normal(size=(60, 4))
     stack = stack_class((3, 2), random_state=0).fit(X)
@@ -1289,6 +1347,36 @@ def test_columns_that_leave_the_unit_interval_early_become_gaussian(stack_class,
     assert_allclose(stack.visible_scale_[gaussian], both.std(axis=0)[gaussian])
     rebuilt = stack.inverse_transform(stack.transform(later)).mean(axis=0)
     assert_allclose(rebuilt[gaussian], both.mean(axis=0)[gaussian], rtol=0.5)
+
+
+@pytest.mark.parametrize("value", [1 + 1e-7, -1e-17])
+def test_rounding_beyond_the_unit_interval_in_a_single_row_is_none(
+    stack_class, value, rng
+):
+    """The range that rounding goes by is not that of the row, 0."""
+    stack = stack_class((3,), random_state=0)
+    stack.partial_fit(rng.integers(0, 2, size=(20, 3)).astype(float))
+    stack.partial_fit(np.array([[1.0, value, 0.0]]))
+    assert_array_equal(stack.visible_kinds_, ["bernoulli"] * 3)
+
+
+def test_kinds_that_are_named_later_stay(stack_class, rng):
+    X = rng.integers(0, 2, size=(20, 3)).astype(float)
+    stack = stack_class((3,), random_state=0).partial_fit(X)
+    stack.set_params(visible=[("bernoulli", [1])])
+    with pytest.warns(UserWarning, match="bernoulli units for columns that reach"):
+        stack.partial_fit(X + np.array([0, 4, 0]))
+    stack.partial_fit(X + np.array([0, 4, 0]))  # once is enough
+    assert_array_equal(stack.visible_kinds_, ["bernoulli"] * 3)
+
+
+def test_a_chunk_that_cannot_be_says_nothing_of_new_kinds(rng):
+    X = rng.integers(0, 2, size=(20, 3)).astype(float)
+    stack = StackedRBMTransformer((3,), visible=[("poisson", [2])], random_state=0)
+    stack.partial_fit(X)
+    with pytest.raises(ValueError, match="Counts cannot be negative"):
+        stack.partial_fit(X + np.array([0, 5, -3]))  # a warning would fail the test
+    assert_array_equal(stack.visible_kinds_, ["bernoulli", "bernoulli", "poisson"])
 
 
 @pytest.mark.parametrize("first", ["named", "many rows", "a fit"])

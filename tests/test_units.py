@@ -17,6 +17,7 @@ from sklearn_greedy._units import (
     choose_units,
     draw_units,
     log_normaliser,
+    spread_rows,
     unit_means,
 )
 
@@ -128,6 +129,31 @@ def test_statistics_followed_by_later_rows_are_those_of_all_while_they_are_few(r
     expected = vars(ColumnStatistics.of(X))
     for name, value in vars(found).items():
         assert_allclose(value, expected[name], rtol=1e-10, err_msg=name)
+
+
+def test_later_rows_of_less_precision_say_what_is_rounding():
+    found = ColumnStatistics.of(np.full((30, 1), 1.1))
+    found = found.followed_by(ColumnStatistics.of(np.full((30, 1), 1.1, "f4")), np.inf)
+    assert not found.varies()
+
+
+def test_variance_of_rows_together_beyond_float64_raises():
+    first = ColumnStatistics.of(np.full((3, 1), 1.2e154))
+    with pytest.raises(ValueError, match=r"Column 0 reaches from -1.2e\+154 to"):
+        first.followed_by(ColumnStatistics.of(np.full((3, 1), -1.2e154)), np.inf)
+
+
+@pytest.mark.parametrize("period", [2, 3, 7, 1000])
+def test_some_rows_of_periodic_data_are_of_all_phases(period):
+    """Every n-th row was taken: where the classes alternate, all of one class."""
+    index = np.arange(7, 60_007)
+    rows = spread_rows(index, 1000)
+    assert len(rows) == 1000
+    assert np.array_equal(rows, np.unique(rows))
+    assert np.all(np.bincount((rows - 7) // 60) == 1)  # and evenly spread
+    counts = np.bincount(rows % min(period, 7))
+    assert counts.min() > 0.6 * counts.mean()
+    assert len(np.unique(rows % period)) > 0.6 * min(period, 1000)
 
 
 def test_statistics_of_earlier_rows_fade(rng):
