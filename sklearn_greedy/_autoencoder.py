@@ -131,7 +131,8 @@ class StackedAutoencoderTransformer(GreedyStack):
     learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
         Schedule of the step size of "sgd", as in MLPClassifier: "invscaling" divides
         it by ``(n_rows_seen + 1) ** power_t`` after each epoch, "adaptive" by 5 when
-        training stalls, which needs ``tol`` or ``early_stopping``.
+        training stalls, which needs ``tol`` or ``early_stopping`` and is never seen in
+        ``partial_fit``.
 
     learning_rate_init : float or array-like, default=0.001
         Step size, in (0, inf).

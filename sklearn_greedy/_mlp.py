@@ -80,7 +80,8 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, GreedyPretrainedMLP):
     learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
         Schedule of the step size of "sgd": "invscaling" divides it by
         ``(n_rows_seen + 1) ** power_t`` after each epoch, "adaptive" by 5 each time the
-        training would end by ``tol``, until it is below 1e-6.
+        training would end by ``tol``, until it is below 1e-6 (never in
+        ``partial_fit``, which does not end by ``tol``).
 
     learning_rate_init : float, default=0.001
         Step size of the fine-tuning, in (0, inf).
@@ -149,7 +150,8 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, GreedyPretrainedMLP):
     head_max_iter : int, default=0
         Epochs in which the output layer alone is trained on the pre-trained features,
         before all layers move: the gradients of a random output layer do not reach
-        the layers below. Not for "lbfgs"; ``partial_fit`` has no such epochs.
+        the layers below. Not for "lbfgs"; there are no such epochs at a warm start, in
+        ``partial_fit`` and with ``pretrainer=None``.
 
     supervised_weight : float, default=0.0
         Weight s, in [0, 1], of the targets in the pre-training by a stack: each layer
@@ -682,7 +684,8 @@ class GreedyPretrainedMLPRegressor(RegressorMixin, GreedyPretrainedMLP):
     learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
         Schedule of the step size of "sgd": "invscaling" divides it by
         ``(n_rows_seen + 1) ** power_t`` after each epoch, "adaptive" by 5 each time the
-        training would end by ``tol``, until it is below 1e-6.
+        training would end by ``tol``, until it is below 1e-6 (never in
+        ``partial_fit``, which does not end by ``tol``).
 
     learning_rate_init : float, default=0.001
         Step size of the fine-tuning, in (0, inf).
@@ -749,7 +752,8 @@ class GreedyPretrainedMLPRegressor(RegressorMixin, GreedyPretrainedMLP):
     head_max_iter : int, default=0
         Epochs in which the output layer alone is trained on the pre-trained features,
         before all layers move: the gradients of a random output layer do not reach
-        the layers below. Not for "lbfgs"; ``partial_fit`` has no such epochs.
+        the layers below. Not for "lbfgs"; there are no such epochs at a warm start, in
+        ``partial_fit`` and with ``pretrainer=None``.
 
     supervised_weight : float, default=0.0
         Weight s, in [0, 1], of the targets in the pre-training by a stack: each layer

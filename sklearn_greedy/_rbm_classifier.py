@@ -55,7 +55,8 @@ class StackedRBMClassifier(HoldsEstimator, ClassifierMixin, VersionedEstimator):
     stack : StackedRBMTransformer, default=None
         The RBMs; the last of its ``hidden_layer_sizes`` is the RBM with the label
         units. None stands for ``StackedRBMTransformer()``: one RBM with 256 hidden
-        units on X and the label. ``warm_start`` plays no part.
+        units on X and the label. ``warm_start`` plays no part, and with
+        ``schedule="simultaneous"`` the top is trained after the layers below.
 
     random_state : int, RandomState instance or None, default=None
         Seed of training, in place of that of ``stack`` unless None.
@@ -80,10 +81,13 @@ class StackedRBMClassifier(HoldsEstimator, ClassifierMixin, VersionedEstimator):
     See Also
     --------
     GreedyPretrainedMLPClassifier : Fine-tunes a stack by backpropagation, which gives
-        better predictions where labels are not few.
+        better predictions where labels are not few, and takes rows without a label.
 
     Notes
     -----
+    Every row needs a label, and each value of y is a class: rows without one serve a
+    network, whose ``unlabeled`` marks them.
+
     The up-down algorithm of [1]_, which tunes the generative and the recognition
     weights of all layers apart, is not part of it.
 
