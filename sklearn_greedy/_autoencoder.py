@@ -689,23 +689,32 @@ class StackedAutoencoderTransformer(GreedyStack):
         context.call_on_fit_task_begin(estimator=self, X=X)
         settings = self._settings(0)
         settings.max_iter = self.unrolled_max_iter
-        train = partial(self._train_unrolled, X, new_task, seed, settings, context)
+        n_before = getattr(self, "_n_unrolled", 0) if self.warm_start else 0
+        train = partial(
+            self._train_unrolled, X, new_task, seed, n_before, settings, context
+        )
         unrolled = cache.layer("unrolled", settings, train)
         self.unrolled_loss_curve_ = unrolled.history.losses
+        self._n_unrolled = n_before + len(self.unrolled_loss_curve_)
         for name, value in unrolled.fitted.items():
             setattr(self, name, value)
         context.call_on_fit_task_end(
             estimator=self, X=X, reconstruction_attributes=lambda: unrolled.fitted
         )
 
-    def _train_unrolled(self, X, new_task, seed: Array, settings, context):
-        """The network of encoders and decoders after training, as a `TrainedLayer`."""
+    def _train_unrolled(self, X, new_task, seed: Array, n_before, settings, context):
+        """The network of encoders and decoders after training, as a `TrainedLayer`;
+        n_before : its epochs in earlier fits.
+        """
         width = self.coefs_[0].shape[1]
         task = new_task(0, X, width, resumed=True)
         task.place = f"{type(self).__name__}, unrolled"
         task.limit = "unrolled_max_iter"
-        task.rng, task.seed = layer_streams(seed, len(self.coefs_))
+        number = len(self.coefs_)
+        task.rng, task.seed = layer_streams(seed, number)
         task.order_rng = task.rng
+        if n_before:
+            task.order_rng, task.seed = layer_streams(seed, number, n_before)
         task.settings = settings
         self._hold_out(task)
         ends = [*self.activations_, *self.activations_[-2::-1], "identity"]

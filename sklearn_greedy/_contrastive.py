@@ -15,7 +15,9 @@ from sklearn_greedy._units import (
     SAMPLED,
     Units,
     mean_biases,
+    row_block,
     scaled_means,
+    spread_rows,
 )
 
 Array = npt.NDArray
@@ -152,24 +154,49 @@ class ContrastiveDivergence:
         weights = None if self._weights is None else self._weights[chosen]
         return self.rows.spread(chosen), weights
 
-    def batch_reach(self, every_row: bool) -> float:
+    def batch_reach(self, in_order: bool, every_row: bool) -> float:
         """Largest mean square of the gaussian columns of a mini-batch along a line, of
-        those among some rows; 0 without such columns. every_row : whether the row that
-        is farthest out of all counts in a mini-batch, too.
+        those that some rows make; 0 without such columns, infinite where it is beyond
+        float32.
+
+        in_order : whether mini-batches are rows that follow each other; every_row :
+        whether the row that is farthest out of all counts in a mini-batch, too.
         """
-        gaussian, judged = self.units.kinds == GAUSSIAN, self._judged
-        if not gaussian.any():
+        if not np.any(self.units.kinds == GAUSSIAN):
             return 0.0
-        some = self.rows.spread(judged)[:, gaussian]
-        n_batches = max(1, len(some) // self.batch_size)
-        # Each has rows from everywhere, as after a shuffle.
-        batches = (some[first::n_batches] for first in range(n_batches))
-        reach = max(float(np.linalg.norm(b, 2)) ** 2 / len(b) for b in batches)
-        for part in gen_batches(len(judged), len(some)) if every_row else ():
-            rows = self.rows.spread(judged[part])[:, gaussian]
+        reach = 0.0
+        for index in self._some_batches(in_order):
+            rows = self._gaussian_rows(index)
+            if not np.all(np.isfinite(rows)):
+                return np.inf
+            reach = max(reach, float(np.linalg.norm(rows, 2)) ** 2 / len(rows))
+        n_at_once = row_block(self.n_columns, SOME_ROWS)
+        for part in gen_batches(len(self._judged), n_at_once) if every_row else ():
+            rows = self._gaussian_rows(self._judged[part]).astype(np.float64)
             longest = float(np.square(rows).sum(axis=1).max())
             reach = max(reach, longest / self.batch_size)
         return reach
+
+    def _some_batches(self, in_order: bool) -> list[Array]:
+        """Numbers of the rows of mini-batches, which hold up to a thousand together."""
+        judged, size = self._judged, self.batch_size
+        n_batches = max(1, min(SOME_ROWS, len(judged)) // size)
+        if in_order:
+            starts = np.arange(0, max(1, len(judged) - size + 1), size)
+            return [judged[at : at + size] for at in spread_rows(starts, n_batches)]
+        if self._weights is not None:  # by which rows are drawn
+            ends = np.cumsum(self._weights[judged])
+            places = (np.arange(SOME_ROWS) + 0.5) / SOME_ROWS * ends[-1]
+            judged = judged[np.searchsorted(ends, places).clip(max=len(judged) - 1)]
+        some = spread_rows(judged, n_batches * size)
+        # Each has rows from everywhere, as after a shuffle.
+        return [some[first::n_batches] for first in range(n_batches)]
+
+    def _gaussian_rows(self, index: Array) -> Array:
+        """Rows of the gaussian columns, in the scaled space."""
+        rows = np.empty((len(index), self.n_columns), np.float32)
+        self.rows.gather(index, rows)
+        return rows[:, self.units.kinds == GAUSSIAN]
 
     def _initial_chain(self, task: LayerTask) -> Array:
         """Hidden states of the persistent chains, drawn given the first rows that are
@@ -214,14 +241,14 @@ class ContrastiveDivergence:
         self._rescale(np.maximum(scale, self._least_scale))
 
     def _rescale(self, scale: Array) -> None:
-        self._take_units(replace(self.units, scale=scale))
+        self._scale_rows(replace(self.units, scale=scale))
 
     def take_scale_of(self, task: LayerTask) -> None:
         """Go on with rows of another offset and scale; the parameters stay."""
         self._least_scale = _least_scale(task)
-        self._take_units(task.units)
+        self._scale_rows(task.units)
 
-    def _take_units(self, units: Units) -> None:
+    def _scale_rows(self, units: Units) -> None:
         self.units, self.rows = units, Rows(self.rows.X, units)
 
     def train(self, index: Array, team: Array = ALONE) -> tuple[float, float]:

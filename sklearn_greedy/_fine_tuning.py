@@ -63,7 +63,7 @@ from sklearn_greedy._start import (
     DEFAULT_SIZES,
     Start,
     check_agreement,
-    described,
+    digest,
     fitted_start,
     given_start,
     new_pretrainer,
@@ -152,7 +152,7 @@ class GreedyPretrainedMLP(
     # Epochs and chunks of the fine-tuning, and what partial_fit goes on from.
     _n_epochs: int
     _resume: dict
-    # The pretrainer of the first fit or chunk (see described).
+    # Digest of the pretrainer of the first fit or chunk.
     _pretrained_by: str
 
     _parameter_constraints: dict = {
@@ -650,7 +650,7 @@ class GreedyPretrainedMLP(
                 "start anew."
             )
         self._check_frozen(len(fitted))
-        if described(self.pretrainer) != self._pretrained_by:
+        if digest(self.pretrainer) != self._pretrained_by:
             warn_user(
                 f"pretrainer={reprlib.repr(self.pretrainer)} has no effect: it was "
                 "changed since the first fit or chunk, and only there layers are "
@@ -759,7 +759,7 @@ class GreedyPretrainedMLP(
         what is known of the layers.
         """
         self.pretrainer_ = None
-        self._pretrained_by = described(self.pretrainer)
+        self._pretrained_by = digest(self.pretrainer)
         self.pretraining_loss_curves_: list[list[float]] = []
         self.head_loss_curve_: list[float] = []
         if self.pretrainer is None:

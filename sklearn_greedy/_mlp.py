@@ -582,7 +582,7 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, GreedyPretrainedMLP):
 
     def _check_unchanged(self) -> None:
         super()._check_unchanged()
-        if np.any(marked_rows(self.classes_, self.unlabeled)):
+        if not self._multilabel and marked_rows(self.classes_, self.unlabeled).any():
             raise ValueError(
                 f"unlabeled={self.unlabeled!r} is one of the fitted classes: "
                 f"{reprlib.repr(self.classes_.tolist())}. Set it back, or call fit on "

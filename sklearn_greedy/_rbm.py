@@ -273,7 +273,8 @@ class StackedRBMTransformer(GreedyStack):
         Visible biases of each layer; for gaussian columns the mean in their own units.
 
     learning_rates_ : list of float
-        Step size of each layer: what "auto" stood for.
+        Step size of each layer: what "auto" stood for, in ``partial_fit`` for the last
+        chunk.
 
     activations_ : list of str
         Activation of each layer: "logistic", or "relu" or "identity" above rectified
@@ -900,7 +901,8 @@ class StackedRBMTransformer(GreedyStack):
             )
         model = ContrastiveDivergence(task, self.centered, self._sampled_kinds(task))
         if task.settings.learning_rate == "auto":
-            task.settings.learning_rate = _auto_rate(task, model)
+            in_order = task.chunk or not self.shuffle
+            task.settings.learning_rate = _auto_rate(task, model, in_order)
         return model
 
     def _head_options(self, task: LayerTask, model) -> dict:
@@ -994,8 +996,10 @@ class StackedRBMTransformer(GreedyStack):
         return np.concatenate([part.ravel() for part in parts]).astype(np.float32)
 
 
-def _auto_rate(task: LayerTask, model: ContrastiveDivergence) -> float:
-    """Step size that ``learning_rate="auto"`` stands for."""
+def _auto_rate(task: LayerTask, model: ContrastiveDivergence, in_order: bool) -> float:
+    """Step size that ``learning_rate="auto"`` stands for; in_order : whether rows keep
+    their order.
+    """
     kinds, settings = set(task.units.kinds.tolist()), task.settings
     bernoulli = settings.hidden == "bernoulli"
     rate = _RATE if bernoulli and POISSON not in kinds else _UNBOUNDED_RATE
@@ -1007,7 +1011,6 @@ def _auto_rate(task: LayerTask, model: ContrastiveDivergence) -> float:
     unbounded = ~np.isin(task.units.kinds, (BERNOULLI, SOFTMAX))
     share = _RATE_COLUMNS / max(_RATE_COLUMNS, int(unbounded.sum()))
     rate *= min(1.0, (_RATE_WIDTH * np.sqrt(share) / task.width) ** 1.5)
-    reach = model.batch_reach(every_row=not bernoulli) / _RATE_REACH
-    reach = min(reach, _SLOWEST)
-    slowed = np.sqrt(reach / 4) if bernoulli else reach
+    reach = model.batch_reach(in_order, every_row=not bernoulli) / _RATE_REACH
+    slowed = min(np.sqrt(reach / 4) if bernoulli else reach, _SLOWEST)
     return float(rate / max(1.0, slowed, _RATE_ROWS / model.batch_size))

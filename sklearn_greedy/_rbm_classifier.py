@@ -32,13 +32,14 @@ from sklearn_greedy._stack import (
     is_sequence,
     layer_sizes,
 )
-from sklearn_greedy._units import row_block
+from sklearn_greedy._units import row_block, spread_rows
 
 Array = npt.NDArray
 
 _BLOCK_ROWS = 4096
-# Most rounds in which the biases of the labels are set.
-_BIAS_ROUNDS = 100
+# Rows, in the shares of the classes, that the biases of the labels are set by, and the
+# most rounds that it takes.
+_BIAS_ROWS, _BIAS_ROUNDS = 10_000, 100
 
 
 class StackedRBMClassifier(HoldsEstimator, ClassifierMixin, VersionedEstimator):
@@ -161,7 +162,9 @@ class StackedRBMClassifier(HoldsEstimator, ClassifierMixin, VersionedEstimator):
         labels = slice(H.shape[1], H.shape[1] + len(self.classes_))
         self.top_.set_params(visible=[*(pairs or []), ("softmax", labels)])
         self.top_.fit(_beside(H, np.eye(len(self.classes_), dtype=X.dtype)[codes]))
-        self._set_label_biases(X, codes)
+        by_class = np.argsort(codes, kind="stable")
+        rows = np.sort(spread_rows(by_class, _BIAS_ROWS))
+        self._set_label_biases(X[rows], codes[rows])
         return self
 
     def _set_label_biases(self, X, codes: Array) -> None:
@@ -171,12 +174,14 @@ class StackedRBMClassifier(HoldsEstimator, ClassifierMixin, VersionedEstimator):
         The last mini-batch of the RBM leaves them anywhere about there. Each round adds
         the log of what a class lacks (iterative scaling, which has one limit).
         """
-        log_count = np.log(np.bincount(codes))
+        counts = np.bincount(codes, minlength=len(self.classes_))
+        present = counts > 0  # a rare class may not be among some rows
+        log_count = np.log(np.maximum(counts, 1))
         log_joint = self._in_blocks(log_softmax, X).astype(np.float64)
         biases = np.zeros(len(self.classes_))
         for _ in range(_BIAS_ROUNDS):
             log_mass = logsumexp(log_softmax(log_joint + biases, axis=1), axis=0)
-            missing = log_count - log_mass
+            missing = np.where(present, log_count - log_mass, 0.0)
             biases += missing
             if np.abs(missing).max() < 1e-6:
                 break

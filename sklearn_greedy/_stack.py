@@ -225,7 +225,8 @@ class LayerTask:
     optimiser state to go on from, or None; held : numbers of the rows held out for
     early stopping, or None; weights : of the rows, or None; supervision : what a
     temporary head learns, or None; n_before : epochs of earlier calls; chunk : whether
-    the data are one chunk of many; least_scale : as ``choose_units`` says; limit : the
+    the data are one chunk of many; least_scale : as ``choose_units`` says; learned :
+    whether the scale of the input is learned, or was in earlier chunks; limit : the
     parameter that says how many epochs there are.
     """
 
@@ -247,6 +248,7 @@ class LayerTask:
     n_before: int = 0
     chunk: bool = False
     least_scale: float = 0.0
+    learned: bool = False
     limit: str = "max_iter"
 
     @property
@@ -268,19 +270,15 @@ class LayerTask:
         """Whether the input is features without bounds, whose scale follows them."""
         return self.layer > 0 and bool(np.any(self.units.kinds == GAUSSIAN))
 
-    @property
-    def learns_scale(self) -> bool:
-        """Whether the scale of the input is learned."""
-        return getattr(self.settings, "learn_scale", False)
-
     def rescale(self, statistics: ColumnStatistics, past=None) -> None:
-        """Scale the input as it varies now; past : how it varied before, where the
-        scale may be learned.
+        """Scale the input as it varies now; past : how it varied before, which is
+        needed where the scale is learned.
 
         The parameters stay those for the scaled input: a layer above others that kept
         its function instead would have ever larger weights.
         """
         self.statistics = statistics
+        past = past if self.learned else None
         self.units = self.units.rescaled(statistics, self.least_scale, past)
 
     def take_for_gaussian(self, columns: Array, statistics: ColumnStatistics) -> None:
@@ -730,12 +728,13 @@ class GreedyStack(
                 "seed": draw_seed(self.random_state),
                 "layers": nothing,
                 "statistics": nothing,
+                "learned": [False] * len(sizes),
                 # The kinds of a fit stay.
                 "automatic": np.full(X.shape[1], first),
             }
         named = visible if first else self._plainly_visible()
         automatic = resume["automatic"] & left_to_auto(named, X.shape[1])
-        data, layers, states, statistics = X, [], [], []
+        data, layers, states, statistics, learned = X, [], [], [], []
         for layer, width in enumerate(sizes):
             task = self._task(
                 layer,
@@ -747,6 +746,8 @@ class GreedyStack(
                 chunk=True,
             )
             task.state = resume["layers"][layer]
+            task.learned = task.learned or resume["learned"][layer]
+            learned.append(task.learned)
             past = _past_of(task, resume["statistics"][layer])
             if past is None:
                 task.check_range()
@@ -771,6 +772,7 @@ class GreedyStack(
             "seed": resume["seed"],
             "layers": states,
             "statistics": statistics,
+            "learned": learned,
             "automatic": automatic,
         }
         return self
@@ -988,6 +990,7 @@ class GreedyStack(
         order_rng = rng
         if n_before and not chunk:  # a stream goes on by the number of updates
             order_rng, kernel_seed = layer_streams(seed, layer, n_before)
+        settings = self._settings(layer)
         task = LayerTask(
             layer,
             place,
@@ -995,7 +998,7 @@ class GreedyStack(
             units,
             statistics,
             width,
-            self._settings(layer),
+            settings,
             rng,
             order_rng,
             kernel_seed,
@@ -1005,8 +1008,9 @@ class GreedyStack(
             n_before=n_before,
             chunk=chunk,
             least_scale=least_scale,
+            learned=getattr(settings, "learn_scale", False),
         )
-        if resumed and not chunk and task.grows and not task.learns_scale:
+        if resumed and not chunk and task.grows and not task.learned:
             task.rescale(statistics)
         return task
 
@@ -1143,7 +1147,7 @@ def _past_of(task: LayerTask, kept: dict | None) -> ColumnStatistics | None:
     """
     if kept is not None:
         return ColumnStatistics(**kept)
-    if task.theta is not None and task.grows and not task.learns_scale:
+    if task.theta is not None and task.grows and not task.learned:
         # Of fit no more is known than the scale that it took.
         return task.statistics.standing_for(task.units, SOME_ROWS)
     return None
@@ -1160,6 +1164,7 @@ def _follow(task: LayerTask, past: ColumnStatistics, automatic) -> None:
         settled = past.n_rows * past.variance >= _SETTLED
         probabilities = automatic & ~settled & (task.units.kinds == BERNOULLI)
         beyond = probabilities & leaves_unit_interval(task.statistics, past)
+    if beyond.any():
         task.take_for_gaussian(beyond, past)
     task.check_range(past)  # may raise
     if beyond.any():

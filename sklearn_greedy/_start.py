@@ -3,6 +3,7 @@
 import reprlib
 from dataclasses import dataclass
 
+import joblib
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
@@ -159,18 +160,39 @@ def _check_arrays(coefs, intercepts, n_features: int) -> None:
 
 
 # Parameters that say nothing of what a pretrainer learns.
-_BESIDE_LEARNING = ("memory", "random_state", "verbose")
+_BESIDE_LEARNING = ("memory", "random_state", "verbose", "warm_start")
 
 
-def described(pretrainer) -> str:
-    """A pretrainer as text, by which a later fit finds out whether it was changed."""
+def digest(pretrainer) -> str:
+    """Digest of a pretrainer, by which a later fit finds out whether it was changed.
+
+    Of a frozen one that may have gone on in a stream, and of parameters that are no
+    numbers, texts or lists of these, the type has to do.
+    """
     if isinstance(pretrainer, FrozenEstimator):
-        return f"frozen {described(pretrainer.estimator)}"
+        return f"frozen {type(pretrainer.estimator).__name__}"
     if isinstance(pretrainer, type) or not hasattr(pretrainer, "get_params"):
-        return reprlib.repr(pretrainer)
+        return joblib.hash(_comparable(pretrainer))
     params = pretrainer.get_params(deep=False).items()
-    named = {name: value for name, value in params if name not in _BESIDE_LEARNING}
-    return f"{type(pretrainer).__name__} {named}"
+    named = {
+        name: _comparable(value)
+        for name, value in params
+        if name not in _BESIDE_LEARNING
+    }
+    return joblib.hash((type(pretrainer).__name__, named))
+
+
+def _comparable(value):
+    """A value in which equal numbers, in whatever container, are equal."""
+    if value is None or isinstance(value, str):
+        return value
+    try:
+        return np.atleast_1d(np.asarray(value, dtype=float))
+    except (TypeError, ValueError):  # ragged, or no numbers
+        pass
+    if isinstance(value, list | tuple):
+        return [_comparable(part) for part in value]
+    return type(value).__name__
 
 
 def new_pretrainer(

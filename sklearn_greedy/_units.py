@@ -225,7 +225,7 @@ class Units:
         """The same kinds; offset and scale of gaussian columns that vary so.
 
         least_scale : as ``choose_units`` says; past : how they varied before, where
-        their scale, which may be learned, changes in proportion.
+        their scale is learned and changes in proportion.
         """
         gaussian, varies = self.kinds == GAUSSIAN, statistics.varies()
         deviation = np.sqrt(statistics.variance)
@@ -464,8 +464,9 @@ def spread_rows(index: Array, most: int) -> Array:
     n_rows = len(index)
     if n_rows <= most:
         return index
-    places = np.arange(most) + np.random.default_rng(0).random(most)
-    return index[(places * (n_rows / most)).astype(np.intp).clip(max=n_rows - 1)]
+    bounds = np.arange(most + 1) * n_rows // most
+    within = np.random.default_rng(0).random(most) * np.diff(bounds)
+    return index[bounds[:-1] + within.astype(np.intp)]
 
 
 def greyness(statistics: ColumnStatistics, units: Units) -> float:

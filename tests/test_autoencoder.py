@@ -603,3 +603,26 @@ def test_worse_than_the_means_of_small_columns_warns(rng):
     with pytest.warns(UserWarning, match="worse than the column means"):
         stack.fit(X)
     assert stack.layer_report_[0]["reconstruction_error"] < 0.01
+
+
+def test_unrolled_training_meets_other_noise_at_a_warm_start(monkeypatch, rng):
+    X, met = rng.normal(size=(60, 4)), []
+    stack = StackedAutoencoderTransformer(
+        (3,), max_iter=1, unrolled_max_iter=2, warm_start=True, random_state=0
+    )
+    train = StackedAutoencoderTransformer._train
+
+    def spy(self, task, model, tasks):
+        met.append(
+            (
+                task.limit,
+                *task.seed,
+                task.order_rng.bit_generator.state["state"]["state"],
+            )
+        )
+        return train(self, task, model, tasks)
+
+    monkeypatch.setattr(StackedAutoencoderTransformer, "_train", spy)
+    for _ in range(3):
+        stack.fit(X)
+    assert len(set(met)) == 6

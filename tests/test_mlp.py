@@ -1641,3 +1641,39 @@ def test_a_marker_that_is_a_fitted_class_raises(iris):
     clf.partial_fit(X, y, np.unique(y)).set_params(unlabeled=1)
     with pytest.raises(ValueError, match=r"unlabeled=1 is one of the fitted classes"):
         clf.partial_fit(X, y)
+
+
+def test_a_pretrainer_that_is_the_same_is_not_taken_for_another(iris):
+    X, y = iris
+    frame = pd.DataFrame(X, columns=list("abcd"))
+    selector = make_column_selector(pattern="a")
+    stack = StackedRBMTransformer((5,), visible=[("gaussian", selector)], max_iter=1)
+    weights = np.ones((4, 6))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        frozen = FrozenEstimator(clone(stack).fit(frame))
+        for pretrainer in (stack, [weights], frozen):
+            clf = GreedyPretrainedMLPClassifier(pretrainer=pretrainer, random_state=0)
+            clf = pickle.loads(pickle.dumps(clf.partial_fit(frame, y, np.unique(y))))
+            with np.printoptions(precision=1):
+                clf.partial_fit(frame, y)
+    other = weights.copy()
+    other[2, 3] = 9
+    clf = GreedyPretrainedMLPClassifier(pretrainer=[weights], random_state=0)
+    clf.partial_fit(X, y, np.unique(y)).set_params(pretrainer=[other])
+    with pytest.warns(UserWarning, match="has no effect"):
+        clf.partial_fit(X, y)
+
+
+def test_a_marker_of_several_labels_is_no_class(rng):
+    y = rng.integers(0, 2, size=(60, 3))
+    y[:20] = 2
+    X = rng.normal(size=(60, 4))
+    clf = GreedyPretrainedMLPClassifier(
+        (4,), max_iter=2, unlabeled=2, warm_start=True, random_state=0
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        clf.fit(X, y).fit(X, y)
+    assert clf.n_iter_ == 2

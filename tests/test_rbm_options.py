@@ -13,7 +13,11 @@ from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_greedy import GreedyPretrainedMLPClassifier, StackedRBMTransformer
+from sklearn_greedy import (
+    GreedyPretrainedMLPClassifier,
+    GreedyPretrainedMLPRegressor,
+    StackedRBMTransformer,
+)
 from sklearn_greedy import _kernels as kernels
 
 KINDS = ["gaussian", "bernoulli", "softmax", "softmax", "softmax", "poisson"]
@@ -753,3 +757,42 @@ def test_learned_scales_of_periodic_rows_are_those_of_all(rng):
     X = rng.normal(size=(4000, 3)) * sizes[:, None]
     stack = fit(X, learn_scale=True, visible="gaussian", learning_rate=1e-3, max_iter=8)
     assert np.all(stack.visible_scale_ > 0.5 * X.std(axis=0))
+
+
+def relu_rate(X, **params):
+    """Rate of two rectified units, and what it is without regard to the rows."""
+    stack = fit(X, (2,), hidden="relu", learning_rate="auto", max_iter=1, **params)
+    return stack.learning_rates_[0], 0.0016 * 1.9
+
+
+def test_automatic_rate_of_rows_in_order_goes_by_those_that_follow_each_other(rng):
+    X = np.sort(rng.normal(size=640))[:, None] @ np.ones((1, 400))
+    scaled = ((X - X.mean(axis=0)) / X.std(axis=0))[:, 0]
+    reach = 400 * max(np.mean(part**2) for part in np.split(scaled, 20))
+    found, full = relu_rate(X, shuffle=False)
+    assert found == pytest.approx(full * 100 / reach, rel=1e-3)
+    assert relu_rate(X)[0] > 2 * found
+
+
+def test_automatic_rate_of_very_wide_rows_goes_by_whole_mini_batches(rng):
+    """Of so wide ones no more than 26 were looked at."""
+    X = np.sign(rng.normal(size=(32, 40_000)))
+    scaled = (X - X.mean(axis=0)) / X.std(axis=0)
+    found, full = relu_rate(X)
+    reach = np.linalg.norm(scaled, 2) ** 2 / 32
+    assert found == pytest.approx(full * 100 / reach, rel=1e-3)
+
+
+def test_automatic_rate_goes_by_the_rows_that_weigh(rng):
+    line = rng.normal(size=1000)
+    X = line[:, None] @ np.ones((1, 400))
+    weights = np.where(np.abs(line) > 2, 1000.0, 1e-3)
+    stack = StackedRBMTransformer((2,), hidden="relu", max_iter=1, random_state=0)
+    network = GreedyPretrainedMLPRegressor(pretrainer=stack, max_iter=1, random_state=0)
+    found, evenly = (
+        network.fit(X, line, sample_weight=weight).pretrainer_.learning_rates_[0]
+        for weight in (weights, None)
+    )
+    heavy, _ = relu_rate(X[weights > 1])
+    assert found == pytest.approx(heavy, rel=0.2)
+    assert evenly < 0.8 * found

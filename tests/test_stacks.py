@@ -1291,6 +1291,30 @@ def test_looking_at_a_layer_in_training_changes_nothing(monkeypatch):
     assert_array_equal(trained(True).coefs_[1], trained(False).coefs_[1])
 
 
+def test_features_after_a_fit_keep_their_scale_beside_dead_units(rng):
+    """A unit that is constant stood for a deviation of 1, and the scales of the others
+    fell in proportion, ever further.
+    """
+    X = rng.normal(size=(500, 10))
+    stack = StackedAutoencoderTransformer(
+        (60, 5),
+        activation="relu",
+        max_iter=[30, 5],
+        code_l1=[1.0, 0.0],
+        learning_rate_init=[4e-3, 1e-5],
+        random_state=0,
+    ).fit(X)
+    assert stack.layer_report_[0]["n_dead"] > 5
+    stack.set_params(learning_rate_init=1e-9)
+    streamed(stack, X, n_passes=30, n_rows=500)
+    features = forward(
+        X, stack.coefs_[:1], stack.intercepts_[:1], stack.activations_[:1]
+    )
+    deviation = features.std(axis=0)
+    alive = deviation > 1e-9
+    assert np.all(stack._units[1]["scale"][alive] > 0.9 * deviation[alive])
+
+
 def test_columns_keep_the_scale_of_a_fit(stack_class, rng):
     X = rng.normal(size=(60, 4))
     stack = stack_class((3, 2), random_state=0).fit(X)
