@@ -5,8 +5,9 @@
 One layer, CD-1, ten epochs of up to 2000 rows, standardised inside. Cells are the
 largest of 1, 2, 4 and 8 times the automatic rate that does not diverge, and in brackets
 what that rate is multiplied by for the columns and the rows of a mini-batch: where one
-over it exceeds the multiple, the rate that goes by the width alone diverges. DIR holds
-the images of MNIST, `freyfaces.npz`, `usps_zip.npz` and `text_pcmac.npz`.
+over it exceeds the multiple, the rate that goes by the width alone is above the largest
+that was seen to train. DIR holds the images of MNIST, `freyfaces.npz`, `usps_zip.npz`
+and `text_pcmac.npz`.
 """
 
 import warnings

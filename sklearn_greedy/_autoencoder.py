@@ -31,7 +31,7 @@ from sklearn_greedy._network import (
     unfold_output,
     unit_log_likelihood,
 )
-from sklearn_greedy._stack import GreedyStack, LayerTask, TrainedLayer, layer_streams
+from sklearn_greedy._stack import GreedyStack, LayerTask, TrainedLayer, training_streams
 from sklearn_greedy._training import SOME_ROWS, Rows
 from sklearn_greedy._units import (
     LEAST_HIDDEN_SCALE,
@@ -78,8 +78,8 @@ class StackedAutoencoderTransformer(GreedyStack):
         chooses by columns, which are named as in ColumnTransformer; "auto" decides on
         columns in no pair. Each "softmax" pair is one group of one-hot columns that
         follow each other. Deeper layers rebuild logistic activations with bernoulli
-        units and all others with gaussian units. In
-        ``partial_fit`` the first chunk decides, but a column may turn gaussian later.
+        units and all others with gaussian units. In ``partial_fit`` the first chunk
+        decides, but a column may turn gaussian later.
 
     corruption : {"masking", "gaussian", "salt_and_pepper", "swap"}, None or \
             array-like, default="masking"
@@ -710,11 +710,8 @@ class StackedAutoencoderTransformer(GreedyStack):
         task = new_task(0, X, width, resumed=True)
         task.place = f"{type(self).__name__}, unrolled"
         task.limit = "unrolled_max_iter"
-        number = len(self.coefs_)
-        task.rng, task.seed = layer_streams(seed, number)
-        task.order_rng = task.rng
-        if n_before:
-            task.order_rng, task.seed = layer_streams(seed, number, n_before)
+        streams = training_streams(seed, len(self.coefs_), n_before)
+        task.rng, task.order_rng, task.seed = streams
         task.settings = settings
         self._hold_out(task)
         ends = [*self.activations_, *self.activations_[-2::-1], "identity"]

@@ -194,9 +194,7 @@ class ContrastiveDivergence:
 
     def _gaussian_rows(self, index: Array) -> Array:
         """Rows of the gaussian columns, in the scaled space."""
-        rows = np.empty((len(index), self.n_columns), np.float32)
-        self.rows.gather(index, rows)
-        return rows[:, self.units.kinds == GAUSSIAN]
+        return self.rows.copied(index)[:, self.units.kinds == GAUSSIAN]
 
     def _initial_chain(self, task: LayerTask) -> Array:
         """Hidden states of the persistent chains, drawn given the first rows that are
@@ -205,9 +203,7 @@ class ContrastiveDivergence:
         if not self.settings.persistent:
             return np.empty((0, self.width), np.float32)
         index = np.resize(self._judged, self.n_chains)
-        rows = np.empty((len(index), self.n_columns), np.float32)
-        self.rows.gather(index, rows)
-        return self.rbm().draw_hidden(rows, task.rng)
+        return self.rbm().draw_hidden(self.rows.copied(index), task.rng)
 
     def state(self) -> dict:
         """Optimiser state as plain arrays, lists and numbers."""
@@ -258,10 +254,8 @@ class ContrastiveDivergence:
         if self.settings.learn_scale and self.epoch > self._scaled_epoch:
             self._scaled_epoch = self.epoch
             self._learn_scale()
-        rows = np.empty((len(index), self.n_columns), np.float32)
-        self.rows.gather(index, rows)
         total, count = kernels().cd_slice(
-            rows,
+            self.rows.copied(index),
             self.batch_size,
             self.theta,
             self.velocity,

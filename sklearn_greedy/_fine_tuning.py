@@ -58,6 +58,7 @@ from sklearn_greedy._stack import (
     layer_sizes,
     layer_streams,
     next_data,
+    training_streams,
 )
 from sklearn_greedy._start import (
     DEFAULT_SIZES,
@@ -367,10 +368,9 @@ class GreedyPretrainedMLP(
         if warm:
             self._check_warm(rows.y)
         seed = draw_seed(self.random_state)
-        rng, kernel_seed = layer_streams(seed, 0)
-        index, held = self._split(rows, rng, validation)
-        if warm:
-            rng, kernel_seed = layer_streams(seed, 0, self._n_epochs)
+        n_before = self._n_epochs if warm else 0
+        held_rng, rng, kernel_seed = training_streams(seed, 0, n_before)
+        index, held = self._split(rows, held_rng, validation)
         self._begin_tasks(rows, warm)
         clock = [time.perf_counter()]
         start = None

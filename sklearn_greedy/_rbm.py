@@ -111,8 +111,8 @@ class StackedRBMTransformer(GreedyStack):
         chooses by columns, which are named as in ColumnTransformer (names, numbers,
         slices, masks or a selector); "auto" decides on columns in no pair. Each
         "softmax" pair is one group of one-hot columns that follow each other;
-        "poisson" is for counts and needs bernoulli hidden units. In
-        ``partial_fit`` the first chunk decides, but a column may turn gaussian later.
+        "poisson" is for counts and needs bernoulli hidden units. In ``partial_fit`` the
+        first chunk decides, but a column may turn gaussian later.
 
     hidden : {"bernoulli", "relu", "gaussian"} or array-like, default="bernoulli"
         Kind of the hidden units. "relu" is the noisy rectified unit

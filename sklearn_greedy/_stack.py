@@ -68,6 +68,7 @@ from sklearn_greedy._units import (
     leaves_unit_interval,
     left_to_auto,
     row_block,
+    some_columns,
     spread_rows,
 )
 
@@ -148,15 +149,24 @@ def draw_seed(random_state) -> Array:
     return rng.randint(0, 2**32, size=2, dtype=np.uint32)
 
 
-def layer_streams(seed: Array, layer: int, n_before: int = 0):
-    """A NumPy generator and a kernel seed that depend on (seed, layer) alone and, at a
-    warm start, on the number of epochs before: a layer that met the same noise in every
-    fit would learn it by heart.
+def layer_streams(seed: Array, *place: int):
+    """A NumPy generator and a kernel seed that depend on these numbers alone; place :
+    that of a layer and, at a warm start, the number of epochs before.
     """
-    later = [n_before] if n_before else []
-    words = np.random.SeedSequence([*(int(word) for word in seed), layer, *later])
+    words = np.random.SeedSequence([*(int(word) for word in seed), *place])
     for_python, for_kernels = words.spawn(2)
     return np.random.default_rng(for_python), for_kernels.generate_state(2, np.uint32)
+
+
+def training_streams(seed: Array, layer: int, n_before: int):
+    """The generator of initial parameters and held-out rows, that of the order of the
+    rows, and a kernel seed. After earlier epochs the last two are others: a layer that
+    met the same noise in every fit would learn it by heart.
+    """
+    rng, kernel_seed = layer_streams(seed, layer)
+    if not n_before:
+        return rng, rng, kernel_seed
+    return rng, *layer_streams(seed, layer, n_before)
 
 
 class HoldsEstimator:
@@ -287,9 +297,9 @@ class LayerTask:
         self.units = self.units.as_gaussian(columns, statistics)
         self.theta[-len(columns) :][columns] = 0
 
-    def check_range(self, past: ColumnStatistics | None = None) -> None:
+    def check_range(self, leaves: Array | None = None) -> None:
         """See the function of this name."""
-        check_range(self.statistics, self.units, self.place, past)
+        check_range(self.statistics, self.units, self.place, leaves)
 
     @property
     def weighing(self) -> Array:
@@ -547,7 +557,7 @@ class GreedyStack(
         layers would begin with random features.
         """
         n_before = self._n_epochs[0] if warm else 0
-        rng, _ = layer_streams(seed, len(sizes), n_before)
+        _, rng, _ = training_streams(seed, len(sizes), n_before)
         max_iter = self._settings(0).max_iter
         layers: list[LayerInTraining] = []
 
@@ -986,10 +996,9 @@ class GreedyStack(
             kinds = visible if layer == 0 else self._units_above(layer)
             units = choose_units(statistics, kinds, least_scale)
         n_before = self._n_epochs[layer] if resumed else 0
-        rng, kernel_seed = layer_streams(seed, layer)
-        order_rng = rng
-        if n_before and not chunk:  # a stream goes on by the number of updates
-            order_rng, kernel_seed = layer_streams(seed, layer, n_before)
+        # A stream goes on by the number of updates.
+        n_earlier = 0 if chunk else n_before
+        rng, order_rng, kernel_seed = training_streams(seed, layer, n_earlier)
         settings = self._settings(layer)
         task = LayerTask(
             layer,
@@ -1159,16 +1168,16 @@ def _follow(task: LayerTask, past: ColumnStatistics, automatic) -> None:
     before they varied much within it.
     """
     followed = past.followed_by(task.statistics, SOME_ROWS if task.layer else np.inf)
-    beyond = np.zeros(len(past.mean), dtype=bool)
+    leaves = leaves_unit_interval(past, followed)
+    turns = np.zeros_like(leaves)
     if task.layer == 0:
         settled = past.n_rows * past.variance >= _SETTLED
-        probabilities = automatic & ~settled & (task.units.kinds == BERNOULLI)
-        beyond = probabilities & leaves_unit_interval(task.statistics, past)
-    if beyond.any():
-        task.take_for_gaussian(beyond, past)
-    task.check_range(past)  # may raise
-    if beyond.any():
-        _warn_of_new_kind(task, np.flatnonzero(beyond))
+        turns = automatic & ~settled & (task.units.kinds == BERNOULLI) & leaves
+    if turns.any():
+        task.take_for_gaussian(turns, past)
+    task.check_range(leaves)  # may raise
+    if turns.any():
+        _warn_of_new_kind(task, np.flatnonzero(turns))
     task.rescale(followed, past)
 
 
@@ -1176,9 +1185,8 @@ def _warn_of_new_kind(task: LayerTask, columns: Array) -> None:
     """Say that columns were taken for probabilities and are none."""
     low = task.statistics.low[columns].min()
     high = task.statistics.high[columns].max()
-    more = f" and {len(columns) - 1} more" if len(columns) > 1 else ""
     warn_user(
-        f"{task.place} goes on with gaussian units for column {columns[0]}{more}: "
+        f"{task.place} goes on with gaussian units for {some_columns(columns)}: "
         f"values of this chunk reach from {low:.4g} to {high:.4g}, outside [0, 1], "
         "where those of earlier chunks lay. Begin anew with the kinds of the columns "
         "named (visible), or with a larger chunk, where that is wrong."

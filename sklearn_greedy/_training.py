@@ -77,9 +77,12 @@ class Rows:
 
     def spread(self, index: Array, most: int = SOME_ROWS) -> Array:
         """The rows of ``some``, (m, n_columns)."""
-        chosen = self.some(index, most)
-        out = np.empty((len(chosen), self.n_columns), np.float32)
-        self.gather(chosen, out)
+        return self.copied(self.some(index, most))
+
+    def copied(self, index: Array) -> Array:
+        """The rows ``index``, (len(index), n_columns) float32."""
+        out = np.empty((len(index), self.n_columns), np.float32)
+        self.gather(index, out)
         return out
 
 

@@ -288,13 +288,15 @@ def check_range(
     statistics: ColumnStatistics,
     units: Units,
     owner: str,
-    past: ColumnStatistics | None = None,
+    leaves: Array | None = None,
 ) -> None:
     """Warn where columns cannot be what their units say, or raise where the density
-    would be meaningless; past : of earlier rows, after which columns outside [0, 1] are
-    known.
+    would be meaningless; leaves : after earlier rows, which columns have values outside
+    [0, 1] for the first time.
     """
-    _warn_outside_unit_interval(statistics, units.kinds, owner, past)
+    if leaves is None:
+        leaves = ~_in_unit_interval(statistics)
+    _warn_outside_unit_interval(statistics, (units.kinds == BERNOULLI) & leaves, owner)
     lowest = statistics.low[units.kinds == POISSON].min(initial=0.0)
     if lowest < 0:
         raise ValueError(
@@ -320,33 +322,30 @@ def check_range(
             )
 
 
-def leaves_unit_interval(
-    statistics: ColumnStatistics, past: ColumnStatistics | None
-) -> Array:
-    """Which columns have values outside [0, 1], and had none in the past."""
-    if past is None:
-        return ~_in_unit_interval(statistics)
-    # What counts as rounding goes by the range, which a chunk may not show.
-    followed = past.followed_by(statistics, np.inf)
+def leaves_unit_interval(past: ColumnStatistics, followed: ColumnStatistics) -> Array:
+    """Which columns have values outside [0, 1], and had none in the past; followed :
+    of all rows, since what counts as rounding goes by their range.
+    """
     return _in_unit_interval(past) & ~_in_unit_interval(followed)
 
 
+def some_columns(columns: Array) -> str:
+    """Numbers of columns, for messages."""
+    more = f" and {len(columns) - 1} more" if len(columns) > 1 else ""
+    return f"column {columns[0]}{more}"
+
+
 def _warn_outside_unit_interval(
-    statistics: ColumnStatistics,
-    kinds: Array,
-    owner: str,
-    past: ColumnStatistics | None,
+    statistics: ColumnStatistics, outside: Array, owner: str
 ) -> None:
     """Warn where columns with bernoulli units have values outside [0, 1]."""
-    leaves = leaves_unit_interval(statistics, past)
-    columns = np.flatnonzero((kinds == BERNOULLI) & leaves)
+    columns = np.flatnonzero(outside)
     if len(columns):
-        more = f" and {len(columns) - 1} more" if len(columns) > 1 else ""
         low, high = statistics.low[columns].min(), statistics.high[columns].max()
         low, high = min(low, 0.0), max(high, 1.0)
         warn_user(
             f"{owner} has bernoulli units for columns that reach from {low:.4g} to "
-            f"{high:.4g}, outside [0, 1]: column {columns[0]}{more}. Scale them "
+            f"{high:.4g}, outside [0, 1]: {some_columns(columns)}. Scale them "
             "(MinMaxScaler), or begin with gaussian units for them (visible).",
         )
 

@@ -5,6 +5,10 @@ import itertools
 import numpy as np
 import sklearn
 from sklearn.base import BaseEstimator
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from sklearn_greedy._backpropagation import Backpropagation
 from sklearn_greedy._energy import RBM
@@ -31,6 +35,12 @@ def solver_constants(
     """Constants of an optimiser in the order of the kernels."""
     constants = [rate, momentum, beta_1, beta_2, epsilon, max_gradient, max_norm]
     return np.array(constants, dtype=float)
+
+
+def linear_score(features, y):
+    """Cross-validated accuracy of a linear model on features."""
+    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=300))
+    return cross_val_score(probe, features, y, cv=3).mean()
 
 
 def no_list(n_rows):
