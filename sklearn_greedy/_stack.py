@@ -731,61 +731,66 @@ class GreedyStack(
         given, X = X, self._validate(X, reset=first)
         visible = self._visible_units(given) if first else None
         sizes = self._checked_sizes(warm=not first)
-        resume = getattr(self, "_resume", None)
-        if resume is None:  # the first chunk, or the first after fit
-            nothing = [None] * len(sizes)
-            resume = {
+        stream = getattr(self, "_resume", None)
+        if stream is None:  # the first chunk, or the first after fit
+            stream = {
                 "seed": draw_seed(self.random_state),
-                "layers": nothing,
-                "statistics": nothing,
-                "learned": [False] * len(sizes),
                 # The kinds of a fit stay.
                 "automatic": np.full(X.shape[1], first),
+                "layers": [None] * len(sizes),
             }
         named = visible if first else self._plainly_visible()
-        automatic = resume["automatic"] & left_to_auto(named, X.shape[1])
-        data, layers, states, statistics, learned = X, [], [], [], []
+        automatic = stream["automatic"] & left_to_auto(named, X.shape[1])
+        data: Any = X
+        layers, kept = [], []
         for layer, width in enumerate(sizes):
             task = self._task(
                 layer,
                 data,
                 width,
-                resume["seed"],
+                stream["seed"],
                 visible,
                 resumed=not first,
                 chunk=True,
             )
-            task.state = resume["layers"][layer]
-            task.learned = task.learned or resume["learned"][layer]
-            learned.append(task.learned)
-            past = _past_of(task, resume["statistics"][layer])
-            if past is None:
-                task.check_range()
-            else:
-                _follow(task, past, automatic)
-            known = first or past is not None
-            statistics.append(dict(vars(task.statistics)) if known else None)
-            model = self._build(task)
-            order = np.arange(data.shape[0])
-            losses = [] if first else self.loss_curves_[layer]
-            loss = train_epoch(model, order, self._plan(task), epoch=1)
             dtype = X.dtype if first else self.coefs_[layer].dtype
-            layers.append(self._trained(task, model, History([*losses, loss]), dtype))
-            states.append(model.state())
+            before = stream["layers"][layer]
+            trained, after = self._train_on_chunk(task, before, automatic, dtype)
+            layers.append(trained)
+            kept.append(after)
             last = layer == len(sizes) - 1
-            data = None if last else _layer_output(layers[-1].fitted, data)
+            data = None if last else _layer_output(trained.fitted, data)
         self._adopt(layers, [layer.history.losses for layer in layers])
         self._count_epochs([1] * len(sizes), goes_on=not first)
         self.n_iter_ = len(sizes) + (0 if first else self.n_iter_)
         self.validation_scores_ = None
-        self._resume = {
-            "seed": resume["seed"],
-            "layers": states,
-            "statistics": statistics,
-            "learned": learned,
-            "automatic": automatic,
-        }
+        self._resume = {**stream, "automatic": automatic, "layers": kept}
         return self
+
+    def _train_on_chunk(self, task: LayerTask, kept: dict | None, automatic, dtype):
+        """One pass of a layer over a chunk of rows. Returns the layer and what the next
+        chunk needs to know of it, which is what ``kept`` is of the chunk before.
+        """
+        first = task.theta is None
+        if kept is not None:
+            task.state = kept["state"]
+            task.learned = task.learned or kept["learned"]
+        past = _past_of(task, kept)
+        if past is None:
+            task.check_range()
+        else:
+            _follow(task, past, automatic)
+        model = self._build(task)
+        order = np.arange(task.data.shape[0])
+        loss = train_epoch(model, order, self._plan(task), epoch=1)
+        losses = [] if first else self.loss_curves_[task.layer]
+        trained = self._trained(task, model, History([*losses, loss]), dtype)
+        known = first or past is not None
+        return trained, {
+            "state": model.state(),
+            "statistics": dict(vars(task.statistics)) if known else None,
+            "learned": task.learned,
+        }
 
     def transform(self, X):
         """Features of the top layer, from the clean input.
@@ -1154,8 +1159,8 @@ def _past_of(task: LayerTask, kept: dict | None) -> ColumnStatistics | None:
     """How the input of a layer varied in earlier chunks, or None where its scale does
     not follow them; kept : what ``partial_fit`` knows of it.
     """
-    if kept is not None:
-        return ColumnStatistics(**kept)
+    if kept is not None and kept["statistics"] is not None:
+        return ColumnStatistics(**kept["statistics"])
     if task.theta is not None and task.grows and not task.learned:
         # Of fit no more is known than the scale that it took.
         return task.statistics.standing_for(task.units, SOME_ROWS)

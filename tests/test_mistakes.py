@@ -360,7 +360,7 @@ def test_row_10_persistent_chains_survive_a_change_of_the_batch_size(batch_size)
     for _ in range(5):
         stack.partial_fit(X)
     assert np.all(np.isfinite(parameters_of(stack)))
-    assert len(stack._resume["layers"][0]["chain"]) >= 8
+    assert len(stack._resume["layers"][0]["state"]["chain"]) >= 8
 
 
 @pytest.mark.parametrize("persistent", [False, True])

@@ -356,7 +356,7 @@ def test_number_of_chains_is_its_own(n_chains, rng):
         (4,), persistent=True, n_chains=n_chains, batch_size=16, random_state=0
     )
     stack.partial_fit(X).partial_fit(X[:7])
-    assert stack._resume["layers"][0]["chain"].shape == (n_chains, 4)
+    assert stack._resume["layers"][0]["state"]["chain"].shape == (n_chains, 4)
     assert np.isfinite(stack.coefs_[0]).all()
 
 
@@ -386,7 +386,7 @@ def test_offsets_that_are_needed_later_begin_at_the_means(params, rng):
     X = (rng.random((300, 5)) < 0.8).astype(float)
     stack = StackedRBMTransformer((4,), persistent=True, random_state=0)
     stack.partial_fit(X).set_params(**params).partial_fit(X)
-    visible, hidden = stack._resume["layers"][0]["offsets"]
+    visible, hidden = stack._resume["layers"][0]["state"]["offsets"]
     assert_allclose(visible, X.mean(axis=0), atol=0.02)
     assert_allclose(hidden, stack.transform(X).mean(axis=0), atol=0.1)
 
@@ -416,9 +416,9 @@ def test_chains_obey_what_is_set_between_chunks(change, n_chains, rng):
     stack = StackedRBMTransformer(
         (4,), persistent=True, batch_size=16, random_state=0
     ).partial_fit(X)
-    assert stack._resume["layers"][0]["chain"].shape == (16, 4)
+    assert stack._resume["layers"][0]["state"]["chain"].shape == (16, 4)
     stack.set_params(**change).partial_fit(X)
-    assert stack._resume["layers"][0]["chain"].shape == (n_chains, 4)
+    assert stack._resume["layers"][0]["state"]["chain"].shape == (n_chains, 4)
 
 
 @pytest.mark.parametrize(
