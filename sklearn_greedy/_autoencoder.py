@@ -19,6 +19,8 @@ from sklearn_greedy._backpropagation import (
 )
 from sklearn_greedy._callbacks import EpochTasks
 from sklearn_greedy._compat import HasMethods, Interval, StrOptions, warn_user
+from sklearn_greedy._fitting import training_streams
+from sklearn_greedy._layer import LayerTask, TrainedLayer
 from sklearn_greedy._network import (
     ACTIVATIONS,
     TRANSPOSED,
@@ -31,7 +33,7 @@ from sklearn_greedy._network import (
     unfold_output,
     unit_log_likelihood,
 )
-from sklearn_greedy._stack import GreedyStack, LayerTask, TrainedLayer, training_streams
+from sklearn_greedy._stack import GreedyStack
 from sklearn_greedy._training import SOME_ROWS, Rows
 from sklearn_greedy._units import (
     LEAST_HIDDEN_SCALE,

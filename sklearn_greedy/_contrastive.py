@@ -7,7 +7,7 @@ import numpy.typing as npt
 from sklearn.utils import gen_batches
 
 from sklearn_greedy._energy import HIDDEN_KINDS, RBM, hidden_means
-from sklearn_greedy._stack import LayerTask
+from sklearn_greedy._layer import LayerTask
 from sklearn_greedy._threads import ALONE, kernels
 from sklearn_greedy._training import SOME_ROWS, Rows
 from sklearn_greedy._units import (

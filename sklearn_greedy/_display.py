@@ -13,8 +13,8 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_greedy._compare import change, compare_pretraining
 from sklearn_greedy._compat import FrozenEstimator, Interval, validate_params
 from sklearn_greedy._network import forward, layer_number
+from sklearn_greedy._parameters import is_sequence
 from sklearn_greedy._rbm import StackedRBMTransformer
-from sklearn_greedy._stack import is_sequence
 
 _AT_LEAST_ONE = Interval(Integral, 1, None, closed="left")
 

@@ -32,8 +32,10 @@ from sklearn_greedy._compat import (
     validate_data,
     warn_user,
 )
+from sklearn_greedy._fitting import draw_seed, fitting, layer_streams, training_streams
 from sklearn_greedy._full_batch import run_lbfgs
 from sklearn_greedy._html import network_block
+from sklearn_greedy._layer import in_dtype, next_data
 from sklearn_greedy._network import (
     ACTIVATIONS,
     Network,
@@ -48,18 +50,9 @@ from sklearn_greedy._network import (
     unfold_output,
     unit_log_likelihood,
 )
+from sklearn_greedy._parameters import HoldsEstimator, layer_sizes
 from sklearn_greedy._persistence import VersionedEstimator
-from sklearn_greedy._stack import (
-    GreedyStack,
-    HoldsEstimator,
-    draw_seed,
-    fitting,
-    in_dtype,
-    layer_sizes,
-    layer_streams,
-    next_data,
-    training_streams,
-)
+from sklearn_greedy._stack import GreedyStack
 from sklearn_greedy._start import (
     DEFAULT_SIZES,
     Start,

@@ -27,7 +27,7 @@ from sklearn_greedy._compat import (
     told_of,
 )
 from sklearn_greedy._fine_tuning import GreedyPretrainedMLP, has_epochs
-from sklearn_greedy._stack import fitting
+from sklearn_greedy._fitting import fitting
 from sklearn_greedy._training import OneHotRows, Rows
 from sklearn_greedy._units import ColumnStatistics, Units, choose_units
 from sklearn_greedy._unlabeled import marked_rows

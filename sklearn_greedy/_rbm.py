@@ -25,7 +25,9 @@ from sklearn_greedy._energy import (
     RBM,
     free_energy_gap,
 )
+from sklearn_greedy._fitting import draw_seed
 from sklearn_greedy._generation import draw_down, gibbs, initial_rows, sample_stack
+from sklearn_greedy._layer import LayerTask
 from sklearn_greedy._likelihood import (
     ais_log_z,
     dbn_bound,
@@ -33,7 +35,7 @@ from sklearn_greedy._likelihood import (
     pseudo_log_likelihood,
 )
 from sklearn_greedy._network import Network, fold_input, forward, unfold_input
-from sklearn_greedy._stack import GreedyStack, LayerTask, draw_seed
+from sklearn_greedy._stack import GreedyStack
 from sklearn_greedy._units import (
     BERNOULLI,
     GREY_LIMIT,

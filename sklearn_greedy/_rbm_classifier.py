@@ -21,17 +21,16 @@ from sklearn_greedy._compat import (
     validate_params,
 )
 from sklearn_greedy._energy import hidden_log_sums
+from sklearn_greedy._fitting import draw_seed, fitting
 from sklearn_greedy._memory import warn_of_no_seed
-from sklearn_greedy._persistence import VersionedEstimator
-from sklearn_greedy._rbm import StackedRBMTransformer
-from sklearn_greedy._stack import (
+from sklearn_greedy._parameters import (
     HoldsEstimator,
     checked_pairs,
-    draw_seed,
-    fitting,
     is_sequence,
     layer_sizes,
 )
+from sklearn_greedy._persistence import VersionedEstimator
+from sklearn_greedy._rbm import StackedRBMTransformer
 from sklearn_greedy._units import row_block, spread_rows
 
 Array = npt.NDArray

@@ -4,10 +4,7 @@ import itertools
 import reprlib
 import time
 from abc import ABCMeta, abstractmethod
-from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
-from numbers import Integral
 from types import SimpleNamespace
 from typing import Any, Self
 
@@ -18,7 +15,7 @@ from sklearn.base import (
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
 )
-from sklearn.utils import assert_all_finite, check_random_state, gen_batches
+from sklearn.utils import assert_all_finite, gen_batches
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_greedy._callbacks import NO_TASKS, EpochTasks
@@ -30,18 +27,34 @@ from sklearn_greedy._compat import (
     told_of,
     validate_data,
     validate_parameter_constraints,
-    warn_user,
 )
+from sklearn_greedy._fitting import draw_seed, fitting, training_streams
+from sklearn_greedy._health import idle_units, warn_of
 from sklearn_greedy._html import stack_block
+from sklearn_greedy._layer import (
+    OUTPUT_ROWS,
+    LayerInTraining,
+    LayerTask,
+    TrainedLayer,
+    in_dtype,
+    layer_output,
+    next_data,
+)
 from sklearn_greedy._memory import LayerCache, NoCache, warn_of_no_seed
 from sklearn_greedy._network import forward
+from sklearn_greedy._parameters import (
+    checked_pairs,
+    is_sequence,
+    layer_sizes,
+    selects_rows,
+)
 from sklearn_greedy._persistence import VersionedEstimator
+from sklearn_greedy._stream import follow, past_of
 from sklearn_greedy._supervision import (
     BATCHES_TOGETHER,
     SupervisedModel,
     Supervision,
 )
-from sklearn_greedy._threads import one_blas_thread
 from sklearn_greedy._training import (
     SOME_ROWS,
     History,
@@ -52,300 +65,18 @@ from sklearn_greedy._training import (
     report_epoch,
     run_epochs,
     train_epoch,
-    without,
 )
 from sklearn_greedy._units import (
-    BERNOULLI,
-    GAUSSIAN,
     LEAST_HIDDEN_SCALE,
     ColumnStatistics,
     Units,
-    check_range,
     choose_units,
     contradicts,
-    has_room,
-    in_row_order,
-    leaves_unit_interval,
     left_to_auto,
-    row_block,
-    some_columns,
     spread_rows,
 )
 
 Array = npt.NDArray
-
-_OUTPUT_ROWS = 8192
-# Attributes that scikit-learn takes away when callbacks were told of the end of a fit.
-_OF_CALLBACKS = {"_callback_fit_ctx", "_skl_callbacks_to_teardown"}
-# What a reconstruction error may exceed that of the column means by, as a share of the
-# latter and of the mean square (or of 1): on rows without structure the two are equal
-# but for noise.
-_WORSE = 0.1, 0.01
-# Sum of squared deviations within [0, 1], of as many rows that differ or more, from
-# which on a column of a stream holds probabilities.
-_SETTLED = 100.0
-
-
-def layer_sizes(hidden_layer_sizes) -> tuple[int, ...]:
-    """Widths as a tuple of ints; raises ValueError unless all are positive."""
-    sizes = np.atleast_1d(np.asarray(hidden_layer_sizes, dtype=object)).tolist()
-    for size in sizes:
-        if not isinstance(size, Integral) or isinstance(size, bool) or size <= 0:
-            raise ValueError(
-                "hidden_layer_sizes must be an integer or a sequence of integers "
-                f"> 0. Got {hidden_layer_sizes!r} instead."
-            )
-    return tuple(int(size) for size in sizes)
-
-
-def is_sequence(value) -> bool:
-    """Whether a parameter has values by position: a list, an array, a range, a Series,
-    but no name, dict or array without dimensions.
-    """
-    return np.asarray(value, dtype=object).ndim > 0
-
-
-def checked_pairs(visible, kinds, X, names, n_columns: int) -> list[tuple[str, Array]]:
-    """Pairs (kind, column numbers) of ``visible``, or ValueError; names : those of the
-    columns of X, or None.
-    """
-    pairs: list[tuple[str, Array]] = []
-    seen = np.zeros(n_columns, dtype=bool)
-    for pair in visible:
-        if not isinstance(pair, list | tuple) or len(pair) != 2:
-            raise ValueError(
-                "visible must be a kind or a list of pairs (kind, columns). Got "
-                f"{pair!r} in the list."
-            )
-        kind, columns = pair
-        if kind not in kinds:
-            raise ValueError(
-                f"visible names the kind {kind!r}; the kinds are {list(kinds)}."
-            )
-        with told_of("visible"):
-            numbers = column_numbers(X, columns, names, n_columns)
-        again = np.bincount(numbers, minlength=n_columns) + seen > 1
-        if again.any():
-            twice = np.flatnonzero(again).tolist()
-            raise ValueError(f"visible names the columns {twice} more than once.")
-        if kind == "softmax" and np.any(np.diff(numbers) != 1):
-            raise ValueError(
-                f"The columns {numbers.tolist()} of a softmax group must follow each "
-                "other in X, as OneHotEncoder puts them."
-            )
-        seen[numbers] = True
-        pairs.append((kind, numbers))
-    return pairs
-
-
-def _selects(columns) -> bool:
-    """Whether a selection needs the rows of the user, or their frame."""
-    return callable(columns) or isinstance(columns, slice)
-
-
-def draw_seed(random_state) -> Array:
-    """Two 32-bit words for the counter-based generators."""
-    rng = check_random_state(random_state)
-    return rng.randint(0, 2**32, size=2, dtype=np.uint32)
-
-
-def layer_streams(seed: Array, *place: int):
-    """A NumPy generator and a kernel seed that depend on these numbers alone; place :
-    that of a layer and, at a warm start, the number of epochs before.
-    """
-    words = np.random.SeedSequence([*(int(word) for word in seed), *place])
-    for_python, for_kernels = words.spawn(2)
-    return np.random.default_rng(for_python), for_kernels.generate_state(2, np.uint32)
-
-
-def training_streams(seed: Array, layer: int, n_before: int):
-    """The generator of initial parameters and held-out rows, that of the order of the
-    rows, and a kernel seed. After earlier epochs the last two are others: a layer that
-    met the same noise in every fit would learn it by heart.
-    """
-    rng, kernel_seed = layer_streams(seed, layer)
-    if not n_before:
-        return rng, rng, kernel_seed
-    return rng, *layer_streams(seed, layer, n_before)
-
-
-class HoldsEstimator:
-    """Mixin of estimators whose parameter ``_inside`` is another estimator, or a name
-    or nothing; to stand before BaseEstimator.
-    """
-
-    _inside: str
-
-    def set_params(self, **params) -> Self:
-        """Set parameters, also those of the estimator inside.
-
-        Parameters
-        ----------
-        **params : dict
-            Names and values; ``<parameter>__<name>`` stands for a parameter of the
-            estimator that a parameter holds.
-
-        Returns
-        -------
-        self : object
-            The estimator.
-
-        Raises
-        ------
-        ValueError
-            If there is no estimator inside, or a name is unknown.
-        """
-        inside = params.get(self._inside, getattr(self, self._inside))
-        nested = [key for key in params if key.startswith(f"{self._inside}__")]
-        if nested and not hasattr(inside, "set_params"):
-            raise ValueError(
-                f"{nested[0]} cannot be set: {self._inside}={inside!r} has no "
-                f"parameters of its own. Give an instance as {self._inside}, such as "
-                "StackedRBMTransformer()."
-            )
-        return super().set_params(**params)  # type: ignore[misc]
-
-
-@contextmanager
-def fitting(estimator):
-    """Around every fit: BLAS has one thread, and the attributes are put back where
-    fitting fails or is interrupted.
-    """
-    before, depth = dict(vars(estimator)), one_blas_thread.depth()
-    try:
-        with one_blas_thread:
-            yield
-    except BaseException:
-        one_blas_thread.return_to(depth)  # where Ctrl-C came in its own steps
-        present = vars(estimator)
-        # Callbacks are still to be told that it is over.
-        before |= {name: present[name] for name in _OF_CALLBACKS & present.keys()}
-        present.clear()
-        present.update(before)
-        raise
-
-
-@dataclass
-class LayerTask:
-    """All that training one layer starts from.
-
-    rng : of initial parameters and of the rows to hold out, which are the same ones at
-    a warm start; order_rng : of the order of the rows.
-    theta, state : flat parameters, which end with the biases of the visible units, and
-    optimiser state to go on from, or None; held : numbers of the rows held out for
-    early stopping, or None; weights : of the rows, or None; supervision : what a
-    temporary head learns, or None; n_before : epochs of earlier calls; chunk : whether
-    the data are one chunk of many; least_scale : as ``choose_units`` says; learned :
-    whether the scale of the input is learned, or was in earlier chunks; limit : the
-    parameter that says how many epochs there are.
-    """
-
-    layer: int
-    place: str
-    data: Array
-    units: Units
-    statistics: ColumnStatistics
-    width: int
-    settings: SimpleNamespace
-    rng: np.random.Generator
-    order_rng: np.random.Generator
-    seed: Array
-    theta: Array | None = None
-    state: dict | None = None
-    held: Array | None = None
-    weights: Array | None = None
-    supervision: Supervision | None = None
-    n_before: int = 0
-    chunk: bool = False
-    least_scale: float = 0.0
-    learned: bool = False
-    limit: str = "max_iter"
-
-    @property
-    def own_share(self) -> float:
-        """Weight of the layer's own loss beside that of a temporary head."""
-        return 1.0 if self.supervision is None else 1.0 - self.supervision.share
-
-    @property
-    def unscaled(self) -> str:
-        """What the user could scale, for messages: gaussian columns are scaled, if
-        maybe by earlier rows, and the outputs of a layer are what they are.
-        """
-        fresh = self.theta is None and bool(np.all(self.units.kinds == GAUSSIAN))
-        of_layer = self.least_scale > 0
-        return "" if fresh or of_layer else "the input"
-
-    @property
-    def grows(self) -> bool:
-        """Whether the input is features without bounds, whose scale follows them."""
-        return self.layer > 0 and bool(np.any(self.units.kinds == GAUSSIAN))
-
-    def rescale(self, statistics: ColumnStatistics, past=None) -> None:
-        """Scale the input as it varies now; past : how it varied before, which is
-        needed where the scale is learned.
-
-        The parameters stay those for the scaled input: a layer above others that kept
-        its function instead would have ever larger weights.
-        """
-        self.statistics = statistics
-        past = past if self.learned else None
-        self.units = self.units.rescaled(statistics, self.least_scale, past)
-
-    def take_for_gaussian(self, columns: Array, statistics: ColumnStatistics) -> None:
-        """Go on with gaussian units for some columns, which begin without a bias."""
-        assert self.theta is not None
-        self.units = self.units.as_gaussian(columns, statistics)
-        self.theta[-len(columns) :][columns] = 0
-
-    def check_range(self, leaves: Array | None = None) -> None:
-        """See the function of this name."""
-        check_range(self.statistics, self.units, self.place, leaves)
-
-    @property
-    def weighing(self) -> Array:
-        """Numbers of the rows of weight above 0."""
-        if self.weights is None:
-            return np.arange(self.data.shape[0])
-        return np.flatnonzero(self.weights)
-
-    @property
-    def judged(self) -> Array:
-        """Numbers of the rows that say whether it learned."""
-        rows = self.trained
-        return rows if self.weights is None else rows[self.weights[rows] > 0]
-
-    @property
-    def mean_square(self) -> float:
-        """Mean of the squared cells, in the scaled space."""
-        mean = (self.statistics.mean - self.units.offset) / self.units.scale
-        variance = self.statistics.variance / np.square(self.units.scale)
-        return float(np.mean(np.square(mean) + variance))
-
-    @property
-    def trained(self) -> Array:
-        """Numbers of the rows that the layer learns from."""
-        rows = np.arange(self.data.shape[0])
-        return rows if self.held is None else without(rows, self.held)
-
-
-@dataclass
-class LayerInTraining:
-    """A layer whose training goes on; trainer : its model, with a head if any."""
-
-    task: LayerTask
-    model: Model
-    trainer: Model
-    history: History
-
-
-@dataclass
-class TrainedLayer:
-    """What is left of a layer after training; fitted : its fitted attributes."""
-
-    fitted: dict
-    units: Units
-    report: dict
-    history: History
 
 
 class GreedyStack(
@@ -652,13 +383,13 @@ class GreedyStack(
     def _pass_up(self, layers, X) -> None:
         """All rows through the layers as they are now, to judge them by."""
         for below, step in itertools.pairwise(layers):
-            for rows in gen_batches(X.shape[0], _OUTPUT_ROWS):
+            for rows in gen_batches(X.shape[0], OUTPUT_ROWS):
                 step.task.data[rows] = self._output(below, X, below.task.data[rows])
 
     def _output(self, layer: LayerInTraining, X, data) -> Array:
         """Output of a layer in training, in the dtype of X."""
         fitted = self._fold(layer.task, layer.model)
-        return _layer_output(in_dtype(fitted, X.dtype), data)
+        return layer_output(in_dtype(fitted, X.dtype), data)
 
     def _trained(self, task, model, history: History, dtype) -> TrainedLayer:
         fitted = in_dtype(self._fold(task, model), dtype)
@@ -759,7 +490,7 @@ class GreedyStack(
             layers.append(trained)
             kept.append(after)
             last = layer == len(sizes) - 1
-            data = None if last else _layer_output(trained.fitted, data)
+            data = None if last else layer_output(trained.fitted, data)
         self._adopt(layers, [layer.history.losses for layer in layers])
         self._count_epochs([1] * len(sizes), goes_on=not first)
         self.n_iter_ = len(sizes) + (0 if first else self.n_iter_)
@@ -775,11 +506,11 @@ class GreedyStack(
         if kept is not None:
             task.state = kept["state"]
             task.learned = task.learned or kept["learned"]
-        past = _past_of(task, kept)
+        past = past_of(task, kept)
         if past is None:
             task.check_range()
         else:
-            _follow(task, past, automatic)
+            follow(task, past, automatic)
         model = self._build(task)
         order = np.arange(task.data.shape[0])
         loss = train_epoch(model, order, self._plan(task), epoch=1)
@@ -955,7 +686,7 @@ class GreedyStack(
         """
         if isinstance(self.visible, str):
             return self.visible
-        plain = [pair for pair in self.visible if not _selects(pair[-1])]
+        plain = [pair for pair in self.visible if not selects_rows(pair[-1])]
         return self._numbered(plain, None)
 
     def _check_visible(self) -> None:
@@ -1081,8 +812,8 @@ class GreedyStack(
     def _report(self, task: LayerTask, model: Any, fitted: dict) -> dict:
         """Health of a layer on some of its rows."""
         rows = spread_rows(task.judged, SOME_ROWS)
-        output = _layer_output(fitted, task.data[rows])
-        n_dead, n_saturated, n_constant = _idle_units(output, fitted["activations_"])
+        output = layer_output(fitted, task.data[rows])
+        n_dead, n_saturated, n_constant = idle_units(output, fitted["activations_"])
         return {
             "n_dead": n_dead,
             "n_saturated": n_saturated,
@@ -1097,34 +828,14 @@ class GreedyStack(
         """The rest of the report: "reconstruction_error", "baseline_error" and more."""
 
     def _warn_of(self, task: LayerTask, report: dict) -> None:
-        """Warn where a layer did not learn, and name the parameter to change."""
-        if task.data.shape[0] == 1 or task.settings.max_iter == 0:
-            return
-        scale = f", or scale {task.unscaled}" if task.unscaled else ""
-        instance = ""
+        """Warn where a layer did not learn."""
+        instead = ""
         if self._stands_for is not None:
-            instance = (
+            instead = (
                 f" Give {type(self).__name__}(...) in place of {self._stands_for} to "
                 "set these."
             )
-        rate = f"{self._rate} (now {getattr(task.settings, self._rate):g})"
-        epochs = f"max_iter, now {task.settings.max_iter}"
-        if 2 * report["n_constant"] > task.width:
-            warn_user(
-                f"{report['n_constant']} of {task.width} hidden units of {task.place} "
-                "are constant: they hardly change from row to row "
-                f"({report['n_dead']} are off, {report['n_saturated']} saturated). "
-                f"{_remedy(report, rate, epochs)}{scale}.{instance}",
-            )
-        error, baseline = report["reconstruction_error"], report["baseline_error"]
-        most = baseline * (1 + _WORSE[0]) + _WORSE[1] * min(1.0, task.mean_square)
-        if error > most:
-            warn_user(
-                f"{task.place} rebuilds its input worse than the column means would: "
-                f"mean squared error {error:.3g}, against {baseline:.3g}. Train longer "
-                f"({epochs}), or try another {rate}: a lower one where the loss jumps, "
-                f"a higher one where it falls slowly.{instance}",
-            )
+        warn_of(task, report, self._rate, instead)
 
     def _adopt(self, layers: list[TrainedLayer], curves: list) -> None:
         """Set the fitted attributes, all at the end: an interrupted fit changes
@@ -1153,125 +864,3 @@ class GreedyStack(
             "visible_offset_": first.offset,
             "visible_scale_": first.scale,
         }
-
-
-def _past_of(task: LayerTask, kept: dict | None) -> ColumnStatistics | None:
-    """How the input of a layer varied in earlier chunks, or None where its scale does
-    not follow them; kept : what ``partial_fit`` knows of it.
-    """
-    if kept is not None and kept["statistics"] is not None:
-        return ColumnStatistics(**kept["statistics"])
-    if task.theta is not None and task.grows and not task.learned:
-        # Of fit no more is known than the scale that it took.
-        return task.statistics.standing_for(task.units, SOME_ROWS)
-    return None
-
-
-def _follow(task: LayerTask, past: ColumnStatistics, automatic) -> None:
-    """Scale the gaussian columns of a chunk as they vary in the stream; automatic :
-    columns of X whose kinds are not named, which turn gaussian where they leave [0, 1]
-    before they varied much within it.
-    """
-    followed = past.followed_by(task.statistics, SOME_ROWS if task.layer else np.inf)
-    leaves = leaves_unit_interval(past, followed)
-    turns = np.zeros_like(leaves)
-    if task.layer == 0:
-        settled = past.n_rows * past.variance >= _SETTLED
-        turns = automatic & ~settled & (task.units.kinds == BERNOULLI) & leaves
-    if turns.any():
-        task.take_for_gaussian(turns, past)
-    task.check_range(leaves)  # may raise
-    if turns.any():
-        _warn_of_new_kind(task, np.flatnonzero(turns))
-    task.rescale(followed, past)
-
-
-def _warn_of_new_kind(task: LayerTask, columns: Array) -> None:
-    """Say that columns were taken for probabilities and are none."""
-    low = task.statistics.low[columns].min()
-    high = task.statistics.high[columns].max()
-    warn_user(
-        f"{task.place} goes on with gaussian units for {some_columns(columns)}: "
-        f"values of this chunk reach from {low:.4g} to {high:.4g}, outside [0, 1], "
-        "where those of earlier chunks lay. Begin anew with the kinds of the columns "
-        "named (visible), or with a larger chunk, where that is wrong."
-    )
-
-
-def _remedy(report: dict, rate: str, epochs: str) -> str:
-    """What helps a layer whose units are constant."""
-    n_dead, n_saturated = report["n_dead"], report["n_saturated"]
-    if 2 * n_saturated >= report["n_constant"]:
-        return f"Lower {rate}"
-    if 2 * (n_dead + n_saturated) >= report["n_constant"]:
-        return (
-            f"Lower {rate} where the loss jumps, else raise it or train longer "
-            f"({epochs})"
-        )
-    return f"Train longer ({epochs}) or raise {rate}"
-
-
-def in_dtype(fitted: dict, dtype) -> dict:
-    """Arrays of a layer in the dtype of the data."""
-    return {
-        name: value.astype(dtype) if isinstance(value, np.ndarray) else value
-        for name, value in fitted.items()
-    }
-
-
-class LayerOutput:
-    """Output of a layer that is computed for the rows that are asked for.
-
-    X : input of the layer, which may be such an output itself.
-    """
-
-    def __init__(self, fitted: dict, X):
-        self._fitted, self._X = fitted, X
-        coef = fitted["coefs_"]
-        self.shape = X.shape[0], coef.shape[1]
-        self.dtype = np.result_type(X.dtype, coef.dtype)
-
-    def __getitem__(self, rows) -> Array:
-        if isinstance(rows, slice):
-            return _layer_output(self._fitted, self._X[rows])
-        # Rows by number are copies, and those below may be much wider.
-        out = np.empty((len(rows), self.shape[1]), self.dtype)
-        for part in gen_batches(len(rows), row_block(self._X.shape[1], _OUTPUT_ROWS)):
-            out[part] = _layer_output(self._fitted, self._X[rows[part]])
-        return out
-
-
-def next_data(fitted: dict, X):
-    """Output of a layer, in memory where scikit-learn's ``working_memory`` has room."""
-    output = LayerOutput(fitted, X)
-    return _layer_output(fitted, X) if has_room(output) else output
-
-
-def _layer_output(fitted: dict, X) -> Array:
-    """Activations of one layer, a block of rows at a time (so that Ctrl-C is heard)."""
-    coef, activation = fitted["coefs_"], fitted["activations_"]
-    layer = [coef], [fitted["intercepts_"]], [activation], [fitted.get("n_active_")]
-    out = np.empty((X.shape[0], coef.shape[1]), np.result_type(X.dtype, coef.dtype))
-    for rows in gen_batches(X.shape[0], _OUTPUT_ROWS):
-        out[rows] = forward(in_row_order(X[rows]), *layer)
-    return out
-
-
-# A unit is off where its activation reaches no higher than this.
-_OFF = {"logistic": 0.01, "tanh": -0.99, "relu": 0.0, "softplus": 0.01, "elu": -0.99}
-
-
-# Bounded activations that move less than this over the rows are constant.
-_MOVES = 0.01
-
-
-def _idle_units(output: Array, activation: str) -> tuple[int, int, int]:
-    """Number of units that are off, that are at the upper end of their range, and that
-    are constant, these or not, on all rows.
-    """
-    low, high = output.min(axis=0), output.max(axis=0)
-    bounded = activation in ("logistic", "tanh")
-    off = high <= _OFF.get(activation, -np.inf)
-    constant = off | (high - low <= (_MOVES if bounded else 0.0))
-    n_saturated = int(np.sum(low > 0.99)) if bounded else 0
-    return int(np.sum(off)), n_saturated, int(np.sum(constant))

@@ -20,8 +20,9 @@ from sklearn_greedy._network import (
     random_layers,
     unfold_input,
 )
+from sklearn_greedy._parameters import layer_sizes
 from sklearn_greedy._rbm import StackedRBMTransformer
-from sklearn_greedy._stack import GreedyStack, layer_sizes
+from sklearn_greedy._stack import GreedyStack
 from sklearn_greedy._supervision import Supervision
 from sklearn_greedy._unlabeled import FitRows
 

@@ -13,7 +13,7 @@ from numpy.testing import assert_array_equal
 from scipy import stats
 
 from sklearn_greedy import _kernels as kernels
-from sklearn_greedy._stack import draw_seed, layer_streams
+from sklearn_greedy._fitting import draw_seed, layer_streams
 
 N = 1 << 18
 Z = 4.5

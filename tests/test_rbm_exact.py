@@ -24,8 +24,8 @@ from tools import no_list, numeric_gradient, rbm_constants
 from sklearn_greedy import StackedRBMTransformer
 from sklearn_greedy import _kernels as kernels
 from sklearn_greedy._energy import RBM
+from sklearn_greedy._fitting import draw_seed, layer_streams
 from sklearn_greedy._likelihood import pseudo_log_likelihood
-from sklearn_greedy._stack import draw_seed, layer_streams
 from sklearn_greedy._threads import ALONE
 from sklearn_greedy._units import BERNOULLI, GAUSSIAN, Units
 

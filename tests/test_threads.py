@@ -21,7 +21,7 @@ from sklearn_greedy import (
     _kernels,
     _threads,
 )
-from sklearn_greedy._stack import fitting
+from sklearn_greedy._fitting import fitting
 from sklearn_greedy._threads import ALONE, Pace, one_blas_thread, team_for
 
 LARGE = _kernels.SHARED
