@@ -74,9 +74,10 @@ class StackedAutoencoderTransformer(GreedyStack):
         Kind of the units that rebuild the columns of X. "auto" takes bernoulli units
         for columns with all values in [0, 1] (or beyond by a thousandth of their range,
         as scalers round), and gaussian units for the others. Columns there that are
-        neither binary, constant nor mostly 0 or 1 are gaussian too, if they vary by
-        less than a quarter of binary ones, or half of such columns do: measurements
-        behind a MinMaxScaler, but no images. A list of pairs ``(kind, columns)``
+        neither binary nor constant are gaussian too, if half of them vary by less than
+        a quarter of binary ones, as measurements behind a MinMaxScaler and tf-idf do.
+        Where fewer do, these alone are, unless they are mostly 0 or 1 or under a tenth
+        of the columns, as in images. A list of pairs ``(kind, columns)``
         chooses by columns, which are named as in ColumnTransformer; "auto" decides on
         columns in no pair. Each "softmax" pair is one group of one-hot columns that
         follow each other. Deeper layers rebuild logistic activations with bernoulli

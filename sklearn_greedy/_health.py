@@ -16,8 +16,8 @@ _WORSE = 0.1, 0.01
 # A unit is off where its activation reaches no higher than this.
 _OFF = {"logistic": 0.01, "tanh": -0.99, "relu": 0.0, "softplus": 0.01, "elu": -0.99}
 
-# Bounded activations that move less than this over the rows are constant.
-_MOVES = 0.01
+# Bounded activations with a smaller deviation over the rows are constant.
+_MOVES = 0.005
 
 
 def idle_units(output: Array, activation: str) -> tuple[int, int, int]:
@@ -27,7 +27,8 @@ def idle_units(output: Array, activation: str) -> tuple[int, int, int]:
     low, high = output.min(axis=0), output.max(axis=0)
     bounded = activation in ("logistic", "tanh")
     off = high <= _OFF.get(activation, -np.inf)
-    constant = off | (high - low <= (_MOVES if bounded else 0.0))
+    still = output.std(axis=0) <= _MOVES if bounded else high <= low
+    constant = off | still
     n_saturated = int(np.sum(low > 0.99)) if bounded else 0
     return int(np.sum(off)), n_saturated, int(np.sum(constant))
 

@@ -40,6 +40,8 @@ _MOST_NODES = 100_000
 # Counts are summed one by one up to the first number; the last needs 60,000 nodes.
 _SINGLE_COUNTS = 1024
 _MOST_COUNTS = 1e8
+# Counts in a run of equidistant nodes; divides the number of those above, with 0.
+_RUN = 41
 # Steps from above onto the last mode of a count; fewer leave a greater bound.
 _MODE_STEPS = 20
 # Gauss-Legendre nodes on a stretch of two standard deviations.
@@ -415,17 +417,19 @@ def _log_count(rbm: RBM, value, off, weights, bias) -> Array:
     beyond the largest mean and the value no longer count.
     """
 
-    def log_term(k):
-        hidden = hidden_log_sums(off + np.asarray(k)[..., None] * weights, rbm.hidden)
-        return bias * k - gammaln(k + 1) + hidden
+    def own_term(k):
+        return bias * k - gammaln(k + 1)
 
     largest = max(float(value.max(initial=0)), _largest_mean(off, weights, bias))
     total = np.full(len(value), -np.inf)
-    for k, log_weight in itertools.islice(_count_nodes(), _MOST_NODES):
-        term = log_term(np.full(len(value), k)) + log_weight
+    nodes = itertools.islice(_count_nodes(), _MOST_NODES)
+    sums = _log_sums_at_counts(off, weights, rbm.hidden)
+    for (k, log_weight), hidden in zip(nodes, sums, strict=False):
+        term = own_term(k) + hidden + log_weight
         total = np.logaddexp(total, term)
         if k > largest and np.all(term < total - 40):
-            return log_term(value) - total
+            hidden = hidden_log_sums(off + value[:, None] * weights, rbm.hidden)
+            return own_term(value) + hidden - total
     return np.full_like(value, np.nan)
 
 
@@ -440,6 +444,8 @@ def _largest_mean(off, weights, bias) -> float:
     most = np.log(_MOST_COUNTS)
     mean = np.full(len(off), np.exp(min(bias + up.sum(), most)))
     for _ in range(_MODE_STEPS):
+        if mean.max(initial=0) <= 1:  # a few terms more cost less than steps
+            break
         on = expit(off + mean[:, None] * up)
         mean = np.exp(np.minimum(bias + on @ up, most))
     return float(mean.max(initial=0))
@@ -463,6 +469,17 @@ def _count_nodes():
         roots = start + panel + (points + 1) / 2
         # Of d(root**2) = 2 root d(root), the 2 goes with half of [-1, 1].
         yield from zip(roots**2, np.log(weights * roots), strict=True)
+
+
+def _log_sums_at_counts(off: Array, weights: Array, kind: str):
+    """Yield ``hidden_log_sums(off + k * weights, kind)`` at the nodes k of
+    ``_count_nodes``.
+    """
+    for first in range(0, _SINGLE_COUNTS + 1, _RUN):
+        run = np.arange(first, first + _RUN, dtype=float)
+        yield from _log_sums_along(off, weights, run, kind)
+    for k, _ in itertools.islice(_count_nodes(), _SINGLE_COUNTS + 1, None):
+        yield hidden_log_sums(off + k * weights, kind)
 
 
 def _log_gaussian(rbm: RBM, value, off, weights, bias) -> Array:

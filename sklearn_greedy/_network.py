@@ -133,7 +133,8 @@ def random_layers(rng, widths, activation: str):
 
 def fold_input(coef: Array, intercept: Array, offset: Array, scale: Array):
     """Parameters for raw input from those for ``(X - offset) / scale``."""
-    coef = coef / scale[:, None]
+    if np.any(scale != 1):  # a copy of wide weights is large
+        coef = coef / scale[:, None]
     return coef, intercept - offset @ coef
 
 

@@ -27,12 +27,20 @@ GAUSSIAN, BERNOULLI, SOFTMAX, POISSON = range(4)
 # Columns of a block table.
 START, STOP, KIND, SAMPLED = range(4)
 
-# Columns in [0, 1] are gaussian below this share of the variance of binary ones, where
-# the mean is at least so many deviations from both ends. Pixels of digits have shares
-# above a quarter, uniform columns a third, and measurements that are scaled to [0, 1]
-# mostly less: as bernoulli units these taught an RBM next to nothing. Above the last
-# share columns are binary.
-_NARROW, _APART, _BINARY = 0.25, 0.5, 0.99
+# Columns in [0, 1] vary little below this share of the variance of binary ones. Pixels
+# of digits have shares above a quarter, uniform columns a third, and measurements that
+# are scaled to [0, 1], as well as tf-idf, mostly less: as bernoulli units these taught
+# an RBM next to nothing. Above the other share columns are binary.
+_NARROW, _BINARY = 0.25, 0.99
+
+# They are mostly 0 or 1 where the mean is less than so many deviations from an end, and
+# almost always below the second number: scaled to unit variance, what is not at that end
+# would be 25 deviations out.
+_APART, _NEVER = 0.5, 0.04
+
+# Measurements among columns in [0, 1] that are fewer than this share of those that are
+# not binary are taken as the others are.
+_FEW = 0.1
 
 # Probabilities may be off by rounding: from 1 as their sum, and beyond [0, 1] by this
 # share of a column's range, as MinMaxScaler in float32 and far from zero leaves them.
@@ -346,7 +354,7 @@ def _warn_outside_unit_interval(
         warn_user(
             f"{owner} has bernoulli units for columns that reach from {low:.4g} to "
             f"{high:.4g}, outside [0, 1]: {some_columns(columns)}. Scale them "
-            "(MinMaxScaler), or begin with gaussian units for them (visible).",
+            "(MinMaxScaler, of sparse rows MaxAbsScaler), or begin with gaussian units for them (visible).",
         )
 
 
@@ -419,13 +427,18 @@ def _as_probabilities(statistics: ColumnStatistics) -> Array:
     """
     mean, variance = statistics.mean, statistics.variance
     inside = _in_unit_interval(statistics)
-    far = np.minimum(mean, 1 - mean) >= _APART * np.sqrt(variance)
+    from_end, deviation = np.minimum(mean, 1 - mean), np.sqrt(variance)
+    apart = from_end >= _APART * deviation
+    grey = inside & statistics.varies() & (from_end >= _NEVER * deviation)
     most = mean * (1 - mean)
-    grey = inside & statistics.varies() & far & (variance < _BINARY * most)
+    grey &= variance < _BINARY * most
     narrow = grey & (variance < _NARROW * most)
+    measured = narrow & apart
     if 2 * narrow.sum() >= grey.sum():
-        narrow = grey
-    return inside & ~narrow
+        measured = grey & (narrow | apart)
+    elif measured.sum() < _FEW * grey.sum():
+        measured = np.zeros_like(grey)
+    return inside & ~measured
 
 
 def scaled_means(statistics: ColumnStatistics, units: Units) -> Array:

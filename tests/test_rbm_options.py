@@ -16,6 +16,7 @@ from sklearn_greedy import (
     StackedRBMTransformer,
 )
 from sklearn_greedy import _kernels as kernels
+from sklearn_greedy._health import idle_units
 
 KINDS = ["gaussian", "bernoulli", "softmax", "softmax", "softmax", "poisson"]
 PAIRS = [("softmax", slice(2, 5)), ("poisson", [5])]
@@ -492,6 +493,15 @@ def test_units_that_hardly_move_are_constant(rng):
         stack = fit(X, (16,), visible="bernoulli", max_iter=2)
     assert stack.transform(X).std(axis=0).max() < 0.01
     assert stack.layer_report_[0]["n_constant"] == 16
+
+
+def test_units_that_one_row_moves_are_constant():
+    """Of tf-idf all hidden units stood still but for a post, and nothing was said."""
+    H = np.full((1000, 3), 0.5)
+    H[7] = 0.6
+    assert idle_units(H, "logistic") == (0, 0, 3)
+    H[::20, 0] = 0.6
+    assert idle_units(H, "logistic") == (0, 0, 2)
 
 
 def test_large_counts_are_judged_by_their_variance(rng):

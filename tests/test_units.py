@@ -268,6 +268,19 @@ def test_grey_columns_go_with_the_most_of_them(rng):
     assert few.tolist() == [GAUSSIAN, BERNOULLI, BERNOULLI]
 
 
+def test_sparse_columns_of_small_values_go_with_the_most_of_them(rng):
+    """Six common words of 3,289 were standardised, and tf-idf of the others, left as
+    they were, counted for nothing beside them.
+    """
+    rare = 0.3 * rng.random((400, 60)) * (rng.random((400, 60)) < 0.05)
+    common = 0.05 + 0.02 * rng.normal(size=(400, 3)).clip(-2, 2)
+    words = sparse.csr_array(np.hstack([rare, common]))
+    assert set(kinds_of(words)) == {GAUSSIAN}
+    louder = np.hstack([3 * rare, common])
+    assert set(kinds_of(louder)) == {BERNOULLI}
+    assert kinds_of(louder[:, 40:]).tolist() == [*20 * [BERNOULLI], *3 * [GAUSSIAN]]
+
+
 def test_pixels_are_bernoulli():
     assert set(kinds_of(load_digits().data / 16)) == {BERNOULLI}
 
