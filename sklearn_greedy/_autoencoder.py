@@ -684,6 +684,8 @@ class StackedAutoencoderTransformer(GreedyStack):
 
     def _finish(self, X, new_task, seed: Array, root, cache) -> None:
         """Train the whole network of encoders and decoders, which start as they are."""
+        n_before = getattr(self, "_n_unrolled", 0) if self.warm_start else 0
+        self._n_unrolled = n_before
         if self.unrolled_max_iter == 0:
             return
         context = root.subcontext(
@@ -692,7 +694,6 @@ class StackedAutoencoderTransformer(GreedyStack):
         context.call_on_fit_task_begin(estimator=self, X=X)
         settings = self._settings(0)
         settings.max_iter = self.unrolled_max_iter
-        n_before = getattr(self, "_n_unrolled", 0) if self.warm_start else 0
         train = partial(
             self._train_unrolled, X, new_task, seed, n_before, settings, context
         )

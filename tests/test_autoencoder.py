@@ -339,6 +339,14 @@ def test_warm_start_goes_on_with_the_unrolled_network(mixed):
     assert squared_error(stack, mixed) < 1.1 * before
 
 
+def test_a_new_fit_forgets_the_unrolled_network(mixed):
+    """Its epochs were counted on, so that a warm start after it had other noise."""
+    again = fit(mixed, unrolled_max_iter=3).set_params(unrolled_max_iter=0).fit(mixed)
+    for stack in (again, fresh := fit(mixed)):
+        stack.set_params(unrolled_max_iter=2, warm_start=True).fit(mixed)
+    assert_array_equal(again.coefs_[0], fresh.coefs_[0])
+
+
 def test_tied_weights_stay_tied(mixed):
     stack = fit(mixed, (6, 4), visible=KINDS, warm_start=True).fit(mixed)
     tied = stack.coefs_[0] * stack.visible_scale_[:, None] ** 2
