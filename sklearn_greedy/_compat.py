@@ -7,8 +7,10 @@ import pickle
 import reprlib
 import sys
 import warnings
+from collections.abc import Callable
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any, TypeVar
 
 import joblib
 import numpy as np
@@ -22,8 +24,9 @@ from sklearn.utils._param_validation import (
     Options,
     StrOptions,
     validate_parameter_constraints,
-    validate_params,
 )
+from sklearn.utils._param_validation import validate_params as _validate_params
+from sklearn.utils.metaestimators import available_if as _available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
@@ -36,6 +39,7 @@ __all__ = [
     "Options",
     "StrOptions",
     "VisualBlock",
+    "available_if",
     "check_partial_fit_first_call",
     "check_sample_weight",
     "column_numbers",
@@ -48,6 +52,7 @@ __all__ = [
     "warn_user",
 ]
 
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 # What all estimators take as rows.
 ROW_OPTIONS = {"accept_sparse": "csr", "dtype": [np.float64, np.float32]}
@@ -178,5 +183,8 @@ def _holds_names(columns) -> bool:
 
 check_partial_fit_first_call = _check_partial_fit_first_call
 check_sample_weight = _check_sample_weight
-fit_context = _fit_context
+# Type checkers see the decorated methods as they are written.
+available_if: Callable[..., Callable[[_Function], _Function]] = _available_if
+fit_context: Callable[..., Callable[[_Function], _Function]] = _fit_context
+validate_params: Callable[..., Callable[[_Function], _Function]] = _validate_params
 safe_indexing = _safe_indexing

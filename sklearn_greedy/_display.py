@@ -172,7 +172,7 @@ class PretrainingComparisonDisplay(_Display):
         return cls.from_comparison(comparison, ax=ax)
 
     @classmethod
-    def from_comparison(cls, comparison, *, ax=None):
+    def from_comparison(cls, comparison, *, ax=None) -> Self:
         """Draw the scores of a comparison.
 
         Parameters

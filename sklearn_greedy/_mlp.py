@@ -12,7 +12,6 @@ from sklearn.metrics import r2_score
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import column_or_1d
 from sklearn.utils.class_weight import compute_sample_weight
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import (
     check_classification_targets,
     type_of_target,
@@ -22,6 +21,7 @@ from sklearn.utils.multiclass import (
 from sklearn_greedy._compat import (
     Interval,
     StrOptions,
+    available_if,
     check_partial_fit_first_call,
     fit_context,
     told_of,

@@ -1,6 +1,7 @@
 """StackedRBMTransformer: a stack of restricted Boltzmann machines."""
 
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -588,7 +589,7 @@ class StackedRBMTransformer(GreedyStack):
         n_runs=100,
         n_temperatures=10_000,
         random_state=None,
-    ):
+    ) -> dict[str, Any]:
         """Log of the normaliser Z of the top RBM.
 
         Parameters

@@ -57,7 +57,7 @@ class LabeledSplit(BaseCrossValidator):
     # For scikit-learn's metadata routing: groups pass where they are given.
     __metadata_request__split = {"groups": True}
 
-    def __init__(self, cv=None, *, unlabeled, stratify: bool = True):
+    def __init__(self, cv=None, *, unlabeled, stratify: bool = True) -> None:
         # Folds are asked for more than once, and a generator gives them once.
         self.cv = list(cv) if isinstance(cv, Iterator) else cv
         self.unlabeled = unlabeled

@@ -523,7 +523,7 @@ class GreedyStack(
             "learned": task.learned,
         }
 
-    def transform(self, X):
+    def transform(self, X) -> Any:  # a frame, where set_output says so
         """Features of the top layer, from the clean input.
 
         Parameters

@@ -34,8 +34,8 @@ START, STOP, KIND, SAMPLED = range(4)
 _NARROW, _BINARY = 0.25, 0.99
 
 # They are mostly 0 or 1 where the mean is less than so many deviations from an end, and
-# almost always below the second number: scaled to unit variance, what is not at that end
-# would be 25 deviations out.
+# almost always below the second number: scaled to unit variance, what is not at that
+# end would be 25 deviations out.
 _APART, _NEVER = 0.5, 0.04
 
 # Measurements among columns in [0, 1] that are fewer than this share of those that are
@@ -354,7 +354,8 @@ def _warn_outside_unit_interval(
         warn_user(
             f"{owner} has bernoulli units for columns that reach from {low:.4g} to "
             f"{high:.4g}, outside [0, 1]: {some_columns(columns)}. Scale them "
-            "(MinMaxScaler, of sparse rows MaxAbsScaler), or begin with gaussian units for them (visible).",
+            "(MinMaxScaler, of sparse rows MaxAbsScaler), or begin with gaussian units "
+            "for them (visible).",
         )
 
 

@@ -2,6 +2,7 @@
 
 import inspect
 import warnings
+from pydoc import locate
 
 import pytest
 from numpydoc.docscrape import ClassDoc
@@ -33,6 +34,13 @@ def public_names():
             own = str(getattr(function, "__module__", "")).startswith("sklearn_greedy")
             if own and not method.startswith("_"):
                 yield f"sklearn_greedy.{name}.{method}"
+
+
+@pytest.mark.parametrize("name", list(public_names()))
+def test_functions_say_what_they_return(name):
+    public = locate(name)
+    returned = inspect.signature(public).return_annotation
+    assert inspect.isclass(public) or returned is not inspect.Signature.empty
 
 
 @pytest.mark.parametrize("name", list(public_names()))
