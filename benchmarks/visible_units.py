@@ -104,19 +104,20 @@ def word_lines(folder):
     order = np.random.default_rng(0).permutation(len(y))
     train, test = order[N_TEST:], order[:N_TEST]
     labels = " | ".join(f"{n} labels" for n in LABELS)
-    yield f"| words | features | gaussian columns | {labels} |"
-    yield "|---" * (3 + len(LABELS)) + "|"
+    yield f"| words | gaussian columns | {labels} |"
+    yield "|---" * (2 + len(LABELS)) + "|"
     for name, (prepare, visible) in WORDS.items():
         X = counts if prepare is None else prepare.fit(counts[train]).transform(counts)
         if visible == "auto":
-            yield f"| {name} | the words | - | {linear_scores(X, y, train, test)} |"
+            yield f"| {name} | - | {linear_scores(X, y, train, test)} |"
         for label, cls in STACKS.items():
             if visible == "poisson" and cls is StackedAutoencoderTransformer:
                 continue
             stack = cls(visible=visible, random_state=0).fit(X[train])
             n_gaussian = np.sum(stack.visible_kinds_ == "gaussian")
             accuracies = linear_scores(stack.transform(X), y, train, test)
-            yield f"| {name} | {label} | {n_gaussian} of {X.shape[1]} | {accuracies} |"
+            kinds = f"{n_gaussian} of {X.shape[1]}"
+            yield f"| {name}: {label} | {kinds} | {accuracies} |"
 
 
 def main():
