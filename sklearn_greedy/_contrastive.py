@@ -135,9 +135,8 @@ class ContrastiveDivergence:
         c = np.zeros(self.width)
         if self.centered:
             c, b = c - mu @ w, b - w @ lam
-        theta = np.concatenate([w.ravel(), c, b])
-        offsets = [mu.astype(np.float32), lam.astype(np.float32)]
-        return theta.astype(np.float32), offsets
+        theta = np.concatenate([w.ravel(), c, b], dtype=np.float32)
+        return theta, [mu.astype(np.float32), lam.astype(np.float32)]
 
     def _present_offsets(self, task: LayerTask):
         """Offsets of an RBM that is trained further: the present mean activations."""

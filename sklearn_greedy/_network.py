@@ -145,7 +145,9 @@ def unfold_input(coef: Array, intercept: Array, offset: Array, scale: Array):
 
 def fold_output(coef: Array, intercept: Array, offset: Array, scale: Array):
     """Parameters for raw output from those for ``(y - offset) / scale``."""
-    return coef * scale, intercept * scale + offset
+    if np.any(scale != 1):
+        coef = coef * scale
+    return coef, intercept * scale + offset
 
 
 def unfold_output(coef: Array, intercept: Array, offset: Array, scale: Array):

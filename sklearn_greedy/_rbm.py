@@ -997,7 +997,7 @@ class StackedRBMTransformer(GreedyStack):
 
     def _recall(self, layer: int, units: Units) -> Array:
         parts = self._scaled_parameters(layer, units)
-        return np.concatenate([part.ravel() for part in parts]).astype(np.float32)
+        return np.concatenate([part.ravel() for part in parts], dtype=np.float32)
 
 
 def _auto_rate(task: LayerTask, model: ContrastiveDivergence, in_order: bool) -> float:
