@@ -74,10 +74,10 @@ class StackedAutoencoderTransformer(GreedyStack):
         Kind of the units that rebuild the columns of X. "auto" takes bernoulli units
         for columns with all values in [0, 1] (or beyond by a thousandth of their range,
         as scalers round), and gaussian units for the others. Columns there that are
-        neither binary nor constant are gaussian too, if half of them vary by less than
-        a quarter of binary ones, as measurements behind a MinMaxScaler and tf-idf do.
-        Where fewer do, these alone are, unless they are mostly 0 or 1 or under a tenth
-        of the columns, as in images. A list of pairs ``(kind, columns)``
+        neither binary nor constant are mostly gaussian too, if half of them vary by
+        less than a quarter of binary ones, as measurements behind a MinMaxScaler and
+        tf-idf do. Where fewer do, these alone are, unless they are mostly 0 or 1 or
+        under a tenth of the columns, as in images. A list of pairs ``(kind, columns)``
         chooses by columns, which are named as in ColumnTransformer; "auto" decides on
         columns in no pair. Each "softmax" pair is one group of one-hot columns that
         follow each other. Deeper layers rebuild logistic activations with bernoulli
@@ -303,6 +303,10 @@ class StackedAutoencoderTransformer(GreedyStack):
     (1797, 32)
     """
 
+    decoder_coefs_: list[Array]
+    decoder_intercepts_: list[Array]
+    decoder_activations_: list[str]
+    n_active_: list[int | None]
     _rate = "learning_rate_init"
     _units_parameter = "activation"
     _kinds = ("gaussian", "bernoulli", "softmax")
@@ -467,9 +471,10 @@ class StackedAutoencoderTransformer(GreedyStack):
     def score_samples(self, X) -> Array:
         """Minus the reconstruction loss of each row: low for rows unlike the data.
 
-        The row goes up and down the whole stack without noise. Bernoulli columns and
-        softmax groups count with their log-likelihood, gaussian ones with minus half
-        the squared error in units of their standard deviation.
+        To find anomalies the code must be narrow: a layer with more units than columns
+        rebuilds them as well. The row goes up and down the whole stack without noise.
+        Bernoulli columns and softmax groups count with their log-likelihood, gaussian
+        ones with minus half the squared error in units of their standard deviation.
 
         Parameters
         ----------

@@ -4,7 +4,7 @@ import reprlib
 from abc import ABC, abstractmethod
 from functools import reduce
 from numbers import Integral
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from scipy import sparse
@@ -16,6 +16,7 @@ from sklearn_greedy._network import forward, layer_number
 from sklearn_greedy._parameters import is_sequence
 from sklearn_greedy._rbm import StackedRBMTransformer
 
+_LONGEST_NAME = 30
 _AT_LEAST_ONE = Interval(Integral, 1, None, closed="left")
 
 
@@ -47,6 +48,9 @@ def _axes(ax):
 
 class _Display(ABC):
     """What is drawn on one axes."""
+
+    ax_: Any
+    figure_: Any
 
     @abstractmethod
     def _draw(self, ax):
@@ -410,11 +414,17 @@ class LearnedFiltersDisplay(_Display):
             self.image_ = ax.imshow(self.filters.T, aspect="auto", **colours)
             numbers = range(self.filters.shape[1])
             names = numbers if self.feature_names is None else self.feature_names
-            ax.set_yticks(numbers, names)
+            ax.set_yticks(numbers, [_short(name) for name in names])
             ax.set(xlabel="hidden unit", title="weights")
             ax.set_xticks(range(len(self.units)), self.units, rotation=90)
             ax.figure.colorbar(self.image_, ax=ax)
         return ax
+
+
+def _short(name) -> str:
+    """A name for a tick, beside which there must be room for the picture."""
+    text = str(name)
+    return text if len(text) <= _LONGEST_NAME else f"{text[: _LONGEST_NAME - 1]}…"
 
 
 def _input_scale(estimator):

@@ -6,7 +6,7 @@ import time
 from abc import ABCMeta, abstractmethod
 from contextlib import contextmanager, nullcontext
 from numbers import Integral, Real
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -148,6 +148,12 @@ class GreedyPretrainedMLP(
     _resume: dict
     # Digest of the pretrainer of the first fit or chunk.
     _pretrained_by: str
+    # What ``_adopt`` sets by name, and what pre-training leaves, if anything.
+    n_features_in_: int
+    n_layers_: int
+    coefs_: list[Array]
+    intercepts_: list[Array]
+    pretrainer_: Any
 
     _parameter_constraints: dict = {
         "hidden_layer_sizes": [
@@ -471,10 +477,12 @@ class GreedyPretrainedMLP(
 
     def _partial_fit(self, X, y, sample_weight, classes=None):
         """One pass of fine-tuning over a chunk; the first chunk also pre-trains."""
+        first = not hasattr(self, "coefs_")
+        if not first:
+            self._validate_params()  # which fit_context leaves out then
         self._check_together()
         if self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True.")
-        first = not hasattr(self, "coefs_")
         if not first:
             self._check_unchanged()
         rows = self._validate(X, y, sample_weight, reset=first)

@@ -50,10 +50,13 @@ def fitting(estimator):
         with one_blas_thread:
             yield
     except BaseException:
-        one_blas_thread.return_to(depth)  # where Ctrl-C came in its own steps
         present = vars(estimator)
         # Callbacks are still to be told that it is over.
         before |= {name: present[name] for name in _OF_CALLBACKS & present.keys()}
-        present.clear()
-        present.update(before)
+        try:
+            one_blas_thread.return_to(depth)  # where Ctrl-C came in its own steps
+        finally:  # where it came again
+            present.update(before)
+            for name in present.keys() - before.keys():
+                del present[name]
         raise

@@ -74,9 +74,10 @@ _RATE_WIDTH, _RATE_COLUMNS, _RATE_ROWS, _RATE_REACH = 256, 512, 10, 100.0
 # A rate that is so much lower would teach nothing; rows that ask for it are in another
 # scale, and training that diverges says so.
 _SLOWEST = 1000.0
-# Share of it that persistent chains bear where means are not bounded: three times as
-# much diverges on tables with correlated columns.
-_CHAIN_SHARE = 0.03
+# Share of it that persistent chains bear where means are not bounded, and the number of
+# hidden units from which it falls further: three times as much diverges on tables with
+# correlated columns, and on images with 256 units.
+_CHAIN_SHARE, _CHAIN_WIDTH = 0.03, 128
 
 
 # Parameters of methods.
@@ -108,10 +109,10 @@ class StackedRBMTransformer(GreedyStack):
         Kind of the visible units of the first layer. "auto" takes bernoulli units for
         columns with all values in [0, 1] (or beyond by a thousandth of their range, as
         scalers round), and gaussian units for the others. Columns there that are
-        neither binary nor constant are gaussian too, if half of them vary by less than
-        a quarter of binary ones, as measurements behind a MinMaxScaler and tf-idf do.
-        Where fewer do, these alone are, unless they are mostly 0 or 1 or under a tenth
-        of the columns, as in images. A list of pairs ``(kind, columns)``
+        neither binary nor constant are mostly gaussian too, if half of them vary by
+        less than a quarter of binary ones, as measurements behind a MinMaxScaler and
+        tf-idf do. Where fewer do, these alone are, unless they are mostly 0 or 1 or
+        under a tenth of the columns, as in images. A list of pairs ``(kind, columns)``
         chooses by columns, which are named as in ColumnTransformer (names, numbers,
         slices, masks or a selector); "auto" decides on columns in no pair. Each
         "softmax" pair is one group of one-hot columns that follow each other;
@@ -360,6 +361,9 @@ class StackedRBMTransformer(GreedyStack):
     (1797, 32)
     """
 
+    visible_intercepts_: list[Array]
+    learning_rates_: list[float]
+    visible_reconstructions_: list[str]
     _rate = "learning_rate"
     _units_parameter = "hidden"
     _kinds = KINDS
@@ -745,6 +749,10 @@ class StackedRBMTransformer(GreedyStack):
     ) -> Array:
         """Draw rows from the stack: Gibbs sampling in the top RBM, then down.
 
+        Contrastive divergence makes features, not densities: its chains never leave the
+        data, and long ones may end in rows like none of them. For rows like the data
+        train with ``persistent=True``, and gaussian columns with ``learn_scale=True``.
+
         Parameters
         ----------
         n_samples : int, default=1
@@ -1010,11 +1018,12 @@ def _auto_rate(task: LayerTask, model: ContrastiveDivergence, in_order: bool) ->
     rate *= 1 + settings.momentum
     if bernoulli and kinds <= {BERNOULLI, SOFTMAX}:
         return rate
+    width = _RATE_WIDTH
     if settings.persistent:
-        rate *= _CHAIN_SHARE
+        rate, width = rate * _CHAIN_SHARE, _CHAIN_WIDTH
     unbounded = ~np.isin(task.units.kinds, (BERNOULLI, SOFTMAX))
     share = _RATE_COLUMNS / max(_RATE_COLUMNS, int(unbounded.sum()))
-    rate *= min(1.0, (_RATE_WIDTH * np.sqrt(share) / task.width) ** 1.5)
+    rate *= min(1.0, (width * np.sqrt(share) / task.width) ** 1.5)
     reach = model.batch_reach(in_order, every_row=not bernoulli) / _RATE_REACH
     slowed = min(np.sqrt(reach / 4) if bernoulli else reach, _SLOWEST)
     return float(rate / max(1.0, slowed, _RATE_ROWS / model.batch_size))

@@ -110,7 +110,14 @@ class GreedyStack(
     # from.
     _n_epochs: list[int]
     _resume: dict
+    # What ``_adopt`` sets by name.
+    n_features_in_: int
     coefs_: list[Array]
+    intercepts_: list[Array]
+    activations_: list[str]
+    visible_kinds_: Array
+    visible_offset_: Array
+    visible_scale_: Array
 
     @abstractmethod
     def _activation(self, layer: int) -> str:
@@ -459,6 +466,8 @@ class GreedyStack(
 
     def _partial_fit(self, X):
         first = not hasattr(self, "coefs_")
+        if not first:
+            self._validate_params()  # which fit_context leaves out then
         given, X = X, self._validate(X, reset=first)
         visible = self._visible_units(given) if first else None
         sizes = self._checked_sizes(warm=not first)

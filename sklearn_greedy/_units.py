@@ -351,11 +351,13 @@ def _warn_outside_unit_interval(
     if len(columns):
         low, high = statistics.low[columns].min(), statistics.high[columns].max()
         low, high = min(low, 0.0), max(high, 1.0)
+        scaler = "MinMaxScaler, of sparse rows MaxAbsScaler"
+        if low < 0:  # which MaxAbsScaler leaves below 0
+            scaler = "MinMaxScaler"
         warn_user(
             f"{owner} has bernoulli units for columns that reach from {low:.4g} to "
             f"{high:.4g}, outside [0, 1]: {some_columns(columns)}. Scale them "
-            "(MinMaxScaler, of sparse rows MaxAbsScaler), or begin with gaussian units "
-            "for them (visible).",
+            f"({scaler}), or begin with gaussian units for them (visible).",
         )
 
 
@@ -377,7 +379,8 @@ def choose_units(
         kinds = np.full(n_columns, KINDS.index(visible))
         groups[kinds == SOFTMAX] = 0
     else:
-        kinds = np.where(_as_probabilities(statistics), BERNOULLI, GAUSSIAN)
+        decides = left_to_auto(visible, n_columns)
+        kinds = np.where(_as_probabilities(statistics, decides), BERNOULLI, GAUSSIAN)
     if not isinstance(visible, str):
         for number, (kind, columns) in enumerate(visible):
             kinds[columns] = KINDS.index(kind)
@@ -420,17 +423,18 @@ def _in_unit_interval(statistics: ColumnStatistics) -> Array:
     return (low >= -room) & (high <= 1 + room)
 
 
-def _as_probabilities(statistics: ColumnStatistics) -> Array:
+def _as_probabilities(statistics: ColumnStatistics, decides: Array) -> Array:
     """Which columns have all values in [0, 1] and are no measurements that lie there:
     these vary too little for their mean. So does a column that is mostly 0, with few
     small values, but scaled to unit variance these would be far out. Grey columns go
-    with the most of them: beside standardised ones, the others would count for little.
+    with the most of them, of those that it ``decides`` on: beside standardised ones,
+    the others would count for little.
     """
     mean, variance = statistics.mean, statistics.variance
     inside = _in_unit_interval(statistics)
     from_end, deviation = np.minimum(mean, 1 - mean), np.sqrt(variance)
     apart = from_end >= _APART * deviation
-    grey = inside & statistics.varies() & (from_end >= _NEVER * deviation)
+    grey = decides & inside & statistics.varies() & (from_end >= _NEVER * deviation)
     most = mean * (1 - mean)
     grey &= variance < _BINARY * most
     narrow = grey & (variance < _NARROW * most)

@@ -369,6 +369,16 @@ def test_long_names_stay_within_the_figure():
     assert min(label.get_window_extent().x0 for label in labels) > 0
 
 
+def test_very_long_names_leave_room_for_the_filters():
+    names = np.array([f"{'a question of the survey ' * 3}{i}" for i in range(3)])
+    display = LearnedFiltersDisplay(np.eye(3), np.arange(3), feature_names=names).plot()
+    display.figure_.canvas.draw()
+    assert display.ax_.get_window_extent().width > display.figure_.bbox.width / 3
+    assert (
+        display.ax_.get_yticklabels()[0].get_text() == "a question of the survey a qu…"
+    )
+
+
 def test_import_does_not_need_matplotlib():
     code = (
         "import sys; import sklearn_greedy; "

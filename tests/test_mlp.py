@@ -24,6 +24,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, scale
+from sklearn.utils._param_validation import InvalidParameterError
 from sklearn.utils.class_weight import compute_sample_weight
 from tools import OwnPretrainer, leaves
 
@@ -812,6 +813,15 @@ def test_partial_fit_learns(iris):
             clf.partial_fit(X[part::3], y[part::3])
     assert clf.score(X, y) > 0.9
     assert clf.best_loss_ == min(clf.loss_curve_)
+
+
+@pytest.mark.parametrize(
+    "bad", [{"learning_rate_init": -1}, {"batch_size": 0}, {"dropout": 1.5}]
+)
+def test_later_chunks_check_the_parameters_too(bad, iris):
+    network = GreedyPretrainedMLPClassifier((4,)).partial_fit(*iris, classes=[0, 1, 2])
+    with pytest.raises(InvalidParameterError, match=next(iter(bad))):
+        network.set_params(**bad).partial_fit(*iris)
 
 
 def test_partial_fit_refuses_early_stopping(mlp_class, iris):
@@ -1647,7 +1657,7 @@ def test_a_pretrainer_that_is_the_same_is_not_taken_for_another(iris):
     X, y = iris
     frame = pd.DataFrame(X, columns=list("abcd"))
     selector = make_column_selector(pattern="a")
-    stack = StackedRBMTransformer((5,), visible=[("gaussian", selector)], max_iter=1)
+    stack = StackedRBMTransformer((5,), visible=[("gaussian", selector)], max_iter=9)
     weights = np.ones((4, 6))
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)

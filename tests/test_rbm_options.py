@@ -504,6 +504,15 @@ def test_units_that_one_row_moves_are_constant():
     assert idle_units(H, "logistic") == (0, 0, 2)
 
 
+def test_automatic_rate_of_chains_holds_where_columns_go_together(rng):
+    """With 256 units the chains ran off: errors of thirty times that of the means."""
+    X = rng.normal(size=(800, 20)) @ rng.normal(size=(20, 240))
+    X += 0.5 * rng.normal(size=X.shape)
+    stack = fit(X, (256,), learning_rate="auto", persistent=True, max_iter=20)
+    report = stack.layer_report_[0]
+    assert report["reconstruction_error"] < 0.8 * report["baseline_error"]
+
+
 def test_large_counts_are_judged_by_their_variance(rng):
     """Their mean square is a thousand times that."""
     X = rng.poisson(1000, (300, 5)).astype(float)

@@ -38,6 +38,7 @@ from sklearn_greedy._network import (
     unfold_input,
     unfold_output,
 )
+from sklearn_greedy._threads import one_blas_thread
 from sklearn_greedy._training import row_major, without
 from sklearn_greedy._units import ColumnStatistics, choose_units
 
@@ -1129,6 +1130,26 @@ def test_interrupted_first_fit_leaves_an_unfitted_stack(stack_class, method, tab
         stack.transform(table)
     with pytest.raises(NotFittedError):
         stack.score(table)
+
+
+def test_later_chunks_check_the_parameters_too(stack_class, binary):
+    stack = build(stack_class).partial_fit(binary).set_params(shuffle="often")
+    with pytest.raises(InvalidParameterError, match="shuffle"):
+        stack.partial_fit(binary)
+
+
+def test_interrupted_again_while_it_is_put_back(stack_class, table, monkeypatch):
+    stack = build(stack_class).fit(table)
+    before, return_to = joblib.hash(vars(stack)), one_blas_thread.return_to
+
+    def impatient(depth):
+        return_to(depth)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(one_blas_thread, "return_to", impatient)
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(stack).fit(table[:, :4])
+    assert joblib.hash(vars(stack)) == before
 
 
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])

@@ -281,6 +281,24 @@ def test_sparse_columns_of_small_values_go_with_the_most_of_them(rng):
     assert kinds_of(louder[:, 40:]).tolist() == [*20 * [BERNOULLI], *3 * [GAUSSIAN]]
 
 
+@pytest.mark.parametrize("kind", ["bernoulli", "gaussian"])
+def test_columns_with_a_named_kind_have_no_vote(kind, rng):
+    """Sixty pixels that were named made bernoulli units of three measurements."""
+    pixels = (rng.random((500, 60)) < 0.5) * rng.random((500, 60))
+    times = 0.5 + 0.05 * rng.normal(size=(500, 3)).clip(-3, 3)
+    statistics = ColumnStatistics.of(np.hstack([pixels, times]))
+    kinds = choose_units(statistics, [(kind, np.arange(60))]).kinds
+    assert kinds[60:].tolist() == 3 * [GAUSSIAN]
+
+
+@pytest.mark.parametrize(("low", "helps"), [(0.0, True), (-3.0, False)])
+def test_advice_to_scale_sparse_rows_helps(low, helps):
+    statistics = ColumnStatistics.of(np.array([[low], [0.0], [3.0]]))
+    with pytest.warns(UserWarning, match="Scale them") as caught:
+        check_range(statistics, choose_units(statistics, "bernoulli"), "A stack")
+    assert ("MaxAbsScaler" in str(caught[0].message)) == helps
+
+
 def test_pixels_are_bernoulli():
     assert set(kinds_of(load_digits().data / 16)) == {BERNOULLI}
 
