@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import joblib
 import numpy as np
@@ -98,7 +98,7 @@ class NoCallbackContext:
 class NoCallbackSupport:
     """The methods of scikit-learn's mixin before it was there."""
 
-    def set_callbacks(self, *callbacks):
+    def set_callbacks(self, *callbacks) -> Self:
         """Callbacks need scikit-learn 1.9 or newer.
 
         Parameters
