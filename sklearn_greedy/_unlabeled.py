@@ -79,8 +79,9 @@ def _holds_number(y, marker) -> bool:
 
 
 def check_marker(y, marker) -> None:
-    """Raise where rows seem to have no target, though none carries the marker, and
-    where it stands in a sparse matrix, of which no row is marked.
+    """Raise where rows seem to have no target, though none carries the marker, where it
+    is a text among numbers, and where it stands in a sparse matrix, of which no row is
+    marked.
     """
     if sparse.issparse(y):
         y = y.tocoo().data
@@ -111,6 +112,12 @@ def check_marker(y, marker) -> None:
         raise ValueError(
             f"y holds the {found} {str(marker)!r}, but unlabeled={marker!r} is {given} "
             "and does not mark these rows. Give the marker as it stands in y."
+        )
+    if of_text and y.dtype.kind in "iuf":
+        raise ValueError(
+            f"unlabeled={marker!r} is a text, but y holds numbers only, of which it "
+            "marks none. Give the number that marks rows without a label, or None if "
+            "there are none."
         )
 
 

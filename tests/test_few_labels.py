@@ -256,6 +256,13 @@ def test_marker_of_another_type_raises(texts, marker, rows):
     assert set(right.fit(rows[0], y).classes_) == set(y[:40])
 
 
+def test_text_as_marker_of_numbers_raises(kind, rows):
+    """It marked nothing, and -1 was learned as a target."""
+    y, _ = marked(targets_of(kind, rows), 20)
+    with pytest.raises(ValueError, match=r"unlabeled='\?' is a text, but y holds num"):
+        build(kind, unlabeled="?").fit(rows[0], y)
+
+
 def test_partial_fit_leaves_out_marked_rows(kind, rows):
     X, y = rows[0], targets_of(kind, rows)
     few, _ = marked(y, 20)
