@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 from sklearn.utils import gen_batches
-from sklearn.utils.validation import check_is_fitted
 
 from sklearn_greedy._backpropagation import (
     CORRUPTIONS,
@@ -17,20 +16,18 @@ from sklearn_greedy._backpropagation import (
     Corruption,
     Optimizer,
 )
-from sklearn_greedy._callbacks import EpochTasks
-from sklearn_greedy._compat import HasMethods, Interval, StrOptions, warn_user
+from sklearn_greedy._callbacks import EpochTasks, task_of
+from sklearn_greedy._compat import Interval, StrOptions, warn_user
 from sklearn_greedy._fitting import training_streams
 from sklearn_greedy._layer import LayerTask, TrainedLayer
 from sklearn_greedy._network import (
     ACTIVATIONS,
     TRANSPOSED,
     Network,
-    fold_input,
-    fold_output,
+    fold,
     forward,
     glorot_uniform,
-    unfold_input,
-    unfold_output,
+    unfold,
     unit_log_likelihood,
 )
 from sklearn_greedy._stack import GreedyStack
@@ -328,18 +325,13 @@ class StackedAutoencoderTransformer(GreedyStack):
         "max_iter",
     )
     _parameter_constraints: dict = {
-        "hidden_layer_sizes": [
-            "array-like",
-            Interval(Integral, 1, None, closed="left"),
-        ],
+        **GreedyStack._parameter_constraints,
         "activation": [StrOptions(set(ACTIVATIONS)), "array-like"],
-        "visible": [StrOptions({"auto", "bernoulli", "gaussian", "softmax"}), list],
+        "visible": [StrOptions({"auto", *_kinds}), list],
         "corruption": [StrOptions(set(CORRUPTIONS[1:])), None, "array-like"],
         "corruption_level": [Interval(Real, 0, None, closed="left"), "array-like"],
         "emphasis": [Interval(Real, 0, 1, closed="both"), "array-like"],
         "contraction": [Interval(Real, 0, None, closed="left"), "array-like"],
-        "sparsity_target": [Interval(Real, 0, 1, closed="neither"), None, "array-like"],
-        "sparsity_weight": [Interval(Real, 0, None, closed="left"), "array-like"],
         "code_l1": [Interval(Real, 0, None, closed="left"), "array-like"],
         "n_active": [Interval(Integral, 1, None, closed="left"), None, "array-like"],
         "tied_weights": ["boolean", "array-like"],
@@ -348,22 +340,10 @@ class StackedAutoencoderTransformer(GreedyStack):
         "learning_rate_init": [Interval(Real, 0, None, closed="neither"), "array-like"],
         "power_t": [Interval(Real, 0, None, closed="left")],
         "max_gradient_norm": [Interval(Real, 0, None, closed="neither"), None],
-        "momentum": [Interval(Real, 0, 1, closed="left"), "array-like"],
         "nesterovs_momentum": ["boolean"],
-        "alpha": [Interval(Real, 0, None, closed="left"), "array-like"],
-        "batch_size": [Interval(Integral, 1, None, closed="left"), "array-like"],
         "max_iter": [Interval(Integral, 0, None, closed="left"), "array-like"],
-        "tol": [Interval(Real, 0, None, closed="left"), None],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
         "early_stopping": ["boolean"],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "shuffle": ["boolean"],
-        "schedule": [StrOptions({"layerwise", "simultaneous"})],
-        "memory": [None, str, HasMethods(["cache"])],
-        "warm_start": ["boolean"],
         "unrolled_max_iter": [Interval(Integral, 0, None, closed="left")],
-        "random_state": ["random_state"],
-        "verbose": ["verbose"],
     }
 
     def __init__(
@@ -486,11 +466,11 @@ class StackedAutoencoderTransformer(GreedyStack):
         score : ndarray of shape (n_samples,)
             Higher is better.
         """
-        units = self._fitted_units()
+        X = self._validate_rows(X)
+        units = self._layer_units(0)
         scale, blocks = units.scale.astype(self.coefs_[0].dtype), units.blocks()
         scores = [
-            unit_log_likelihood(rows, z, blocks, scale)
-            for rows, z in self._rebuilt(self._validate(X, reset=False))
+            unit_log_likelihood(rows, z, blocks, scale) for rows, z in self._rebuilt(X)
         ]
         return np.concatenate(scores)
 
@@ -510,8 +490,8 @@ class StackedAutoencoderTransformer(GreedyStack):
             (that error for the column's mean) and "r2" (one minus their ratio; NaN for
             a constant column). ``pandas.DataFrame(report)`` is a table of it.
         """
-        units = self._fitted_units()
-        X = self._validate(X, reset=False)
+        X = self._validate_rows(X)
+        units = self._layer_units(0)
         n_columns = X.shape[1]
         squares = np.zeros(n_columns)
         for rows, z in self._rebuilt(X):
@@ -528,11 +508,6 @@ class StackedAutoencoderTransformer(GreedyStack):
             "variance": variance,
             "r2": r2,
         }
-
-    def _fitted_units(self) -> Units:
-        """Units of the columns of X."""
-        check_is_fitted(self)
-        return self._layer_units(0)
 
     def _rebuilt(self, X):
         """Yield (dense rows, pre-activations of their reconstruction), in blocks."""
@@ -623,16 +598,15 @@ class StackedAutoencoderTransformer(GreedyStack):
             n_hidden=task.width,
             n_falling=settings.max_iter / 2,
         )
-        blocks = task.units.blocks()
-        return self._backpropagation(network, theta, task, blocks, code)
+        return self._backpropagation(network, theta, task, code)
 
-    def _backpropagation(self, network, theta, task, blocks, code) -> Backpropagation:
+    def _backpropagation(self, network, theta, task, code=None) -> Backpropagation:
         settings = task.settings
         return Backpropagation(
             network,
             theta,
             Rows(task.data, task.units),
-            blocks,
+            task.units.blocks(),
             self._optimizer(settings, task.own_share),
             batch_size=settings.batch_size,
             seed=task.seed,
@@ -680,8 +654,8 @@ class StackedAutoencoderTransformer(GreedyStack):
             "code": code,
         }
 
-    def _adopt(self, layers, curves) -> None:
-        super()._adopt(layers, curves)
+    def _adopt(self, layers) -> None:
+        super()._adopt(layers)
         self.unrolled_loss_curve_: list[float] = []
 
     def _n_last_tasks(self) -> int:
@@ -693,23 +667,21 @@ class StackedAutoencoderTransformer(GreedyStack):
         self._n_unrolled = n_before
         if self.unrolled_max_iter == 0:
             return
-        context = root.subcontext(
-            task_name="unrolled", max_subtasks=self.unrolled_max_iter
-        )
-        context.call_on_fit_task_begin(estimator=self, X=X)
         settings = self._settings(0)
-        settings.max_iter = self.unrolled_max_iter
-        train = partial(
-            self._train_unrolled, X, new_task, seed, n_before, settings, context
-        )
-        unrolled = cache.layer("unrolled", settings, train)
-        self.unrolled_loss_curve_ = unrolled.history.losses
-        self._n_unrolled = n_before + len(self.unrolled_loss_curve_)
-        for name, value in unrolled.fitted.items():
-            setattr(self, name, value)
-        context.call_on_fit_task_end(
-            estimator=self, X=X, reconstruction_attributes=lambda: unrolled.fitted
-        )
+        settings.max_iter = n_epochs = self.unrolled_max_iter
+
+        def attributes():
+            return unrolled.fitted
+
+        with task_of(root, "unrolled", n_epochs, self, X, attributes) as context:
+            train = partial(
+                self._train_unrolled, X, new_task, seed, n_before, settings, context
+            )
+            unrolled = cache.layer("unrolled", settings, train)
+            self.unrolled_loss_curve_ = unrolled.history.losses
+            self._n_unrolled = n_before + len(self.unrolled_loss_curve_)
+            for name, value in unrolled.fitted.items():
+                setattr(self, name, value)
 
     def _train_unrolled(self, X, new_task, seed: Array, n_before, settings, context):
         """The network of encoders and decoders after training, as a `TrainedLayer`;
@@ -731,11 +703,8 @@ class StackedAutoencoderTransformer(GreedyStack):
         scaling = task.units.offset, task.units.scale
         coefs = [*self.coefs_, *self.decoder_coefs_[::-1]]
         intercepts = [*self.intercepts_, *self.decoder_intercepts_[::-1]]
-        coefs[0], intercepts[0] = unfold_input(coefs[0], intercepts[0], *scaling)
-        coefs[-1], intercepts[-1] = unfold_output(coefs[-1], intercepts[-1], *scaling)
-        theta = network.pack(coefs, intercepts)
-        blocks = task.units.blocks()
-        model = self._backpropagation(network, theta, task, blocks, None)
+        theta = network.pack(*unfold(coefs, intercepts, scaling, scaling))
+        model = self._backpropagation(network, theta, task)
 
         def attributes():
             theta = model.theta.astype(np.float64)
@@ -768,8 +737,7 @@ class StackedAutoencoderTransformer(GreedyStack):
         n_layers = len(self.coefs_)
         dtype = self.coefs_[0].dtype
         coefs, intercepts = network.views(theta)
-        coefs[0], intercepts[0] = fold_input(coefs[0], intercepts[0], *scaling)
-        coefs[-1], intercepts[-1] = fold_output(coefs[-1], intercepts[-1], *scaling)
+        coefs, intercepts = fold(coefs, intercepts, scaling, scaling)
         coefs = [np.array(coef, dtype) for coef in coefs]
         intercepts = [np.array(intercept, dtype) for intercept in intercepts]
         return {
@@ -804,16 +772,15 @@ class StackedAutoencoderTransformer(GreedyStack):
     def _fold(self, task: LayerTask, model: Backpropagation) -> dict:
         coefs, intercepts = model.network.views(model.theta.astype(np.float64))
         scaling = task.units.offset, task.units.scale
-        encoder = fold_input(coefs[0], intercepts[0], *scaling)
-        decoder = fold_output(coefs[1], intercepts[1], *scaling)
+        coefs, intercepts = fold(coefs, intercepts, scaling, scaling)
         end = "identity"
         if task.layer > 0 and self._activation(task.layer - 1) in _LOSSLESS:
             end = self._activation(task.layer - 1)
         return {
-            "coefs_": encoder[0],
-            "intercepts_": encoder[1],
-            "decoder_coefs_": decoder[0],
-            "decoder_intercepts_": decoder[1],
+            "coefs_": coefs[0],
+            "intercepts_": intercepts[0],
+            "decoder_coefs_": coefs[1],
+            "decoder_intercepts_": intercepts[1],
             "activations_": task.settings.activation,
             "decoder_activations_": end,
             "n_active_": task.settings.n_active,
@@ -830,15 +797,14 @@ class StackedAutoencoderTransformer(GreedyStack):
                 "again."
             )
         scaling = units.offset, units.scale
-        encoder = unfold_input(self.coefs_[layer], self.intercepts_[layer], *scaling)
-        decoder = unfold_output(
-            self.decoder_coefs_[layer], self.decoder_intercepts_[layer], *scaling
-        )
+        coefs = self.coefs_[layer], self.decoder_coefs_[layer]
+        intercepts = self.intercepts_[layer], self.decoder_intercepts_[layer]
+        coefs, intercepts = unfold(coefs, intercepts, scaling, scaling)
         width = self.coefs_[layer].shape[1]
         network = self._network(len(units.kinds), layer, width, resumed=True)
         if network.layers[-1, TRANSPOSED]:
-            decoder = encoder[0].T, decoder[1]
-        return network.pack(*zip(encoder, decoder, strict=True))
+            coefs[1] = coefs[0].T
+        return network.pack(coefs, intercepts)
 
 
 def _check_level(corruption, level) -> None:

@@ -17,7 +17,7 @@ from sklearn_greedy._network import (
     forward,
 )
 from sklearn_greedy._threads import ALONE, kernels
-from sklearn_greedy._training import Rows
+from sklearn_greedy._training import Rows, gathered
 from sklearn_greedy._units import ColumnStatistics, Units, near_one, row_block
 
 Array = npt.NDArray
@@ -267,12 +267,8 @@ class Backpropagation:
         """See ``Model.train``; the loss of a row is its negative log-likelihood."""
         if self.epoch != self._rated_epoch:
             self._begin_epoch()
-        x = np.empty((len(index), self.n_columns), np.float32)
-        self.rows.gather(index, x)
-        y = x
-        if self.targets is not None:
-            y = np.empty((len(index), self.targets.n_columns), np.float32)
-            self.targets.gather(index, y)
+        x = gathered(self.rows, index)
+        y = x if self.targets is None else gathered(self.targets, index)
         row_weights, mass = np.empty(0, np.float32), float(len(index))
         if self.row_weights is not None:
             row_weights = self.row_weights[index].astype(np.float32)
@@ -317,8 +313,7 @@ class Backpropagation:
         source = self.rows if source is None else source
         most = row_block(self.n_columns, _HELD_ROWS)
         for part in gen_batches(len(index), most):
-            rows = np.empty((part.stop - part.start, self.n_columns), np.float32)
-            source.gather(index[part], rows)
+            rows = gathered(source, index[part])
             yield rows, self.output(rows)
 
     def output(self, rows: Array) -> Array:

@@ -1,6 +1,20 @@
 """Epochs as tasks of scikit-learn's callbacks."""
 
 from collections.abc import Callable
+from contextlib import contextmanager
+
+
+@contextmanager
+def task_of(root, name: str, n_epochs: int, estimator, X, attributes):
+    """A part of a fit, as the context of its task; attributes : as of `EpochTasks`, at
+    the end of it.
+    """
+    context = root.subcontext(task_name=name, max_subtasks=n_epochs)
+    context.call_on_fit_task_begin(estimator=estimator, X=X)
+    yield context
+    context.call_on_fit_task_end(
+        estimator=estimator, X=X, reconstruction_attributes=attributes
+    )
 
 
 class EpochTasks:

@@ -151,7 +151,7 @@ class ContrastiveDivergence:
         """Some of the rows that are learned from, and their weights or None."""
         chosen = self.rows.some(self._judged)
         weights = None if self._weights is None else self._weights[chosen]
-        return self.rows.spread(chosen), weights
+        return self.rows.copied(chosen), weights
 
     def batch_reach(self, in_order: bool, every_row: bool) -> float:
         """Largest mean square of the gaussian columns of a mini-batch along a line, of

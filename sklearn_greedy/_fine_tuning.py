@@ -39,19 +39,18 @@ from sklearn_greedy._layer import in_dtype, next_data
 from sklearn_greedy._network import (
     ACTIVATIONS,
     Network,
+    fold,
     fold_input,
-    fold_output,
     forward,
     glorot_uniform,
     layer_number,
     output_means,
     random_layers,
-    unfold_input,
-    unfold_output,
+    unfold,
     unit_log_likelihood,
 )
 from sklearn_greedy._parameters import HoldsEstimator, layer_sizes
-from sklearn_greedy._persistence import VersionedEstimator
+from sklearn_greedy._persistence import GreedyEstimator
 from sklearn_greedy._stack import GreedyStack
 from sklearn_greedy._start import (
     DEFAULT_SIZES,
@@ -67,6 +66,7 @@ from sklearn_greedy._training import (
     History,
     Plan,
     Rows,
+    gathered,
     run_epochs,
     train_epoch,
     without,
@@ -138,7 +138,7 @@ def has_epochs(mlp) -> bool:
 
 
 class GreedyPretrainedMLP(
-    CallbackSupport, HoldsEstimator, VersionedEstimator, metaclass=ABCMeta
+    CallbackSupport, HoldsEstimator, GreedyEstimator, metaclass=ABCMeta
 ):
     """Base of the networks; a subclass says what its targets are."""
 
@@ -208,39 +208,39 @@ class GreedyPretrainedMLP(
 
     def __init__(
         self,
-        hidden_layer_sizes=None,
+        hidden_layer_sizes,
         *,
-        pretrainer="autoencoder",
-        activation="auto",
-        solver="adam",
-        alpha=0.0001,
-        batch_size="auto",
-        learning_rate="constant",
-        learning_rate_init=0.001,
-        power_t=0.5,
-        max_iter=200,
-        shuffle=True,
-        random_state=None,
-        tol=1e-4,
-        verbose=False,
-        warm_start=False,
-        momentum=0.9,
-        nesterovs_momentum=True,
-        early_stopping=False,
-        validation_fraction=0.1,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-8,
-        n_iter_no_change=10,
-        max_fun=15000,
-        unlabeled=None,
-        head_max_iter=0,
-        supervised_weight=0.0,
-        dropout=0.0,
-        input_dropout=0.0,
-        max_norm=None,
-        layer_decay=1.0,
-        n_frozen_layers=0,
+        pretrainer,
+        activation,
+        solver,
+        alpha,
+        batch_size,
+        learning_rate,
+        learning_rate_init,
+        power_t,
+        max_iter,
+        shuffle,
+        random_state,
+        tol,
+        verbose,
+        warm_start,
+        momentum,
+        nesterovs_momentum,
+        early_stopping,
+        validation_fraction,
+        beta_1,
+        beta_2,
+        epsilon,
+        n_iter_no_change,
+        max_fun,
+        unlabeled,
+        head_max_iter,
+        supervised_weight,
+        dropout,
+        input_dropout,
+        max_norm,
+        layer_decay,
+        n_frozen_layers,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.pretrainer = pretrainer
@@ -521,11 +521,6 @@ class GreedyPretrainedMLP(
     def _sk_visual_block_(self):
         return network_block(self)
 
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        return tags
-
     # Validation.
 
     def _check_together(self) -> None:
@@ -625,10 +620,6 @@ class GreedyPretrainedMLP(
         if marked.any():
             X, y, sample_weight = labelled(marked, X, y, sample_weight)
         return X, narrowed(y), sample_weight
-
-    def _validate_rows(self, X):
-        check_is_fitted(self)
-        return validate_data(self, X, reset=False, **ROW_OPTIONS)
 
     def _check_warm(self, y) -> None:
         """Raise where a warm start cannot go on from the fitted network."""
@@ -985,14 +976,8 @@ class GreedyPretrainedMLP(
 
     def _unfolded(self):
         """Fitted parameters for the scaled input and targets."""
-        coefs, intercepts = list(self.coefs_), list(self.intercepts_)
-        coefs[0], intercepts[0] = unfold_input(
-            coefs[0], intercepts[0], self._input_offset, self._input_scale
-        )
-        coefs[-1], intercepts[-1] = unfold_output(
-            coefs[-1], intercepts[-1], *self._target_scaling()
-        )
-        return coefs, intercepts
+        scaling = self._input_offset, self._input_scale
+        return unfold(self.coefs_, self.intercepts_, scaling, self._target_scaling())
 
     def _adopt(self, model: Backpropagation, dtype, start: Start | None) -> None:
         """Set the fitted parameters; frozen layers stay those of the start or, of a
@@ -1014,12 +999,8 @@ class GreedyPretrainedMLP(
     def _attributes(self, model: Backpropagation, dtype) -> dict:
         """The fitted parameters, for raw input and targets."""
         coefs, intercepts = model.network.views(model.theta.astype(np.float64))
-        coefs[0], intercepts[0] = fold_input(
-            coefs[0], intercepts[0], self._input_offset, self._input_scale
-        )
-        coefs[-1], intercepts[-1] = fold_output(
-            coefs[-1], intercepts[-1], *self._target_scaling()
-        )
+        scaling = self._input_offset, self._input_scale
+        coefs, intercepts = fold(coefs, intercepts, scaling, self._target_scaling())
         return {
             "coefs_": [coef.astype(dtype) for coef in coefs],
             "intercepts_": [intercept.astype(dtype) for intercept in intercepts],
@@ -1100,8 +1081,7 @@ class HeldOut:
 
     def _losses(self, z: Array, first: int) -> Array:
         """Losses of rows from ``first`` on, of which z is the pre-activation."""
-        targets = np.empty(z.shape, np.float32)
-        self._targets.gather(np.arange(first, first + len(z)), targets)
+        targets = gathered(self._targets, np.arange(first, first + len(z)))
         ones = np.ones(z.shape[1], z.dtype)
         with np.errstate(over="ignore"):
             return -unit_log_likelihood(targets, z, self._model.blocks, ones)

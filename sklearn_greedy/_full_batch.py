@@ -12,7 +12,7 @@ from sklearn_greedy._backpropagation import Backpropagation
 from sklearn_greedy._compat import warn_user
 from sklearn_greedy._network import N_IN, N_OUT
 from sklearn_greedy._threads import kernels, team_for
-from sklearn_greedy._training import History, Plan, report_epoch
+from sklearn_greedy._training import History, Plan, gathered, report_epoch
 
 Array = npt.NDArray
 
@@ -26,12 +26,9 @@ class FullBatch:
     def __init__(self, model: Backpropagation, index: Array):
         self._model, layers = model, model.network.layers
         m, width = len(index), int(layers[:, N_OUT].sum())
-        self._x = np.empty((m, model.n_columns))
-        model.rows.gather(index, self._x)
-        self._y = self._x
+        self._x = self._y = gathered(model.rows, index, np.float64)
         if model.targets is not None:
-            self._y = np.empty((m, model.targets.n_columns))
-            model.targets.gather(index, self._y)
+            self._y = gathered(model.targets, index, np.float64)
         self._weights = np.empty((0, self._y.shape[1]))
         if model.row_weights is not None:
             share = model.row_weights[index] / model.row_weights[index].mean()

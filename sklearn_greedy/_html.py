@@ -5,18 +5,6 @@ from typing import Any
 import numpy as np
 
 from sklearn_greedy._compat import VisualBlock
-from sklearn_greedy._version import DOCUMENTATION
-
-
-class Documented:
-    """Where the diagram's links lead; scikit-learn shows the docstrings of parameters
-    and attributes as tooltips of these links.
-    """
-
-    _doc_link_module = "sklearn_greedy"
-    _doc_link_template = (
-        f"{DOCUMENTATION}/generated/sklearn_greedy.{{estimator_name}}.html"
-    )
 
 
 def stack_block(stack) -> Any:

@@ -13,10 +13,8 @@ from sklearn.utils import gen_batches
 from sklearn.utils.validation import check_memory
 
 from sklearn_greedy._compat import warn_user
+from sklearn_greedy._units import row_block
 from sklearn_greedy._version import VERSION
-
-# Rows are hashed a few MB at a time: they need not lie in one piece.
-_CHUNK_FLOATS = 1 << 20
 
 # Parameters of a stack that cannot matter to a layer, or that its key has in another
 # form: widths layer by layer, the seed as drawn, columns by number.
@@ -46,7 +44,8 @@ def data_digest(X) -> str:
         for part in (X.indptr, X.indices, X.data):
             digest.update(np.ascontiguousarray(part).data)
         return digest.hexdigest()
-    for rows in gen_batches(X.shape[0], max(1, _CHUNK_FLOATS // X.shape[1])):
+    # A few MB at a time: the rows need not lie in one piece.
+    for rows in gen_batches(X.shape[0], row_block(X.shape[1], X.shape[0])):
         digest.update(np.ascontiguousarray(X[rows]).data)
     return digest.hexdigest()
 

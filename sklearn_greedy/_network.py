@@ -155,6 +155,24 @@ def unfold_output(coef: Array, intercept: Array, offset: Array, scale: Array):
     return coef / scale, (intercept - offset) / scale
 
 
+def fold(coefs, intercepts, of_input, of_output):
+    """Parameters of a network for raw rows and targets; of_input, of_output : offset
+    and scale.
+    """
+    coefs, intercepts = list(coefs), list(intercepts)
+    coefs[0], intercepts[0] = fold_input(coefs[0], intercepts[0], *of_input)
+    coefs[-1], intercepts[-1] = fold_output(coefs[-1], intercepts[-1], *of_output)
+    return coefs, intercepts
+
+
+def unfold(coefs, intercepts, of_input, of_output):
+    """Inverse of ``fold``."""
+    coefs, intercepts = list(coefs), list(intercepts)
+    coefs[0], intercepts[0] = unfold_input(coefs[0], intercepts[0], *of_input)
+    coefs[-1], intercepts[-1] = unfold_output(coefs[-1], intercepts[-1], *of_output)
+    return coefs, intercepts
+
+
 @dataclass(frozen=True)
 class Network:
     """Table of the layers of a network whose parameters are one flat vector.

@@ -1,14 +1,32 @@
 """What a saved estimator says when it is loaded."""
 
 from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
 
-from sklearn_greedy._compat import warn_user
-from sklearn_greedy._html import Documented
-from sklearn_greedy._version import VERSION
+from sklearn_greedy._compat import ROW_OPTIONS, validate_data, warn_user
+from sklearn_greedy._version import DOCUMENTATION, VERSION
 
 
-class VersionedEstimator(Documented, BaseEstimator):
-    """Estimator that is saved with the package's version, and warns of another one."""
+class GreedyEstimator(BaseEstimator):
+    """What all estimators of the package are: they take dense and CSR rows, link to
+    their documentation, are saved with the package's version and warn of another one.
+    """
+
+    # Where the links of the diagram lead, whose tooltips are docstrings.
+    _doc_link_module = "sklearn_greedy"
+    _doc_link_template = (
+        f"{DOCUMENTATION}/generated/sklearn_greedy.{{estimator_name}}.html"
+    )
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+    def _validate_rows(self, X):
+        """Rows for a fitted estimator."""
+        check_is_fitted(self)
+        return validate_data(self, X, reset=False, **ROW_OPTIONS)
 
     def __getstate__(self):
         state = super().__getstate__()

@@ -11,9 +11,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_greedy._backpropagation import Optimizer
 from sklearn_greedy._compat import (
-    HasMethods,
     Interval,
     StrOptions,
+    column_numbers,
     told_of,
     validate_params,
     warn_user,
@@ -389,10 +389,7 @@ class StackedRBMTransformer(GreedyStack):
         "n_iter_averaged",
     )
     _parameter_constraints: dict = {
-        "hidden_layer_sizes": [
-            "array-like",
-            Interval(Integral, 1, None, closed="left"),
-        ],
+        **GreedyStack._parameter_constraints,
         "visible": [StrOptions({"auto", *KINDS}), list],
         "hidden": [StrOptions(set(HIDDEN_KINDS)), "array-like"],
         "learning_rate": [
@@ -401,7 +398,6 @@ class StackedRBMTransformer(GreedyStack):
             "array-like",
         ],
         "learning_rate_decay": [Interval(Real, 0, None, closed="left"), "array-like"],
-        "momentum": [Interval(Real, 0, 1, closed="left"), "array-like"],
         "initial_momentum": [
             Interval(Real, 0, 1, closed="left"),
             None,
@@ -411,10 +407,7 @@ class StackedRBMTransformer(GreedyStack):
             Interval(Integral, 1, None, closed="left"),
             "array-like",
         ],
-        "alpha": [Interval(Real, 0, None, closed="left"), "array-like"],
         "l1_ratio": [Interval(Real, 0, 1, closed="both"), "array-like"],
-        "sparsity_target": [Interval(Real, 0, 1, closed="neither"), None, "array-like"],
-        "sparsity_weight": [Interval(Real, 0, None, closed="left"), "array-like"],
         "learn_scale": ["boolean", "array-like"],
         "n_gibbs_steps": [Interval(Integral, 1, None, closed="left"), "array-like"],
         "persistent": ["boolean", "array-like"],
@@ -425,19 +418,9 @@ class StackedRBMTransformer(GreedyStack):
             "array-like",
         ],
         "centered": ["boolean"],
-        "batch_size": [Interval(Integral, 1, None, closed="left"), "array-like"],
         "max_iter": [Interval(Integral, 1, None, closed="left"), "array-like"],
         "n_iter_averaged": [Interval(Integral, 1, None, closed="left"), "array-like"],
-        "tol": [Interval(Real, 0, None, closed="left"), None],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
         "early_stopping": ["boolean", StrOptions({"free_energy_gap"})],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "shuffle": ["boolean"],
-        "schedule": [StrOptions({"layerwise", "simultaneous"})],
-        "memory": [None, str, HasMethods(["cache"])],
-        "warm_start": ["boolean"],
-        "random_state": ["random_state"],
-        "verbose": ["verbose"],
     }
 
     def __init__(
@@ -821,8 +804,10 @@ class StackedRBMTransformer(GreedyStack):
             raise ValueError(
                 "clamp needs init: the rows whose clamped columns keep their values."
             )
+        names = getattr(self, "feature_names_in_", None)
         clamped = np.zeros(self.n_features_in_, dtype=bool)
-        clamped[self._column_numbers(init, clamp)] = True
+        with told_of("clamp"):
+            clamped[column_numbers(init, clamp, names, len(clamped))] = True
         return clamped
 
     def _given_rows(self, init, clamped) -> Array:
@@ -866,7 +851,6 @@ class StackedRBMTransformer(GreedyStack):
 
     def _top_visible(self, X) -> Array:
         """Rows as the top RBM saw them in training, in its scaled space."""
-        X = self._validate(X, reset=False)
         below = self.coefs_[:-1], self.intercepts_[:-1], self.activations_[:-1]
         return self._scaled_rows(forward(X, *below), layer=-1)
 
@@ -984,7 +968,7 @@ class StackedRBMTransformer(GreedyStack):
 
     def _fold(self, task: LayerTask, model: ContrastiveDivergence) -> dict:
         w, c, b = (part.astype(np.float64) for part in model.views())
-        units = task.units = self._present_units(task, model)
+        units = model.units
         coef, intercept = fold_input(w, c, units.offset, units.scale)
         return {
             "coefs_": coef,

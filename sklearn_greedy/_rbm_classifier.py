@@ -29,7 +29,7 @@ from sklearn_greedy._parameters import (
     is_sequence,
     layer_sizes,
 )
-from sklearn_greedy._persistence import VersionedEstimator
+from sklearn_greedy._persistence import GreedyEstimator
 from sklearn_greedy._rbm import StackedRBMTransformer
 from sklearn_greedy._units import row_block, spread_rows
 
@@ -41,7 +41,7 @@ _BLOCK_ROWS = 4096
 _BIAS_ROWS, _BIAS_ROUNDS = 10_000, 100
 
 
-class StackedRBMClassifier(HoldsEstimator, ClassifierMixin, VersionedEstimator):
+class StackedRBMClassifier(HoldsEstimator, ClassifierMixin, GreedyEstimator):
     """Stack of RBMs whose top RBM models its input and the label together.
 
     The layers below the top learn from X alone. The top RBM sees their features beside
@@ -206,8 +206,7 @@ class StackedRBMClassifier(HoldsEstimator, ClassifierMixin, VersionedEstimator):
 
     def _by_rows(self, normalise, X) -> Array:
         """Minus the free energies of the classes, normalised, in blocks of rows."""
-        check_is_fitted(self)
-        return self._in_blocks(normalise, self._validate(X))
+        return self._in_blocks(normalise, self._validate_rows(X))
 
     def _in_blocks(self, normalise, X) -> Array:
         """The same of validated rows."""
@@ -312,14 +311,6 @@ class StackedRBMClassifier(HoldsEstimator, ClassifierMixin, VersionedEstimator):
         if self.features_ is None:
             return drawn
         return self.features_._draw_down(drawn, np.random.default_rng(seed))
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        return tags
-
-    def _validate(self, X):
-        return validate_data(self, X, reset=False, **ROW_OPTIONS)
 
     def _split_stack(self):
         """Unfitted copies of the layers below the top (or None) and of the top."""

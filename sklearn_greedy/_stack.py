@@ -5,6 +5,7 @@ import reprlib
 import time
 from abc import ABCMeta, abstractmethod
 from functools import partial
+from numbers import Integral, Real
 from types import SimpleNamespace
 from typing import Any, Self
 
@@ -18,13 +19,14 @@ from sklearn.base import (
 from sklearn.utils import assert_all_finite, gen_batches
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_greedy._callbacks import NO_TASKS, EpochTasks
+from sklearn_greedy._callbacks import NO_TASKS, EpochTasks, task_of
 from sklearn_greedy._compat import (
     ROW_OPTIONS,
     CallbackSupport,
-    column_numbers,
+    HasMethods,
+    Interval,
+    StrOptions,
     fit_context,
-    told_of,
     validate_data,
     validate_parameter_constraints,
 )
@@ -48,7 +50,7 @@ from sklearn_greedy._parameters import (
     layer_sizes,
     selects_rows,
 )
-from sklearn_greedy._persistence import VersionedEstimator
+from sklearn_greedy._persistence import GreedyEstimator
 from sklearn_greedy._stream import follow, past_of
 from sklearn_greedy._supervision import (
     BATCHES_TOGETHER,
@@ -83,7 +85,7 @@ class GreedyStack(
     CallbackSupport,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
-    VersionedEstimator,
+    GreedyEstimator,
     metaclass=ABCMeta,
 ):
     """Base of the transformers: layers trained one after the other.
@@ -105,7 +107,6 @@ class GreedyStack(
     _stands_for: str | None = None
     # Kinds of visible units that the layers can have.
     _kinds: tuple[str, ...]
-    _parameter_constraints: dict
     # Epochs and chunks that each layer was trained for, and what partial_fit goes on
     # from.
     _n_epochs: list[int]
@@ -118,6 +119,27 @@ class GreedyStack(
     visible_kinds_: Array
     visible_offset_: Array
     visible_scale_: Array
+
+    _parameter_constraints: dict = {
+        "hidden_layer_sizes": [
+            "array-like",
+            Interval(Integral, 1, None, closed="left"),
+        ],
+        "momentum": [Interval(Real, 0, 1, closed="left"), "array-like"],
+        "alpha": [Interval(Real, 0, None, closed="left"), "array-like"],
+        "sparsity_target": [Interval(Real, 0, 1, closed="neither"), None, "array-like"],
+        "sparsity_weight": [Interval(Real, 0, None, closed="left"), "array-like"],
+        "batch_size": [Interval(Integral, 1, None, closed="left"), "array-like"],
+        "tol": [Interval(Real, 0, None, closed="left"), None],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "shuffle": ["boolean"],
+        "schedule": [StrOptions({"layerwise", "simultaneous"})],
+        "memory": [None, str, HasMethods(["cache"])],
+        "warm_start": ["boolean"],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
 
     @abstractmethod
     def _activation(self, layer: int) -> str:
@@ -226,7 +248,7 @@ class GreedyStack(
             layers = self._train_together(X, sizes, new_task, seed, root, warm)
         else:
             layers = self._train_layerwise(X, sizes, new_task, root, cache)
-        self._adopt(layers, [layer.history.losses for layer in layers])
+        self._adopt(layers)
         n_epochs = [len(layer.history.losses) for layer in layers]
         self._count_epochs(n_epochs, goes_on=warm)
         self.n_iter_ = sum(n_epochs)
@@ -250,14 +272,14 @@ class GreedyStack(
         """
         layers: list[TrainedLayer] = []
         data, n_passed = X, 0
+
+        def attributes():
+            return self._attributes(layers)
+
         for layer, width in enumerate(sizes):
             settings = self._settings(layer)
-            context = root.subcontext(
-                task_name=f"layer {layer + 1}", max_subtasks=settings.max_iter
-            )
-            context.call_on_fit_task_begin(estimator=self, X=X)
 
-            def train(layer=layer, width=width, context=context):
+            def train(context, layer=layer, width=width):
                 nonlocal data, n_passed
                 # Not before it is needed: the next layers may come from the cache.
                 for below in layers[n_passed:]:
@@ -267,12 +289,10 @@ class GreedyStack(
                 task.check_range()
                 return self._train_layer(task, X, layers, context)
 
-            layers.append(cache.layer(width, settings, train))
-            context.call_on_fit_task_end(
-                estimator=self,
-                X=X,
-                reconstruction_attributes=lambda: self._attributes(layers),
-            )
+            name, n_epochs = f"layer {layer + 1}", settings.max_iter
+            with task_of(root, name, n_epochs, self, X, attributes) as context:
+                found = cache.layer(width, settings, partial(train, context))
+                layers.append(found)
         return layers
 
     def _train_layer(self, task: LayerTask, X, below, context) -> TrainedLayer:
@@ -399,6 +419,7 @@ class GreedyStack(
         return layer_output(in_dtype(fitted, X.dtype), data)
 
     def _trained(self, task, model, history: History, dtype) -> TrainedLayer:
+        task.units = self._present_units(task, model)
         fitted = in_dtype(self._fold(task, model), dtype)
         report = self._report(task, model, fitted)
         return TrainedLayer(fitted, task.units, report, history)
@@ -500,7 +521,7 @@ class GreedyStack(
             kept.append(after)
             last = layer == len(sizes) - 1
             data = None if last else layer_output(trained.fitted, data)
-        self._adopt(layers, [layer.history.losses for layer in layers])
+        self._adopt(layers)
         self._count_epochs([1] * len(sizes), goes_on=not first)
         self.n_iter_ = len(sizes) + (0 if first else self.n_iter_)
         self.validation_scores_ = None
@@ -581,16 +602,11 @@ class GreedyStack(
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 
     def _validate(self, X, reset: bool, **options):
         return validate_data(self, X, reset=reset, **ROW_OPTIONS, **options)
-
-    def _validate_rows(self, X):
-        check_is_fitted(self)
-        return self._validate(X, reset=False)
 
     def _validate_hidden(self, H) -> Array:
         """Hidden activations given to go down the stack."""
@@ -710,12 +726,6 @@ class GreedyStack(
     def _units_above(self, layer: int) -> str:
         """Unit kind in which layer ``layer`` > 0 sees the output of the one below."""
         return "bernoulli" if self._activation(layer - 1) == "logistic" else "gaussian"
-
-    def _column_numbers(self, X, columns) -> Array:
-        """Column numbers of ``clamp``, a selection named as in ColumnTransformer."""
-        names = getattr(self, "feature_names_in_", None)
-        with told_of("clamp"):
-            return column_numbers(X, columns, names, self.n_features_in_)
 
     def _task(
         self,
@@ -846,13 +856,13 @@ class GreedyStack(
             )
         warn_of(task, report, self._rate, instead)
 
-    def _adopt(self, layers: list[TrainedLayer], curves: list) -> None:
+    def _adopt(self, layers: list[TrainedLayer]) -> None:
         """Set the fitted attributes, all at the end: an interrupted fit changes
         nothing.
         """
         for name, value in self._attributes(layers).items():
             setattr(self, name, value)
-        self.loss_curves_ = curves
+        self.loss_curves_ = [layer.history.losses for layer in layers]
         self.layer_report_ = [layer.report for layer in layers]
 
     def _count_epochs(self, n_epochs: list[int], goes_on: bool) -> None:

@@ -81,9 +81,7 @@ class Rows:
 
     def copied(self, index: Array) -> Array:
         """The rows ``index``, (len(index), n_columns) float32."""
-        out = np.empty((len(index), self.n_columns), np.float32)
-        self.gather(index, out)
-        return out
+        return gathered(self, index)
 
 
 def row_major(X):
@@ -115,6 +113,13 @@ class OneHotRows:
         """Write the rows ``index`` into out, (len(index), n_columns) float32."""
         out[...] = self._rest
         out[np.arange(len(index)), self.codes[index]] = self._hit
+
+
+def gathered(source, index: Array, dtype=np.float32) -> Array:
+    """The rows ``index`` of what has ``gather``, (len(index), n_columns)."""
+    out = np.empty((len(index), source.n_columns), dtype)
+    source.gather(index, out)
+    return out
 
 
 class Model(Protocol):

@@ -60,7 +60,7 @@ def _check_marker_value(marker, y) -> None:
             f"{marker!r}."
         )
     truth = isinstance(marker, bool | np.bool_)
-    if truth and y is not None and not sparse.issparse(y) and _holds_number(y, marker):
+    if truth and not sparse.issparse(y) and _holds_number(y, marker):
         raise ValueError(
             f"unlabeled={marker!r} would mark the rows with y == {int(marker)}. Give "
             "the value that marks rows without a label, or None if there are none."
