@@ -30,8 +30,8 @@ from sklearn_greedy._network import (
     unfold,
     unit_log_likelihood,
 )
+from sklearn_greedy._rows import SOME_ROWS, Rows
 from sklearn_greedy._stack import GreedyStack
-from sklearn_greedy._training import SOME_ROWS, Rows
 from sklearn_greedy._units import (
     LEAST_HIDDEN_SCALE,
     ColumnStatistics,

@@ -16,8 +16,8 @@ from sklearn_greedy._network import (
     Network,
     forward,
 )
+from sklearn_greedy._rows import Rows, gathered
 from sklearn_greedy._threads import ALONE, kernels
-from sklearn_greedy._training import Rows, gathered
 from sklearn_greedy._units import ColumnStatistics, Units, near_one, row_block
 
 Array = npt.NDArray

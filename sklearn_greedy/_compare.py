@@ -6,7 +6,7 @@ from functools import cache
 
 import numpy as np
 from scipy import stats
-from sklearn.base import clone, is_classifier
+from sklearn.base import BaseEstimator, clone, is_classifier
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import cross_validate
 from sklearn.pipeline import Pipeline
@@ -15,10 +15,10 @@ from sklearn.utils.parallel import Parallel, delayed
 
 from sklearn_greedy._compat import FrozenEstimator
 from sklearn_greedy._mlp import GreedyPretrainedMLPRegressor
+from sklearn_greedy._network import fold_input, forward, random_layers
 from sklearn_greedy._rbm import StackedRBMTransformer
 from sklearn_greedy._split import LabeledSplit
 from sklearn_greedy._stack import GreedyStack
-from sklearn_greedy._start import RandomLayers
 from sklearn_greedy._unlabeled import marked_rows
 
 _CONFIDENCE = 0.95
@@ -329,3 +329,32 @@ def _verdict(comparison) -> str:
         f"(95 % interval {change(low)} to {change(high)}); training took {longer:.1f} "
         "times as long."
     )
+
+
+class RandomLayers(BaseEstimator):
+    """A pretrainer that trains nothing: hidden layers as with ``pretrainer=None``, for
+    input (and targets) scaled as after a pre-training.
+
+    sizes : widths of the layers; offset, scale : (n_features,) of the input.
+    """
+
+    def __init__(self, sizes, activation, offset, scale, random_state):
+        self.sizes = sizes
+        self.activation = activation
+        self.offset = offset
+        self.scale = scale
+        self.random_state = random_state
+
+    def fit(self, X, y=None):
+        rng = np.random.default_rng(self.random_state)
+        widths = [X.shape[1], *self.sizes]
+        pairs = random_layers(rng, widths, self.activation)
+        self.activations_ = [self.activation] * len(pairs)
+        self.visible_offset_, self.visible_scale_ = self.offset, self.scale
+        coef, intercept = pairs[0]
+        pairs[0] = fold_input(coef, intercept, self.offset, self.scale)
+        self.coefs_, self.intercepts_ = map(list, zip(*pairs, strict=True))
+        return self
+
+    def transform(self, X):
+        return forward(X, self.coefs_, self.intercepts_, self.activations_)

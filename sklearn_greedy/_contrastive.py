@@ -4,20 +4,16 @@ from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.utils import gen_batches
 
 from sklearn_greedy._energy import HIDDEN_KINDS, RBM, hidden_means
 from sklearn_greedy._layer import LayerTask
+from sklearn_greedy._rows import SOME_ROWS, Rows
 from sklearn_greedy._threads import ALONE, kernels
-from sklearn_greedy._training import SOME_ROWS, Rows
 from sklearn_greedy._units import (
-    GAUSSIAN,
     SAMPLED,
     Units,
     mean_biases,
-    row_block,
     scaled_means,
-    spread_rows,
 )
 
 Array = npt.NDArray
@@ -152,48 +148,6 @@ class ContrastiveDivergence:
         chosen = self.rows.some(self._judged)
         weights = None if self._weights is None else self._weights[chosen]
         return self.rows.copied(chosen), weights
-
-    def batch_reach(self, in_order: bool, every_row: bool) -> float:
-        """Largest mean square of the gaussian columns of a mini-batch along a line, of
-        those that some rows make; 0 without such columns, infinite where it is beyond
-        float32.
-
-        in_order : whether mini-batches are rows that follow each other; every_row :
-        whether the row that is farthest out of all counts in a mini-batch, too.
-        """
-        if not np.any(self.units.kinds == GAUSSIAN):
-            return 0.0
-        reach = 0.0
-        for index in self._some_batches(in_order):
-            rows = self._gaussian_rows(index)
-            if not np.all(np.isfinite(rows)):
-                return np.inf
-            reach = max(reach, float(np.linalg.norm(rows, 2)) ** 2 / len(rows))
-        n_at_once = row_block(self.n_columns, SOME_ROWS)
-        for part in gen_batches(len(self._judged), n_at_once) if every_row else ():
-            rows = self._gaussian_rows(self._judged[part]).astype(np.float64)
-            longest = float(np.square(rows).sum(axis=1).max())
-            reach = max(reach, longest / self.batch_size)
-        return reach
-
-    def _some_batches(self, in_order: bool) -> list[Array]:
-        """Numbers of the rows of mini-batches, which hold up to a thousand together."""
-        judged, size = self._judged, self.batch_size
-        n_batches = max(1, min(SOME_ROWS, len(judged)) // size)
-        if in_order:
-            starts = np.arange(0, max(1, len(judged) - size + 1), size)
-            return [judged[at : at + size] for at in spread_rows(starts, n_batches)]
-        if self._weights is not None:  # by which rows are drawn
-            ends = np.cumsum(self._weights[judged])
-            places = (np.arange(SOME_ROWS) + 0.5) / SOME_ROWS * ends[-1]
-            judged = judged[np.searchsorted(ends, places).clip(max=len(judged) - 1)]
-        some = spread_rows(judged, n_batches * size)
-        # Each has rows from everywhere, as after a shuffle.
-        return [some[first::n_batches] for first in range(n_batches)]
-
-    def _gaussian_rows(self, index: Array) -> Array:
-        """Rows of the gaussian columns, in the scaled space."""
-        return self.rows.copied(index)[:, self.units.kinds == GAUSSIAN]
 
     def _initial_chain(self, task: LayerTask) -> Array:
         """Hidden states of the persistent chains, drawn given the first rows that are

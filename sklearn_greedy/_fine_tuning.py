@@ -1,6 +1,5 @@
 """What the classifier and the regressor share: pre-training, then fine-tuning."""
 
-import copy
 import reprlib
 import time
 from abc import ABCMeta, abstractmethod
@@ -26,16 +25,18 @@ from sklearn_greedy._compat import (
     Interval,
     Options,
     StrOptions,
-    check_sample_weight,
     fit_context,
     told_of,
     validate_data,
     warn_user,
 )
+from sklearn_greedy._fit_rows import FitRows, checked_weights
 from sklearn_greedy._fitting import draw_seed, fitting, layer_streams, training_streams
 from sklearn_greedy._full_batch import run_lbfgs
+from sklearn_greedy._held_out import HeldOut
 from sklearn_greedy._html import network_block
 from sklearn_greedy._layer import in_dtype, next_data
+from sklearn_greedy._native import native_network
 from sklearn_greedy._network import (
     ACTIVATIONS,
     Network,
@@ -47,10 +48,10 @@ from sklearn_greedy._network import (
     output_means,
     random_layers,
     unfold,
-    unit_log_likelihood,
 )
 from sklearn_greedy._parameters import HoldsEstimator, layer_sizes
 from sklearn_greedy._persistence import GreedyEstimator
+from sklearn_greedy._rows import Rows, without
 from sklearn_greedy._stack import GreedyStack
 from sklearn_greedy._start import (
     DEFAULT_SIZES,
@@ -62,15 +63,7 @@ from sklearn_greedy._start import (
     new_pretrainer,
 )
 from sklearn_greedy._supervision import Supervision
-from sklearn_greedy._training import (
-    History,
-    Plan,
-    Rows,
-    gathered,
-    run_epochs,
-    train_epoch,
-    without,
-)
+from sklearn_greedy._training import History, Plan, run_epochs, train_epoch
 from sklearn_greedy._units import (
     BERNOULLI,
     GAUSSIAN,
@@ -82,7 +75,6 @@ from sklearn_greedy._units import (
     output_blocks,
 )
 from sklearn_greedy._unlabeled import (
-    FitRows,
     check_marker,
     checked_marks,
     labelled,
@@ -92,25 +84,6 @@ from sklearn_greedy._unlabeled import (
 
 Array = npt.NDArray
 
-# What scikit-learn's networks know, and the fitted attributes they share with ours.
-_NATIVE_ACTIVATIONS = {"identity", "logistic", "tanh", "relu"}
-_NATIVE_ATTRIBUTES = (
-    "coefs_",
-    "intercepts_",
-    "classes_",
-    "n_layers_",
-    "n_outputs_",
-    "out_activation_",
-    "n_features_in_",
-    "feature_names_in_",
-    "n_iter_",
-    "t_",
-    "loss_",
-    "loss_curve_",
-    "best_loss_",
-    "validation_scores_",
-    "best_validation_score_",
-)
 
 _HEAD_KINDS = {
     "identity": GAUSSIAN,
@@ -568,7 +541,7 @@ class GreedyPretrainedMLP(
             X, y = labelled(marked, all_X, y)
             X, y = check_X_y(X, narrowed(y), estimator=self, **ROW_OPTIONS, **targets)
             places = np.flatnonzero(~marked)
-        weights = _checked_weights(sample_weight, all_X, places)
+        weights = checked_weights(sample_weight, all_X, places)
         rows = FitRows(X, y, all_X, places, weights, given)
         if more is not None:
             with told_of("X_unlabeled"):
@@ -711,38 +684,7 @@ class GreedyPretrainedMLP(
             has not, or the loss is one that it has not.
         """
         check_is_fitted(self)
-        used = set(self.activations_) or {"identity"}
-        if len(used) > 1 or not used <= _NATIVE_ACTIVATIONS:
-            raise ValueError(
-                f"The hidden activations are {self.activations_}; scikit-learn's "
-                f"networks have one for all layers, out of "
-                f"{sorted(_NATIVE_ACTIVATIONS)}."
-            )
-        native = MLPRegressor if is_regressor(self) else MLPClassifier
-        known = native().get_params()
-        if self.out_activation_ == "exp" and "loss" not in known:
-            raise ValueError(
-                "loss='poisson' is new in the networks of scikit-learn 1.7. Update "
-                "scikit-learn, or use loss='squared_error'."
-            )
-        own = {k: v for k, v in self.get_params(deep=False).items() if k in known}
-        sizes = tuple(coef.shape[1] for coef in self.coefs_[:-1])
-        mlp = native(**{**own, "hidden_layer_sizes": sizes, "activation": used.pop()})
-        for name in _NATIVE_ATTRIBUTES:
-            if hasattr(self, name):
-                setattr(mlp, name, copy.deepcopy(getattr(self, name)))
-        # What looks for a stalled training, which is new.
-        mlp._no_improvement_count = 0
-        if self.early_stopping:
-            mlp._best_coefs = [coef.copy() for coef in mlp.coefs_]
-            mlp._best_intercepts = [b.copy() for b in mlp.intercepts_]
-        else:
-            mlp.best_loss_ = np.inf  # ours is of scaled targets, and with other noise
-        self._complete_native(mlp)
-        return mlp
-
-    def _complete_native(self, mlp) -> None:
-        """Set what one of scikit-learn's networks has beside our attributes."""
+        return native_network(self)
 
     # Pre-training.
 
@@ -1052,59 +994,7 @@ class GreedyPretrainedMLP(
         return HeldOut(self, model, source, index, y, targets, weights)
 
 
-class HeldOut:
-    """Score of a network in training on held-out rows, whose losses it keeps.
-
-    source, index : the rows, of which index None takes all; y, targets : what they
-    should be, for the score and for the loss; weights : of the rows, or None.
-    """
-
-    def __init__(self, mlp, model, source: Rows, index, y, targets, weights):
-        self._mlp, self._model, self._source, self._y = mlp, model, source, y
-        self._index = np.arange(len(source)) if index is None else index
-        self._targets, self._weights = targets, weights
-        self.losses: list[float] = []
-
-    def __call__(self) -> float:
-        """The score at the present parameters; NaN where the network diverged."""
-        means: list[Array] = []
-        losses: list[Array] = []
-        for _, z in self._model.pre_activations(self._index, self._source):
-            part = output_means(z, self._mlp.out_activation_)
-            if not np.all(np.isfinite(part)):
-                return np.nan  # the training loop reports the divergence
-            losses.append(self._losses(z, sum(map(len, losses))))
-            means.append(part)
-        loss = np.average(np.concatenate(losses), weights=self._weights)
-        self.losses.append(float(loss))
-        return self._mlp._held_out_score(self._y, np.concatenate(means), self._weights)
-
-    def _losses(self, z: Array, first: int) -> Array:
-        """Losses of rows from ``first`` on, of which z is the pre-activation."""
-        targets = gathered(self._targets, np.arange(first, first + len(z)))
-        ones = np.ones(z.shape[1], z.dtype)
-        with np.errstate(over="ignore"):
-            return -unit_log_likelihood(targets, z, self._model.blocks, ones)
-
-
 def _next_rows(X, coef: Array, intercept: Array, activation: str):
     """What the layer above learns from, in the dtype of X."""
     fitted = {"coefs_": coef, "intercepts_": intercept, "activations_": activation}
     return next_data(in_dtype(fitted, X.dtype), X)
-
-
-def _checked_weights(sample_weight, X, places: Array) -> Array | None:
-    """Weights of the rows of X, (n,) float64; None where all weigh the same. Some of
-    those with a target, at ``places``, must be above 0.
-    """
-    if sample_weight is None:
-        return None
-    weights = check_sample_weight(
-        sample_weight, X, dtype=np.float64, ensure_non_negative=True
-    )
-    if not weights[places].any():
-        raise ValueError(
-            "Sample weights must contain at least one non-zero number. Got zeros for "
-            f"all {len(places)} labelled rows."
-        )
-    return weights

@@ -11,8 +11,9 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn_greedy._backpropagation import Backpropagation
 from sklearn_greedy._compat import warn_user
 from sklearn_greedy._network import N_IN, N_OUT
+from sklearn_greedy._rows import gathered
 from sklearn_greedy._threads import kernels, team_for
-from sklearn_greedy._training import History, Plan, gathered, report_epoch
+from sklearn_greedy._training import History, Plan, report_epoch
 
 Array = npt.NDArray
 

@@ -8,8 +8,9 @@ import numpy.typing as npt
 from sklearn.utils import gen_batches
 
 from sklearn_greedy._network import forward
+from sklearn_greedy._rows import without
 from sklearn_greedy._supervision import Supervision
-from sklearn_greedy._training import History, Model, without
+from sklearn_greedy._training import History
 from sklearn_greedy._units import (
     GAUSSIAN,
     ColumnStatistics,
@@ -126,16 +127,6 @@ class LayerTask:
         """Numbers of the rows that the layer learns from."""
         rows = np.arange(self.data.shape[0])
         return rows if self.held is None else without(rows, self.held)
-
-
-@dataclass
-class LayerInTraining:
-    """A layer whose training goes on; trainer : its model, with a head if any."""
-
-    task: LayerTask
-    model: Model
-    trainer: Model
-    history: History
 
 
 @dataclass

@@ -9,7 +9,6 @@ import numpy.typing as npt
 from scipy import sparse
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.metrics import r2_score
-from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import column_or_1d
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import (
@@ -28,7 +27,7 @@ from sklearn_greedy._compat import (
 )
 from sklearn_greedy._fine_tuning import GreedyPretrainedMLP, has_epochs
 from sklearn_greedy._fitting import fitting
-from sklearn_greedy._training import OneHotRows, Rows
+from sklearn_greedy._rows import OneHotRows, Rows
 from sklearn_greedy._units import ColumnStatistics, Units, choose_units
 from sklearn_greedy._unlabeled import marked_rows
 
@@ -490,10 +489,6 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, GreedyPretrainedMLP):
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         return tags
-
-    def _complete_native(self, mlp) -> None:
-        labels = np.eye(len(self.classes_)) if self._multilabel else self.classes_
-        mlp._label_binarizer = LabelBinarizer().fit(labels)
 
     @property
     def _multilabel(self) -> bool:

@@ -9,6 +9,7 @@ from scipy import sparse
 from sklearn.utils import gen_batches
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_greedy._automatic_rate import automatic_rate
 from sklearn_greedy._backpropagation import Optimizer
 from sklearn_greedy._compat import (
     Interval,
@@ -58,27 +59,8 @@ _MONITOR_COLUMNS = 50
 _SCORE_ROWS = 1024
 # Gibbs steps that bring a row of the data near the model's distribution.
 _BURN_IN = 1000
-
-
 # Kinds whose reconstructions are drawn where the data are nearly binary.
 _BINARY = (BERNOULLI, SOFTMAX, POISSON)
-# Step sizes of learning_rate="auto" without momentum.
-_RATE, _UNBOUNDED_RATE = 0.016, 0.0016
-# The largest step that does not diverge where means are not bounded grows with
-# 1 + momentum and falls with the number of hidden units, from the first number on, or
-# from a smaller one where there are more columns than the second; with fewer rows in a
-# mini-batch than the third, of which one can be far out; and with the reach of a
-# mini-batch, from the last number on or, as its root, from four times as much on where
-# hidden units are bounded.
-_RATE_WIDTH, _RATE_COLUMNS, _RATE_ROWS, _RATE_REACH = 256, 512, 10, 100.0
-# A rate that is so much lower would teach nothing; rows that ask for it are in another
-# scale, and training that diverges says so.
-_SLOWEST = 1000.0
-# Share of it that persistent chains bear where means are not bounded, and the number of
-# hidden units from which it falls further: three times as much diverges on tables with
-# correlated columns, and on images with 256 units.
-_CHAIN_SHARE, _CHAIN_WIDTH = 0.03, 128
-
 
 # Parameters of methods.
 _AT_LEAST_ONE = Interval(Integral, 1, None, closed="left")
@@ -898,7 +880,7 @@ class StackedRBMTransformer(GreedyStack):
         model = ContrastiveDivergence(task, self.centered, self._sampled_kinds(task))
         if task.settings.learning_rate == "auto":
             in_order = task.chunk or not self.shuffle
-            task.settings.learning_rate = _auto_rate(task, model, in_order)
+            task.settings.learning_rate = automatic_rate(task, model, in_order)
         return model
 
     def _head_options(self, task: LayerTask, model) -> dict:
@@ -990,24 +972,3 @@ class StackedRBMTransformer(GreedyStack):
     def _recall(self, layer: int, units: Units) -> Array:
         parts = self._scaled_parameters(layer, units)
         return np.concatenate([part.ravel() for part in parts], dtype=np.float32)
-
-
-def _auto_rate(task: LayerTask, model: ContrastiveDivergence, in_order: bool) -> float:
-    """Step size that ``learning_rate="auto"`` stands for; in_order : whether rows keep
-    their order.
-    """
-    kinds, settings = set(task.units.kinds.tolist()), task.settings
-    bernoulli = settings.hidden == "bernoulli"
-    rate = _RATE if bernoulli and POISSON not in kinds else _UNBOUNDED_RATE
-    rate *= 1 + settings.momentum
-    if bernoulli and kinds <= {BERNOULLI, SOFTMAX}:
-        return rate
-    width = _RATE_WIDTH
-    if settings.persistent:
-        rate, width = rate * _CHAIN_SHARE, _CHAIN_WIDTH
-    unbounded = ~np.isin(task.units.kinds, (BERNOULLI, SOFTMAX))
-    share = _RATE_COLUMNS / max(_RATE_COLUMNS, int(unbounded.sum()))
-    rate *= min(1.0, (width * np.sqrt(share) / task.width) ** 1.5)
-    reach = model.batch_reach(in_order, every_row=not bernoulli) / _RATE_REACH
-    slowed = min(np.sqrt(reach / 4) if bernoulli else reach, _SLOWEST)
-    return float(rate / max(1.0, slowed, _RATE_ROWS / model.batch_size))

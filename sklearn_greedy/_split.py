@@ -6,10 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.model_selection import BaseCrossValidator, check_cv
 
-from sklearn_greedy._unlabeled import (
-    checked_marks,
-    strata,
-)
+from sklearn_greedy._unlabeled import checked_marks, strata
 
 Array = npt.NDArray
 

@@ -1,6 +1,5 @@
 """What both transformers are: the greedy loop over layers and per-layer parameters."""
 
-import itertools
 import reprlib
 import time
 from abc import ABCMeta, abstractmethod
@@ -16,7 +15,7 @@ from sklearn.base import (
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
 )
-from sklearn.utils import assert_all_finite, gen_batches
+from sklearn.utils import assert_all_finite
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_greedy._callbacks import NO_TASKS, EpochTasks, task_of
@@ -34,8 +33,6 @@ from sklearn_greedy._fitting import draw_seed, fitting, training_streams
 from sklearn_greedy._health import idle_units, warn_of
 from sklearn_greedy._html import stack_block
 from sklearn_greedy._layer import (
-    OUTPUT_ROWS,
-    LayerInTraining,
     LayerTask,
     TrainedLayer,
     in_dtype,
@@ -51,19 +48,17 @@ from sklearn_greedy._parameters import (
     selects_rows,
 )
 from sklearn_greedy._persistence import GreedyEstimator
+from sklearn_greedy._rows import SOME_ROWS, held_out_rows
 from sklearn_greedy._stream import follow, past_of
 from sklearn_greedy._supervision import (
-    BATCHES_TOGETHER,
     SupervisedModel,
     Supervision,
 )
+from sklearn_greedy._together import LayersTogether
 from sklearn_greedy._training import (
-    SOME_ROWS,
     History,
     Model,
     Plan,
-    check_growth,
-    held_out_rows,
     report_epoch,
     run_epochs,
     train_epoch,
@@ -316,107 +311,32 @@ class GreedyStack(
         """
         n_before = self._n_epochs[0] if warm else 0
         _, rng, _ = training_streams(seed, len(sizes), n_before)
-        max_iter = self._settings(0).max_iter
-        layers: list[LayerInTraining] = []
+        n_epochs = self._settings(0).max_iter
+        training = LayersTogether(self, X, rng)
+        finished: list[TrainedLayer] = []
 
-        def trained():
-            parts = ((step.task, step.model, step.history) for step in layers)
-            return [self._trained(*part, X.dtype) for part in parts]
+        def attributes():
+            return self._attributes(finished or training.trained())
 
-        context = root.subcontext(task_name="layers", max_subtasks=max_iter)
-        context.call_on_fit_task_begin(estimator=self, X=X)
-        tasks = EpochTasks.of(
-            context, self, X, attributes=lambda: self._attributes(trained())
-        )
-        for epoch in range(1, max_iter + 1):
-            start = time.perf_counter()
-            tasks.begin()
-            if epoch == 1:
-                layers += self._first_epoch(X, sizes, new_task, rng)
-            else:
-                self._epoch_together(layers, X, rng, epoch)
-            for step in layers:
-                loss = step.history.losses[-1]
-                report_epoch(self._plan(step.task), epoch, loss, None, start)
-            if tasks.end():
-                break
-        self._pass_up(layers, X)
-        for step in layers[1:]:  # whose input has moved since the first epoch
-            task = step.task
-            task.statistics = ColumnStatistics.of(task.data, task.weights)
-        finished = trained()
-        for step, layer in zip(layers, finished, strict=True):
-            self._warn_of(step.task, layer.report)
-        context.call_on_fit_task_end(
-            estimator=self,
-            X=X,
-            reconstruction_attributes=lambda: self._attributes(finished),
-        )
+        with task_of(root, "layers", n_epochs, self, X, attributes) as context:
+            tasks = EpochTasks.of(context, self, X, attributes=attributes)
+            for epoch in range(1, n_epochs + 1):
+                start = time.perf_counter()
+                tasks.begin()
+                if epoch == 1:
+                    training.first_epoch(sizes, new_task)
+                else:
+                    training.epoch(epoch)
+                for step in training.layers:
+                    loss = step.history.losses[-1]
+                    report_epoch(self._plan(step.task), epoch, loss, None, start)
+                if tasks.end():
+                    break
+            training.pass_up()
+            finished += training.trained()
+            for step, layer in zip(training.layers, finished, strict=True):
+                self._warn_of(step.task, layer.report)
         return finished
-
-    def _first_epoch(self, X, sizes, new_task, rng):
-        """The layers, each after an epoch of its own on the output of those below."""
-        layers: list[LayerInTraining] = []
-        data = X
-        for layer, width in enumerate(sizes):
-            if layers:
-                data = self._output(layers[-1], X, data)
-            task = new_task(layer, data, width)
-            task.check_range()
-            model, plan = self._build(task), self._plan(task)
-            trainer = self._trainer(task, model)
-            order = plan.visited(np.arange(X.shape[0]), rng)
-            loss = train_epoch(trainer, order, plan, 1)
-            layers.append(LayerInTraining(task, model, trainer, History([loss])))
-        return layers
-
-    def _epoch_together(self, layers, X, rng, epoch) -> None:
-        """Some mini-batches at a time go through the layers one after the other, each
-        on the present clean output of those below.
-        """
-        n_rows, plan = X.shape[0], self._plan(layers[0].task)
-        order = plan.visited(np.arange(n_rows), rng)
-        totals = np.zeros(len(layers))
-        size = BATCHES_TOGETHER * layers[0].task.settings.batch_size
-        for part in gen_batches(n_rows, size):
-            index = order[part]
-            losses = self._train_part(layers, index, epoch, X)
-            totals += np.multiply(losses, len(index))
-        for step, total in zip(layers, totals, strict=True):
-            loss, plan = float(total / n_rows), self._plan(step.task)
-            check_growth(loss, step.history.losses, plan, epoch)
-            step.history.losses.append(loss)
-
-    def _train_part(self, layers, index, epoch, X) -> list[float]:
-        """Train every layer on some rows, whose output goes up; losses by layer."""
-        losses, output = [], None
-        for step in layers:
-            if output is not None:
-                step.task.data[index] = output
-                if step.task.grows:
-                    self._rescale(step, output)
-            plan = self._plan(step.task)
-            losses.append(train_epoch(step.trainer, index, plan, epoch))
-            output = self._output(step, X, step.task.data[index])
-        return losses
-
-    def _rescale(self, step: LayerInTraining, rows) -> None:
-        """Scale the input of a layer in training as it varies with the latest rows."""
-        task, present = step.task, ColumnStatistics.of(rows)
-        past, task.units = task.statistics, self._present_units(task, step.model)
-        task.rescale(past.followed_by(present, SOME_ROWS), past)
-        self._take_units(task, step.model)
-
-    def _pass_up(self, layers, X) -> None:
-        """All rows through the layers as they are now, to judge them by."""
-        for below, step in itertools.pairwise(layers):
-            for rows in gen_batches(X.shape[0], OUTPUT_ROWS):
-                step.task.data[rows] = self._output(below, X, below.task.data[rows])
-
-    def _output(self, layer: LayerInTraining, X, data) -> Array:
-        """Output of a layer in training, in the dtype of X."""
-        fitted = self._fold(layer.task, layer.model)
-        return layer_output(in_dtype(fitted, X.dtype), data)
 
     def _trained(self, task, model, history: History, dtype) -> TrainedLayer:
         task.units = self._present_units(task, model)

@@ -7,24 +7,22 @@ import joblib
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_greedy._autoencoder import StackedAutoencoderTransformer
 from sklearn_greedy._compat import FrozenEstimator
+from sklearn_greedy._fit_rows import FitRows
 from sklearn_greedy._memory import warn_of_no_seed
 from sklearn_greedy._network import (
     ACTIVATIONS,
     fold_input,
-    forward,
-    random_layers,
     unfold_input,
 )
 from sklearn_greedy._parameters import layer_sizes
 from sklearn_greedy._rbm import StackedRBMTransformer
 from sklearn_greedy._stack import GreedyStack
 from sklearn_greedy._supervision import Supervision
-from sklearn_greedy._unlabeled import FitRows
 
 Array = npt.NDArray
 
@@ -70,35 +68,6 @@ class Start:
             scaling = self.offset, self.scale
             coefs[0], intercepts[0] = fold_input(coefs[0], intercepts[0], *scaling)
         return coefs, intercepts
-
-
-class RandomLayers(BaseEstimator):
-    """A pretrainer that trains nothing: hidden layers as with ``pretrainer=None``, for
-    input (and targets) scaled as after a pre-training.
-
-    sizes : widths of the layers; offset, scale : (n_features,) of the input.
-    """
-
-    def __init__(self, sizes, activation, offset, scale, random_state):
-        self.sizes = sizes
-        self.activation = activation
-        self.offset = offset
-        self.scale = scale
-        self.random_state = random_state
-
-    def fit(self, X, y=None):
-        rng = np.random.default_rng(self.random_state)
-        widths = [X.shape[1], *self.sizes]
-        pairs = random_layers(rng, widths, self.activation)
-        self.activations_ = [self.activation] * len(pairs)
-        self.visible_offset_, self.visible_scale_ = self.offset, self.scale
-        coef, intercept = pairs[0]
-        pairs[0] = fold_input(coef, intercept, self.offset, self.scale)
-        self.coefs_, self.intercepts_ = map(list, zip(*pairs, strict=True))
-        return self
-
-    def transform(self, X):
-        return forward(X, self.coefs_, self.intercepts_, self.activations_)
 
 
 def given_start(parts, activation: str, n_features: int) -> Start:

@@ -5,7 +5,7 @@ import numpy.typing as npt
 
 from sklearn_greedy._compat import warn_user
 from sklearn_greedy._layer import LayerTask
-from sklearn_greedy._training import SOME_ROWS
+from sklearn_greedy._rows import SOME_ROWS
 from sklearn_greedy._units import (
     BERNOULLI,
     ColumnStatistics,

@@ -16,8 +16,8 @@ from sklearn_greedy._network import (
     Network,
     glorot_uniform,
 )
+from sklearn_greedy._rows import without
 from sklearn_greedy._threads import ALONE
-from sklearn_greedy._training import without
 
 Array = npt.NDArray
 

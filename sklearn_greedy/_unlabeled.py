@@ -1,8 +1,5 @@
 """Rows without a label: which they are, and what is left without them."""
 
-from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
@@ -10,7 +7,6 @@ from sklearn.utils import check_consistent_length
 from sklearn.utils.multiclass import type_of_target
 
 from sklearn_greedy._compat import safe_indexing
-from sklearn_greedy._units import near_one
 
 Array = npt.NDArray
 
@@ -183,87 +179,3 @@ def strata(y, marked: Array):
     codes = np.full(len(y), -1)
     codes[~marked] = np.unique(known, return_inverse=True)[1]
     return codes
-
-
-class TwoParts:
-    """Rows of two dense matrices, one above the other, of which neither is copied: one
-    may be a memory map. Gives rows by slice or by number, in the dtype of the first.
-    """
-
-    def __init__(self, above: Array, below: Array):
-        self._above, self._below = above, below
-        self.shape = above.shape[0] + below.shape[0], above.shape[1]
-        self.dtype = above.dtype
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, rows) -> Array:
-        n_above = len(self._above)
-        if isinstance(rows, slice):
-            start, stop, step = rows.indices(len(self))
-            if step == 1 and stop <= n_above:
-                return self._above[start:stop]
-            if step == 1 and start >= n_above:
-                part = self._below[start - n_above : stop - n_above]
-                return part.astype(self.dtype, copy=False)
-            rows = np.arange(start, stop, step)
-        out = np.empty((len(rows), self.shape[1]), self.dtype)
-        first = rows < n_above
-        out[first] = self._above[rows[first]]
-        out[~first] = self._below[rows[~first] - n_above]
-        return out
-
-    def __array__(self, dtype=None, copy=None) -> Array:
-        return np.asarray(self[:], dtype)
-
-
-@dataclass
-class FitRows:
-    """Rows of a fit: those with a target, and all there are.
-
-    X, y : rows with a target; all_X : these and the others, of which ``places`` are the
-    numbers of the former; all_weights : of all rows, or None where they weigh the same;
-    given : X of the user, whose columns may be selected by name or type;
-    sample_weight : what the user gave for the rows with a target, or None.
-    """
-
-    X: Any
-    y: Array
-    all_X: Any
-    places: Array
-    all_weights: Array | None
-    given: Any
-    sample_weight: Array | None = None
-
-    def __len__(self) -> int:
-        return self.all_X.shape[0]
-
-    @property
-    def weights(self) -> Array | None:
-        """Weights of the rows with a target."""
-        return None if self.all_weights is None else self.all_weights[self.places]
-
-    @property
-    def uneven_weights(self) -> Array | None:
-        """Weights of all rows for the pre-training, where only their ratios count."""
-        weights = self.all_weights
-        return None if weights is None or np.ptp(weights) == 0 else near_one(weights)
-
-    def weigh(self, factors: Array) -> None:
-        """Multiply the weights of the rows with a target."""
-        weights = self.all_weights
-        # A copy: the weights may be the user's own array.
-        weights = np.ones(len(self)) if weights is None else weights.copy()
-        weights[self.places] *= factors
-        self.all_weights = weights
-
-    def add(self, more) -> None:
-        """More rows without a target, of weight 1, in the dtype of the others."""
-        if self.all_weights is not None:
-            self.all_weights = np.append(self.all_weights, np.ones(more.shape[0]))
-        parts = self.all_X, more
-        if any(sparse.issparse(part) for part in parts):
-            self.all_X = sparse.vstack(parts, format="csr", dtype=self.all_X.dtype)
-        else:
-            self.all_X = TwoParts(*parts)

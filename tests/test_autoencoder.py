@@ -15,7 +15,7 @@ from sklearn_greedy import StackedAutoencoderTransformer, StackedRBMTransformer
 from sklearn_greedy._autoencoder import _participation_ratio
 from sklearn_greedy._backpropagation import Backpropagation, CodePenalty, Optimizer
 from sklearn_greedy._network import Network, glorot_uniform
-from sklearn_greedy._training import Rows
+from sklearn_greedy._rows import Rows
 from sklearn_greedy._units import ColumnStatistics, choose_units
 
 SEED = np.array([20, 26], dtype=np.uint32)

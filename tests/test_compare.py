@@ -22,8 +22,7 @@ from sklearn_greedy import (
     StackedRBMTransformer,
     compare_pretraining,
 )
-from sklearn_greedy._compare import _interval, _verdict
-from sklearn_greedy._start import RandomLayers
+from sklearn_greedy._compare import RandomLayers, _interval, _verdict
 from sklearn_greedy._unlabeled import strata
 
 

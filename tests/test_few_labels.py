@@ -19,7 +19,8 @@ from sklearn_greedy import (
     GreedyPretrainedMLPRegressor,
     StackedAutoencoderTransformer,
 )
-from sklearn_greedy._unlabeled import TwoParts, marked_rows
+from sklearn_greedy._fit_rows import TwoParts
+from sklearn_greedy._unlabeled import marked_rows
 
 MLPS = {
     "classifier": GreedyPretrainedMLPClassifier,

@@ -25,8 +25,9 @@ from sklearn_greedy import (
 from sklearn_greedy._backpropagation import Backpropagation, Optimizer
 from sklearn_greedy._layer import LayerOutput, next_data
 from sklearn_greedy._network import Network, forward, glorot_uniform
+from sklearn_greedy._rows import OneHotRows, Rows, drawn_rows
 from sklearn_greedy._supervision import SupervisedModel, Supervision
-from sklearn_greedy._training import OneHotRows, Plan, Rows, drawn_rows
+from sklearn_greedy._training import Plan
 from sklearn_greedy._units import GAUSSIAN, SOFTMAX, ColumnStatistics
 
 MLPS = GreedyPretrainedMLPClassifier, GreedyPretrainedMLPRegressor

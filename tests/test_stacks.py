@@ -38,8 +38,8 @@ from sklearn_greedy._network import (
     unfold_input,
     unfold_output,
 )
+from sklearn_greedy._rows import row_major, without
 from sklearn_greedy._threads import one_blas_thread
-from sklearn_greedy._training import row_major, without
 from sklearn_greedy._units import ColumnStatistics, choose_units
 
 # Stacks whose features grow without bounds while the layer above learns.
