@@ -46,7 +46,7 @@ class _OneBlasThread:
     """Limit BLAS to one thread while any fit runs.
 
     Its own threads stall on products of any size when another process is busy. The
-    limit is a setting of the process, or of each thread in builds with OpenMP. Fits in
+    limit is a setting of the process, or of each thread (see ``_in_thread``). Fits in
     several Python threads overlap: for the process the first one in sets it and the
     last one out restores it. Looking for the loaded BLAS libraries takes milliseconds
     and is done once. Ctrl-C may come between any two steps, also of these: what to
@@ -93,7 +93,7 @@ class _OneBlasThread:
                 self._restore(_PROCESS)
 
     def limit_helper(self) -> None:
-        """Set the limit in a helper, for builds of BLAS that have one per thread."""
+        """Set the limit in a helper, where each thread has its own."""
         for library in self._of(threading.get_ident()):
             _set_threads(library, 1)
 
@@ -117,21 +117,50 @@ class _OneBlasThread:
         return [
             library
             for library in self._libraries or []
-            if (getattr(library, "threading_layer", "") != "openmp") == for_process
+            if _in_thread(library) != for_process
         ]
 
     def _limit(self, owner: int) -> None:
         if owner not in self._before:
-            self._before[owner] = [library.num_threads for library in self._of(owner)]
+            self._before[owner] = [_get_threads(library) for library in self._of(owner)]
             for library in self._of(owner):
                 _set_threads(library, 1)
 
     def _restore(self, owner: int) -> None:
         before = self._before.get(owner, [])
         for library, n_threads in zip(self._of(owner), before, strict=False):
-            if library.num_threads == 1:  # else set by someone else meanwhile
+            if _get_threads(library) == 1:  # else set by someone else meanwhile
                 _set_threads(library, n_threads)
         self._before.pop(owner, None)
+
+
+def _in_thread(library) -> bool:
+    """Whether each thread sets the number of threads for itself, as with MKL and in
+    builds with OpenMP.
+    """
+    return library.internal_api == "mkl" or _is_of_openmp(library)
+
+
+def _of_openmp(library, name: str):
+    """A function of the OpenMP that OpenBLAS was built with, or None; it acts on the
+    thread that calls it.
+
+    threadpoolctl before 3.7 reads a number that all threads have together, and later
+    ones look for the name with the suffix of the BLAS, where OpenMP has none.
+    """
+    if library.internal_api != "openblas" or not _is_of_openmp(library):
+        return None
+    return getattr(library.dynlib, name, None)
+
+
+def _is_of_openmp(library) -> bool:
+    return getattr(library, "threading_layer", "") == "openmp"
+
+
+def _get_threads(library) -> int:
+    """Threads of a BLAS library in this thread."""
+    in_thread = _of_openmp(library, "omp_get_max_threads")
+    return library.num_threads if in_thread is None else in_thread()
 
 
 def _set_threads(library, n_threads: int) -> None:
@@ -141,6 +170,10 @@ def _set_threads(library, n_threads: int) -> None:
     without a word, as long as that thread is alive. Here a lock orders all that want
     to; none of them may keep the right from the user's other threads.
     """
+    in_thread = _of_openmp(library, "omp_set_num_threads")
+    if in_thread is not None:
+        in_thread(n_threads)
+        return
     give_up = getattr(library, "clear_controlling_thread", lambda force: None)
     give_up(force=True)
     library.set_num_threads(n_threads)
