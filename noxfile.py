@@ -9,6 +9,8 @@ import nox
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PYPROJECT)
 SCIKIT_LEARN = ["1.6", "1.7", "1.8", "1.9"]
+# Of what there are no wheels: Python and scikit-learn.
+NOT_THERE = [("3.14", "1.6")]
 # What an old scikit-learn wants older: its data sets warn since NumPy 2.5, and the way
 # in which it asks a frame of polars for the names of its columns is deprecated.
 OLDER = {version: ["numpy<2.5", "polars<1.40"] for version in SCIKIT_LEARN[:-1]}
@@ -30,6 +32,8 @@ def run_tests(session, *options, array_api=None, **env):
 @nox.parametrize("scikit_learn", SCIKIT_LEARN)
 def tests(session, scikit_learn):
     """The suite on one Python and one scikit-learn, all else as new as it can be."""
+    if (session.python, scikit_learn) in NOT_THERE:
+        session.skip("no wheels")
     pins = [f"scikit-learn=={scikit_learn}.*", *OLDER.get(scikit_learn, [])]
     session.install("-e", ".[test]", *pins)
     run_tests(session)

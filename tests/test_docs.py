@@ -20,7 +20,9 @@ def test_examples_of_a_page_print_what_it_shows(page):
     path = ROOT / "docs" / page
     if not path.exists():
         pytest.skip("the sdist has no documentation")
-    failed, attempted = doctest.testfile(str(path), module_relative=False)
+    failed, attempted = doctest.testfile(
+        str(path), module_relative=False, encoding="utf-8"
+    )
     assert attempted
     assert not failed
 

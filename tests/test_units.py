@@ -154,7 +154,7 @@ def test_some_rows_of_periodic_data_are_of_all_phases(period):
     assert len(np.unique(rows % period)) > 0.6 * min(period, 1000)
 
 
-@pytest.mark.parametrize("n_rows", [1000, 1001, 1500, 1999, 2500])
+@pytest.mark.parametrize("n_rows", [1000, 1001, 1500, 1999, 2500, 3_000_000])
 def test_some_rows_are_as_many_as_there_may_be(n_rows):
     rows = spread_rows(np.arange(n_rows), 1000)
     assert len(np.unique(rows)) == len(rows) == 1000
