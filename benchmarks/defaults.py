@@ -83,7 +83,7 @@ VALUES = {
     },
     "persistent_rbm": {
         "persistent": (False,),
-        "learning_rate": (0.0003, 0.003, 0.01),
+        "learning_rate": (0.001, 0.003, 0.01),
         "max_iter": (50,),
         "centered": (True,),
         "visible_reconstruction": ("sample",),
