@@ -7,7 +7,6 @@ from numbers import Integral, Real
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
-from sklearn.utils import gen_batches
 
 from sklearn_greedy._backpropagation import (
     CORRUPTIONS,
@@ -33,11 +32,9 @@ from sklearn_greedy._network import (
 from sklearn_greedy._rows import SOME_ROWS, Rows
 from sklearn_greedy._stack import GreedyStack
 from sklearn_greedy._units import (
-    LEAST_HIDDEN_SCALE,
     ColumnStatistics,
     Units,
-    choose_units,
-    row_block,
+    row_blocks,
     spread_rows,
     unit_means,
 )
@@ -511,7 +508,7 @@ class StackedAutoencoderTransformer(GreedyStack):
 
     def _rebuilt(self, X):
         """Yield (dense rows, pre-activations of their reconstruction), in blocks."""
-        for block in gen_batches(X.shape[0], row_block(X.shape[1], _SCORE_ROWS)):
+        for block in row_blocks(X.shape, _SCORE_ROWS):
             part = X[block]
             z = self._decode(self._encode(part))
             yield part.toarray() if sparse.issparse(part) else part, z
@@ -727,8 +724,7 @@ class StackedAutoencoderTransformer(GreedyStack):
             one = slice(above - 1, above)
             layer = fitted["coefs_"][one], fitted["intercepts_"][one]
             rows = forward(rows, *layer, self.activations_[one])
-            kind, statistics = self._units_above(above), ColumnStatistics.of(rows)
-            found = choose_units(statistics, kind, LEAST_HIDDEN_SCALE)
+            found = self._units_above(above, ColumnStatistics.of(rows))
             units.append(dict(vars(found)))
         return units
 

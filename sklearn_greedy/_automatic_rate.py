@@ -2,7 +2,6 @@
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.utils import gen_batches
 
 from sklearn_greedy._contrastive import ContrastiveDivergence
 from sklearn_greedy._layer import LayerTask
@@ -12,7 +11,7 @@ from sklearn_greedy._units import (
     GAUSSIAN,
     POISSON,
     SOFTMAX,
-    row_block,
+    row_blocks,
     spread_rows,
 )
 
@@ -78,8 +77,8 @@ def _batch_reach(
         if not np.all(np.isfinite(rows)):
             return np.inf
         reach = max(reach, float(np.linalg.norm(rows, 2)) ** 2 / len(rows))
-    n_at_once = row_block(model.n_columns, SOME_ROWS)
-    for part in gen_batches(len(task.judged), n_at_once) if every_row else ():
+    n_rows = len(task.judged) if every_row else 0
+    for part in row_blocks((n_rows, model.n_columns), SOME_ROWS):
         rows = model.rows.copied(task.judged[part])[:, gaussian].astype(np.float64)
         longest = float(np.square(rows).sum(axis=1).max())
         reach = max(reach, longest / model.batch_size)

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.utils import gen_batches
 
 from sklearn_greedy._network import (
     ACTIVATION,
@@ -18,7 +17,7 @@ from sklearn_greedy._network import (
 )
 from sklearn_greedy._rows import Rows, gathered
 from sklearn_greedy._threads import ALONE, kernels
-from sklearn_greedy._units import ColumnStatistics, Units, near_one, row_block
+from sklearn_greedy._units import ColumnStatistics, Units, near_one, row_blocks
 
 Array = npt.NDArray
 
@@ -83,14 +82,14 @@ class Corruption:
 
     kind, level : what is done to which share of the cells (or the noise's deviation);
     emphasis : share of the loss's weight that corrupted cells have, 0.5 for none;
-    units : (n,) column at which the unit of each column begins; limits : (2, n) least
+    starts : (n,) column at which the unit of each column begins; limits : (2, n) least
     and greatest value of each column.
     """
 
     kind: str | None
     level: float
     emphasis: float
-    units: Array
+    starts: Array
     limits: Array
 
     @classmethod
@@ -286,7 +285,7 @@ class Backpropagation:
             self.blocks,
             CORRUPTIONS.index(self.noise.kind),
             self.noise.constants(),
-            self.noise.units,
+            self.noise.starts,
             self.noise.limits,
             self.optimizer.code(),
             self.optimizer.constants(self._rate),
@@ -311,8 +310,7 @@ class Backpropagation:
         blocks of the rows ``index``, without noise; source : other rows than its own.
         """
         source = self.rows if source is None else source
-        most = row_block(self.n_columns, _HELD_ROWS)
-        for part in gen_batches(len(index), most):
+        for part in row_blocks((len(index), self.n_columns), _HELD_ROWS):
             rows = gathered(source, index[part])
             yield rows, self.output(rows)
 

@@ -2,7 +2,7 @@
 
 import reprlib
 import warnings
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 from scipy import stats
@@ -80,8 +80,8 @@ def compare_pretraining(
         "interval", a pair with 95 % confidence; "pretraining_seconds",
         "fine_tuning_seconds" and "scratch_seconds", ndarray of shape (n_folds,),
         without the time of compiling; "layer_reports", the health of each layer per
-        fold (None where no stack is trained, as with ``pretrainer="supervised"``); and
-        a "verdict" in words.
+        fold (None where there is no stack, as with ``pretrainer="supervised"``); and a
+        "verdict" in words.
 
     Raises
     ------
@@ -121,17 +121,7 @@ def compare_pretraining(
     (3,)
     """
     network, prefix = _network_of(estimator)
-    if network.pretrainer is None or _no_layers(network.pretrainer):
-        raise ValueError(
-            f"The estimator has pretrainer={network.pretrainer!r}: there is no "
-            "pre-training to compare."
-        )
-    if y is None:
-        raise ValueError("compare_pretraining needs y, the targets of the networks.")
-    if isinstance(scoring, list | tuple | set | dict):
-        raise _several_numbers(scoring)
-    network._validate_params()
-    _one_activation(_planned_activations(network.pretrainer))
+    _check_comparable(network, y, scoring)
     marker = network.unlabeled
     splitter = LabeledSplit(cv, unlabeled=marker, stratify=is_classifier(network))
     folds = list(splitter.split(X, y, groups))
@@ -140,29 +130,7 @@ def compare_pretraining(
         raise ValueError(f"An interval needs at least two folds. Got {len(folds)}.")
     seed = int(check_random_state(random_state).randint(2**31))
     pretrained = clone(estimator).set_params(**{f"{prefix}random_state": seed})
-    scorer = check_scoring(estimator, scoring)
-
-    def score(models):
-        """Scores of one model per fold, and the fitted networks."""
-        runs = Parallel(n_jobs)(
-            delayed(_run)(
-                _kernels_of(network),
-                model,
-                X,
-                y,
-                cv=[fold],
-                scoring=scorer,
-                return_estimator=True,
-                error_score="raise",
-            )
-            for model, fold in zip(models, folds, strict=True)
-        )
-        if "test_score" not in runs[0]:
-            raise _several_numbers(scoring)
-        scores = np.concatenate([run["test_score"] for run in runs])
-        _check_finite(scores, scoring, folds)
-        return scores, [_network_of(run["estimator"][0])[0] for run in runs]
-
+    score = partial(_scores, X=X, y=y, folds=folds, scoring=scoring, n_jobs=n_jobs)
     scores, networks = score([pretrained] * len(folds))
     scratch_scores, others = score(
         [_from_scratch(pretrained, prefix, network, seed) for network in networks]
@@ -185,6 +153,45 @@ def compare_pretraining(
     )
     comparison.verdict = _verdict(comparison)
     return comparison
+
+
+def _check_comparable(network, y, scoring) -> None:
+    """Raise where there is nothing to compare."""
+    if network.pretrainer is None or _no_layers(network.pretrainer):
+        raise ValueError(
+            f"The estimator has pretrainer={network.pretrainer!r}: there is no "
+            "pre-training to compare."
+        )
+    if y is None:
+        raise ValueError("compare_pretraining needs y, the targets of the networks.")
+    if isinstance(scoring, list | tuple | set | dict):
+        raise _several_numbers(scoring)
+    network._validate_params()
+    _one_activation(_planned_activations(network.pretrainer))
+
+
+def _scores(models, X, y, folds, scoring, n_jobs):
+    """Scores of one model per fold, and the fitted networks."""
+    scorer = check_scoring(models[0], scoring)
+    kernels = _kernels_of(_network_of(models[0])[0])
+    runs = Parallel(n_jobs)(
+        delayed(_run)(
+            kernels,
+            model,
+            X,
+            y,
+            cv=[fold],
+            scoring=scorer,
+            return_estimator=True,
+            error_score="raise",
+        )
+        for model, fold in zip(models, folds, strict=True)
+    )
+    if "test_score" not in runs[0]:
+        raise _several_numbers(scoring)
+    scores = np.concatenate([run["test_score"] for run in runs])
+    _check_finite(scores, scoring, folds)
+    return scores, [_network_of(run["estimator"][0])[0] for run in runs]
 
 
 def _run(kernels: tuple[str | None, str], *args, **options) -> dict:
@@ -278,7 +285,7 @@ def _planned_activations(pretrainer) -> list[str]:
         return list(getattr(pretrainer, "activations_", []))
     if not isinstance(pretrainer, GreedyStack):
         return []
-    n_layers = len(pretrainer._checked_sizes(warm=False))
+    n_layers = len(pretrainer._checked_sizes())
     return [pretrainer._activation(layer) for layer in range(n_layers)]
 
 

@@ -73,6 +73,17 @@ class RBM:
         sums = log_normaliser(h @ self.w.T + self.b, self.blocks)
         return h @ self.c + sums - 0.5 * (self.b[gaussian] ** 2).sum()
 
+    def group_scores(self, x: Array, start: int, stop: int) -> Array:
+        """Minus the free energy with each unit of the softmax group start ... stop - 1
+        in turn on, but for a constant of the row, (n, stop - start); x : pre-activation
+        of the hidden units without that group, (n, n_hidden).
+        """
+        on = range(start, stop)
+        return np.stack(
+            [self.b[i] + hidden_log_sums(x + self.w[i], self.hidden) for i in on],
+            axis=1,
+        )
+
     def hidden_means(self, v: Array) -> Array:
         """E[h | v]; v : (n, n_visible)."""
         return hidden_means(v @ self.w + self.c, self.hidden)

@@ -16,6 +16,7 @@ from sklearn.utils import check_X_y
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_greedy._backpropagation import Backpropagation, Optimizer, alike
+from sklearn_greedy._base import GreedyEstimator
 from sklearn_greedy._callbacks import EpochTasks
 from sklearn_greedy._compat import (
     ROW_OPTIONS,
@@ -49,8 +50,7 @@ from sklearn_greedy._network import (
     random_layers,
     unfold,
 )
-from sklearn_greedy._parameters import HoldsEstimator, layer_sizes
-from sklearn_greedy._persistence import GreedyEstimator
+from sklearn_greedy._parameters import HoldsEstimator, check_same_sizes, layer_sizes
 from sklearn_greedy._rows import Rows, without
 from sklearn_greedy._stack import GreedyStack
 from sklearn_greedy._start import (
@@ -121,7 +121,8 @@ class GreedyPretrainedMLP(
     _resume: dict
     # Digest of the pretrainer of the first fit or chunk.
     _pretrained_by: str
-    # What ``_adopt`` sets by name, and what pre-training leaves, if anything.
+    # What validation and ``_adopt`` set by name, and what pre-training leaves, if
+    # anything.
     n_features_in_: int
     n_layers_: int
     coefs_: list[Array]
@@ -601,12 +602,7 @@ class GreedyPretrainedMLP(
     def _check_unchanged(self) -> None:
         """Raise where parameters contradict the fitted network, which goes on."""
         fitted = tuple(coef.shape[1] for coef in self.coefs_[:-1])
-        own = self._own_sizes(fitted)
-        if own != fitted:
-            raise ValueError(
-                f"hidden_layer_sizes={own} differs from the fitted layers {fitted}. "
-                "Set it back, or call fit on a clone to start anew."
-            )
+        check_same_sizes(self._own_sizes(fitted), fitted)
         used = sorted(set(self.activations_))
         if self.activation != "auto" and not set(used) <= {self.activation}:
             raise ValueError(
@@ -883,7 +879,7 @@ class GreedyPretrainedMLP(
         """A network in training on the targets, with the user's optimiser."""
         n_rows, weights = len(index), rows.weights
         mass = n_rows if weights is None else float(weights[index].sum())
-        batch_size = min(200, n_rows) if self.batch_size == "auto" else self.batch_size
+        batch_size = 200 if self.batch_size == "auto" else self.batch_size
         return Backpropagation(
             network,
             theta,

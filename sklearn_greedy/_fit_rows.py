@@ -19,7 +19,7 @@ class TwoParts:
     """
 
     def __init__(self, above: Array, below: Array):
-        self._above, self._below = above, below
+        self._above, self._below = self.sources = above, below
         self.shape = above.shape[0] + below.shape[0], above.shape[1]
         self.dtype = above.dtype
 

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import gen_batches
 
 from sklearn_greedy._backpropagation import Backpropagation
 from sklearn_greedy._compat import warn_user
@@ -18,6 +19,11 @@ from sklearn_greedy._training import History, Plan, report_epoch
 Array = npt.NDArray
 
 
+# Multiplications of a call of the kernel, some tenths of a second, after which Python
+# looks for Ctrl-C.
+_PART_PRODUCTS = 1 << 31
+
+
 class FullBatch:
     """Loss with its penalty, and gradient, of a network on some rows, in float64.
 
@@ -26,7 +32,9 @@ class FullBatch:
 
     def __init__(self, model: Backpropagation, index: Array):
         self._model, layers = model, model.network.layers
-        m, width = len(index), int(layers[:, N_OUT].sum())
+        m = min(len(index), max(1, _PART_PRODUCTS // model.products_per_row))
+        self._parts = list(gen_batches(len(index), m))
+        width = int(layers[:, N_OUT].sum())
         self._x = self._y = gathered(model.rows, index, np.float64)
         if model.targets is not None:
             self._y = gathered(model.targets, index, np.float64)
@@ -39,14 +47,31 @@ class FullBatch:
         self._scratch, self._largest_product = np.empty(largest), largest * m
 
     def __call__(self, theta: Array) -> tuple[float, Array]:
+        model, loss, grad = self._model, 0.0, np.zeros_like(theta)
+        for rows in self._parts:
+            share = (rows.stop - rows.start) / len(self._x)
+            part, slopes = self._part(theta, rows)
+            loss += share * part
+            grad += share * slopes
+        weights, _ = model.network.views(theta)
+        slopes, _ = model.network.views(grad)
+        for weight, slope, pace in zip(
+            weights, slopes, model.traits[:, 1], strict=True
+        ):
+            slope += pace * model.alpha * weight  # 0 where the layer is frozen
+        model.theta = theta  # which the penalty is taken of
+        return loss + model.penalty(), grad
+
+    def _part(self, theta: Array, rows: slice) -> tuple[float, Array]:
+        """Mean loss of some rows, and its gradient."""
         model, grad = self._model, np.zeros_like(theta)
-        m = len(self._x)
+        m = rows.stop - rows.start
         kind = FullBatch, model.n_columns, model.products_per_row, m
         with team_for(kind, m, self._largest_product) as team:
             loss = kernels().loss_gradient(
-                self._x,
-                self._y,
-                self._weights,
+                self._x[rows],
+                self._y[rows],
+                self._weights[rows],
                 theta,
                 grad,
                 model.network.layers,
@@ -60,14 +85,7 @@ class FullBatch:
                 self._scratch,
                 team,
             )
-        weights, _ = model.network.views(theta)
-        slopes, _ = model.network.views(grad)
-        for weight, slope, pace in zip(
-            weights, slopes, model.traits[:, 1], strict=True
-        ):
-            slope += pace * model.alpha * weight  # 0 where the layer is frozen
-        model.theta = theta  # which the penalty is taken of
-        return loss + model.penalty(), grad
+        return loss, grad
 
 
 def run_lbfgs(

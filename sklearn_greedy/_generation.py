@@ -16,8 +16,7 @@ from sklearn_greedy._units import (
     SOFTMAX,
     START,
     STOP,
-    draw_units,
-    unit_means,
+    draw_from_biases,
 )
 
 Array = npt.NDArray
@@ -25,9 +24,7 @@ Array = npt.NDArray
 
 def initial_rows(rbms: list[RBM], n: int, rng) -> Array:
     """States of the first visible layer drawn from its biases alone, (n, n_visible)."""
-    first = rbms[0]
-    means = unit_means(np.tile(first.b, (n, 1)), first.blocks)
-    return draw_units(means, first.blocks, rng)
+    return draw_from_biases(rbms[0].b, rbms[0].blocks, n, rng)
 
 
 def gibbs(rbm: RBM, v: Array, n_steps: int, rng, clamped: Array | None = None) -> Array:

@@ -18,7 +18,7 @@ from sklearn_greedy._units import (
     check_range,
     has_room,
     in_row_order,
-    row_block,
+    row_blocks,
 )
 
 Array = npt.NDArray
@@ -154,7 +154,7 @@ class LayerOutput:
     """
 
     def __init__(self, fitted: dict, X):
-        self._fitted, self._X = fitted, X
+        self._fitted, self._X, self.sources = fitted, X, (X,)
         coef = fitted["coefs_"]
         self.shape = X.shape[0], coef.shape[1]
         self.dtype = np.result_type(X.dtype, coef.dtype)
@@ -164,7 +164,7 @@ class LayerOutput:
             return layer_output(self._fitted, self._X[rows])
         # Rows by number are copies, and those below may be much wider.
         out = np.empty((len(rows), self.shape[1]), self.dtype)
-        for part in gen_batches(len(rows), row_block(self._X.shape[1], OUTPUT_ROWS)):
+        for part in row_blocks((len(rows), self._X.shape[1]), OUTPUT_ROWS):
             out[part] = layer_output(self._fitted, self._X[rows[part]])
         return out
 

@@ -20,9 +20,8 @@ from sklearn_greedy._units import (
     POISSON,
     SAMPLED,
     SOFTMAX,
-    draw_units,
+    draw_from_biases,
     log_normaliser,
-    unit_means,
 )
 
 Array = npt.NDArray
@@ -187,8 +186,7 @@ def ais_log_z(
         )
     temperatures = _temperatures(n_temperatures)
     rng = np.random.default_rng(seed)
-    means = unit_means(np.tile(base_bias, (n_runs, 1)), rbm.blocks)
-    start = draw_units(means, rbm.blocks, rng)
+    start = draw_from_biases(base_bias, rbm.blocks, n_runs, rng)
     base = float(log_normaliser(base_bias[None, :], rbm.blocks)[0])
     base += rbm.w.shape[1] * np.log(2) - _gaussian_constant(rbm)
     forward = _anneal(rbm, base_bias, start, temperatures, seed)
@@ -402,13 +400,7 @@ def _log_odds(rbm: RBM, value, x, on, weights) -> Array:
 def _log_group(rbm: RBM, part: Array, x: Array, start: int, stop: int) -> Array:
     """Log p(group | rest), weighted by the values where they lie between 0 and 1."""
     off = x - part @ rbm.w[start:stop]
-    scores = np.stack(
-        [
-            rbm.b[i] + hidden_log_sums(off + rbm.w[i], rbm.hidden)
-            for i in range(start, stop)
-        ],
-        axis=1,
-    )
+    scores = rbm.group_scores(off, start, stop)
     return (part * scores).sum(axis=1) - part.sum(axis=1) * logsumexp(scores, axis=1)
 
 

@@ -9,11 +9,10 @@ from typing import Any
 import joblib
 import numpy as np
 from scipy import sparse
-from sklearn.utils import gen_batches
 from sklearn.utils.validation import check_memory
 
 from sklearn_greedy._compat import warn_user
-from sklearn_greedy._units import row_block
+from sklearn_greedy._units import row_blocks
 from sklearn_greedy._version import VERSION
 
 # Parameters of a stack that cannot matter to a layer, or that its key has in another
@@ -45,7 +44,7 @@ def data_digest(X) -> str:
             digest.update(np.ascontiguousarray(part).data)
         return digest.hexdigest()
     # A few MB at a time: the rows need not lie in one piece.
-    for rows in gen_batches(X.shape[0], row_block(X.shape[1], X.shape[0])):
+    for rows in row_blocks(X.shape, X.shape[0]):
         digest.update(np.ascontiguousarray(X[rows]).data)
     return digest.hexdigest()
 

@@ -59,8 +59,12 @@ def forward(X, coefs, intercepts, activations, n_active=None) -> Array:
     if len(coefs) > 1 and X.shape[0] > _FORWARD_ROWS:
         # Hidden layers may be much wider than what they lead to.
         through = coefs, intercepts, activations, n_active
-        parts = gen_batches(X.shape[0], _FORWARD_ROWS)
-        return np.concatenate([forward(X[rows], *through) for rows in parts])
+        for rows in gen_batches(X.shape[0], _FORWARD_ROWS):
+            part = forward(X[rows], *through)
+            if rows.start == 0:
+                out = np.empty((X.shape[0], part.shape[1]), part.dtype)
+            out[rows] = part
+        return out
     kept = [None] * len(coefs) if n_active is None else n_active
     layers = zip(coefs, intercepts, activations, kept, strict=True)
     for coef, intercept, activation, n_kept in layers:

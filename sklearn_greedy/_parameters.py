@@ -23,6 +23,15 @@ def layer_sizes(hidden_layer_sizes) -> tuple[int, ...]:
     return tuple(int(size) for size in sizes)
 
 
+def check_same_sizes(sizes: tuple[int, ...], fitted: tuple[int, ...]) -> None:
+    """Raise where hidden layers that go on would have other widths."""
+    if sizes != fitted:
+        raise ValueError(
+            f"hidden_layer_sizes={sizes} differs from the fitted layers {fitted}. Set "
+            "it back, or call fit on a clone to start anew."
+        )
+
+
 def is_sequence(value) -> bool:
     """Whether a parameter has values by position: a list, an array, a range, a Series,
     but no name, dict or array without dimensions.

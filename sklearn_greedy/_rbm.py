@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
-from sklearn.utils import gen_batches
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_greedy._automatic_rate import automatic_rate
@@ -47,7 +46,7 @@ from sklearn_greedy._units import (
     Units,
     greyness,
     mean_biases,
-    row_block,
+    row_blocks,
     unit_means,
 )
 
@@ -110,12 +109,13 @@ class StackedRBMTransformer(GreedyStack):
         Step size of the updates, in (0, inf). "auto" is ``0.016 * (1 + momentum)``, a
         tenth of it for hidden units that are not bernoulli or with poisson columns.
         If there are units of other kinds than bernoulli and softmax, it is multiplied
-        by ``(256 / n_hidden)**1.5`` above 256 hidden units, and with
-        ``persistent=True`` by 0.03: such chains run away sooner. It is lower still with
-        more than 512 columns of other kinds, with fewer than 10 rows in a mini-batch,
-        and where many gaussian columns go together or rows are far out (user guide,
-        "The automatic learning rate"). What it was is found in ``learning_rates_``. On
-        binary data about 0.1 reaches a high likelihood sooner.
+        by ``(256 / n_hidden)**1.5`` above 256 hidden units; with ``persistent=True``,
+        where chains run away sooner, by 0.03 and by ``(128 / n_hidden)**1.5`` above
+        128. It is lower still with more than 512 columns of other kinds, with fewer
+        than 10 rows in a mini-batch, and where many gaussian columns go together or
+        rows are far out (user guide, "The automatic learning rate"). What it was is
+        found in ``learning_rates_``. On binary data about 0.1 reaches a high likelihood
+        sooner.
 
     learning_rate_decay : float or array-like, default=0.0
         The step size of update t = 0, 1, ... is
@@ -666,7 +666,7 @@ class StackedRBMTransformer(GreedyStack):
         )["log_z"]
         if len(self.coefs_) == 1:
             return -self._by_rows(RBM.free_energy, X) - log_z - self._log_scale()
-        rbms = [self._rbm(layer) for layer in range(len(self.coefs_))]
+        rbms = self._rbms()
         rng = np.random.default_rng(seed)
 
         def bound(_, v):
@@ -754,7 +754,7 @@ class StackedRBMTransformer(GreedyStack):
         """
         check_is_fitted(self)
         rng = np.random.default_rng(draw_seed(random_state))
-        rbms = [self._rbm(layer) for layer in range(len(self.coefs_))]
+        rbms = self._rbms()
         clamped = self._clamped_columns(init, clamp)
         if init is None:
             v = initial_rows(rbms, n_samples, rng)
@@ -774,7 +774,7 @@ class StackedRBMTransformer(GreedyStack):
         """Rows in the units of the data, by samples down from states of the top hidden
         units.
         """
-        rbms = [self._rbm(layer) for layer in range(len(self.coefs_))]
+        rbms = self._rbms()
         drawn = self._unscaled(draw_down(rbms, H, self._scalings(), rng))
         return drawn.astype(self.coefs_[0].dtype)
 
@@ -824,6 +824,10 @@ class StackedRBMTransformer(GreedyStack):
         """What the density loses by going back to the units of the data."""
         return float(np.log(self.visible_scale_).sum())
 
+    def _rbms(self) -> list[RBM]:
+        """All fitted layers, as ``_rbm``."""
+        return [self._rbm(layer) for layer in range(len(self.coefs_))]
+
     def _rbm(self, layer: int) -> RBM:
         """A fitted layer in the scaled space, in float64."""
         units = self._layer_units(layer)
@@ -841,7 +845,7 @@ class StackedRBMTransformer(GreedyStack):
         X = self._validate_rows(X)
         rbm = self._rbm(0)
         out = np.empty(X.shape[0], dtype=X.dtype)
-        for rows in gen_batches(X.shape[0], row_block(X.shape[1], _SCORE_ROWS)):
+        for rows in row_blocks(X.shape, _SCORE_ROWS):
             out[rows] = measure(rbm, self._scaled_rows(X[rows]))
         return out
 

@@ -9,10 +9,10 @@ import numpy.typing as npt
 from scipy import sparse
 from scipy.special import log_softmax, logsumexp, softmax
 from sklearn.base import ClassifierMixin, clone
-from sklearn.utils import gen_batches
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
+from sklearn_greedy._base import GreedyEstimator
 from sklearn_greedy._compat import (
     ROW_OPTIONS,
     Interval,
@@ -20,7 +20,6 @@ from sklearn_greedy._compat import (
     validate_data,
     validate_params,
 )
-from sklearn_greedy._energy import hidden_log_sums
 from sklearn_greedy._fitting import draw_seed, fitting
 from sklearn_greedy._memory import warn_of_no_seed
 from sklearn_greedy._parameters import (
@@ -29,9 +28,8 @@ from sklearn_greedy._parameters import (
     is_sequence,
     layer_sizes,
 )
-from sklearn_greedy._persistence import GreedyEstimator
 from sklearn_greedy._rbm import StackedRBMTransformer
-from sklearn_greedy._units import row_block, spread_rows
+from sklearn_greedy._units import row_blocks, spread_rows
 
 Array = npt.NDArray
 
@@ -156,7 +154,7 @@ class StackedRBMClassifier(HoldsEstimator, ClassifierMixin, GreedyEstimator):
                 below.set_params(visible=pairs)
             self.features_ = below.fit(X)
             H = self.features_._encode(X)
-            kind = self.features_._units_above(len(self.features_.coefs_))
+            kind = self.features_._kind_above(len(self.features_.coefs_))
             pairs = [(kind, slice(0, H.shape[1]))]
         labels = slice(H.shape[1], H.shape[1] + len(self.classes_))
         self.top_.set_params(visible=[*(pairs or []), ("softmax", labels)])
@@ -210,7 +208,7 @@ class StackedRBMClassifier(HoldsEstimator, ClassifierMixin, GreedyEstimator):
 
     def _in_blocks(self, normalise, X) -> Array:
         """The same of validated rows."""
-        blocks = gen_batches(X.shape[0], row_block(X.shape[1], _BLOCK_ROWS))
+        blocks = row_blocks(X.shape, _BLOCK_ROWS)
         parts = [normalise(self._minus_energies(X[rows]), axis=1) for rows in blocks]
         return np.concatenate(parts).astype(X.dtype)
 
@@ -223,10 +221,7 @@ class StackedRBMClassifier(HoldsEstimator, ClassifierMixin, GreedyEstimator):
         rows = _beside(H, np.zeros((H.shape[0], len(self.classes_)), H.dtype))
         rbm = self.top_._rbm(0)
         x = self.top_._scaled_rows(rows) @ rbm.w + rbm.c
-        labels = range(H.shape[1], rows.shape[1])
-        return np.column_stack(
-            [rbm.b[k] + hidden_log_sums(x + rbm.w[k], rbm.hidden) for k in labels]
-        )
+        return rbm.group_scores(x, H.shape[1], rows.shape[1])
 
     def predict(self, X) -> Array:
         """Most probable class of each row.

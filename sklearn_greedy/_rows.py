@@ -1,5 +1,8 @@
 """Rows that mini-batches are gathered from, and which of them are drawn or held out."""
 
+import mmap
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -31,6 +34,7 @@ class Rows:
             self._scaling = units.offset, units.scale
         # np.take is quicker than an index, but would copy any other array as a whole.
         self._can_take = isinstance(X, np.ndarray) and X.flags.c_contiguous
+        self._maps = maps_of(X)
 
     def __len__(self) -> int:
         return self.X.shape[0]
@@ -39,6 +43,10 @@ class Rows:
         """Write the rows ``index`` into out, (len(index), n_columns) float32 (or, for
         solvers of scipy, float64).
         """
+        with read_apart(self._maps, index):
+            self._gather(index, out)
+
+    def _gather(self, index: Array, out: Array) -> None:
         # mode="clip" writes straight into out; the index is ours and in range.
         take = partial(np.take, self.X, index, axis=0, mode="clip")
         if self._can_take and self._scaling is None and self.X.dtype == out.dtype:
@@ -67,6 +75,36 @@ class Rows:
     def copied(self, index: Array) -> Array:
         """The rows ``index``, (len(index), n_columns) float32."""
         return gathered(self, index)
+
+
+def maps_of(X) -> list[mmap.mmap]:
+    """Memory maps that the rows of X are read from, if any."""
+    sources: tuple = getattr(X, "sources", ())
+    if sparse.issparse(X):
+        sources = X.data, X.indices
+    elif isinstance(X, np.ndarray):
+        while not isinstance(X, mmap.mmap | None):
+            X = getattr(X, "base", None)
+        return [] if X is None or not hasattr(mmap, "MADV_RANDOM") else [X]
+    return [each for source in sources for each in maps_of(source)]
+
+
+@contextmanager
+def read_apart(maps: list[mmap.mmap], index: Array) -> Iterator[None]:
+    """Have the system read no more of memory maps than is asked for, where rows do not
+    follow each other. Else it reads up to megabytes around each of them, again and
+    again where the file is larger than the memory there is for it.
+    """
+    if not maps or np.all(np.diff(index) == 1):
+        yield
+        return
+    for each in maps:
+        each.madvise(mmap.MADV_RANDOM)
+    try:
+        yield
+    finally:
+        for each in maps:
+            each.madvise(mmap.MADV_NORMAL)
 
 
 def row_major(X):

@@ -18,6 +18,7 @@ from sklearn.base import (
 from sklearn.utils import assert_all_finite
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_greedy._base import GreedyEstimator
 from sklearn_greedy._callbacks import NO_TASKS, EpochTasks, task_of
 from sklearn_greedy._compat import (
     ROW_OPTIONS,
@@ -42,12 +43,12 @@ from sklearn_greedy._layer import (
 from sklearn_greedy._memory import LayerCache, NoCache, warn_of_no_seed
 from sklearn_greedy._network import forward
 from sklearn_greedy._parameters import (
+    check_same_sizes,
     checked_pairs,
     is_sequence,
     layer_sizes,
     selects_rows,
 )
-from sklearn_greedy._persistence import GreedyEstimator
 from sklearn_greedy._rows import SOME_ROWS, held_out_rows
 from sklearn_greedy._stream import follow, past_of
 from sklearn_greedy._supervision import (
@@ -217,7 +218,9 @@ class GreedyStack(
         if names is not None:
             self.feature_names_in_ = names
         visible = None if warm else self._visible_units(given)
-        sizes = self._checked_sizes(warm)
+        sizes = self._checked_sizes()
+        if warm:
+            self._check_unchanged(sizes)
         self._check_schedule()
         seed = draw_seed(self.random_state)
         # Without epochs there is nothing to do together.
@@ -376,14 +379,14 @@ class GreedyStack(
         rows in the order given, and passes its clean output up. Gaussian columns of X
         are scaled as they vary in all chunks so far, or stay as an earlier ``fit`` had
         them; features without bounds, between the layers, are scaled as they vary in
-        about the last thousand rows. Scales that are learned (``learn_scale``) change
-        in proportion. The kinds of units come from the first chunk or an earlier
+        about the last thousand rows. Scales that an RBM learns (``learn_scale``)
+        change in proportion. The kinds of units come from the first chunk or an earlier
         ``fit``; a column whose kind ``visible`` does not name turns gaussian, with a
         warning, where it leaves [0, 1] before it varied much within it.
 
         ``tol``, ``shuffle`` and early stopping play no part, nor does ``max_iter`` but
-        for ``n_active``. Where parameters act by the number of epochs (``n_active``,
-        ``momentum_switch_epoch``), each chunk counts as one.
+        for ``n_active``. Where parameters act by the number of epochs (``n_active`` of
+        autoencoders, ``momentum_switch_epoch`` of RBMs), each chunk counts as one.
 
         Parameters
         ----------
@@ -411,7 +414,9 @@ class GreedyStack(
             self._validate_params()  # which fit_context leaves out then
         given, X = X, self._validate(X, reset=first)
         visible = self._visible_units(given) if first else None
-        sizes = self._checked_sizes(warm=not first)
+        sizes = self._checked_sizes()
+        if not first:
+            self._check_unchanged(sizes)
         stream = getattr(self, "_resume", None)
         if stream is None:  # the first chunk, or the first after fit
             stream = {
@@ -553,7 +558,8 @@ class GreedyStack(
         assert_all_finite(H, input_name="X")
         return H
 
-    def _checked_sizes(self, warm: bool) -> tuple[int, ...]:
+    def _checked_sizes(self) -> tuple[int, ...]:
+        """Widths of the layers, of which all parameters are checked."""
         sizes = layer_sizes(self.hidden_layer_sizes)
         if not sizes:
             raise ValueError(
@@ -565,23 +571,20 @@ class GreedyStack(
             settings = self._settings(layer)
             self._check_values(settings)
             self._check_settings(settings)
-        if warm and sizes != tuple(coef.shape[1] for coef in self.coefs_):
-            raise ValueError(
-                f"hidden_layer_sizes={sizes} differs from the fitted layers "
-                f"{tuple(coef.shape[1] for coef in self.coefs_)}. Set it back, or call "
-                "fit on a clone to start anew."
-            )
+        return sizes
+
+    def _check_unchanged(self, sizes: tuple[int, ...]) -> None:
+        """Raise where parameters contradict the fitted layers, which go on."""
+        check_same_sizes(sizes, tuple(coef.shape[1] for coef in self.coefs_))
         activations = [self._activation(layer) for layer in range(len(sizes))]
-        if warm and activations != list(self.activations_):
+        if activations != list(self.activations_):
             raise ValueError(
                 f"{self._units_parameter}={getattr(self, self._units_parameter)!r} "
                 f"makes {activations} units of the fitted layers, which have "
                 f"{list(self.activations_)}. Set it back, or call fit on a clone to "
                 "start anew."
             )
-        if warm:
-            self._check_visible()
-        return sizes
+        self._check_visible()
 
     def _check_lengths(self, n_layers: int) -> None:
         """Raise where a parameter has not one value for each of so many layers."""
@@ -643,8 +646,12 @@ class GreedyStack(
                 "clone to start anew."
             )
 
-    def _units_above(self, layer: int) -> str:
-        """Unit kind in which layer ``layer`` > 0 sees the output of the one below."""
+    def _units_above(self, layer: int, statistics: ColumnStatistics) -> Units:
+        """Units in which layer ``layer`` > 0 sees the output of the one below."""
+        return choose_units(statistics, self._kind_above(layer), LEAST_HIDDEN_SCALE)
+
+    def _kind_above(self, layer: int) -> str:
+        """The kind of these units."""
         return "bernoulli" if self._activation(layer - 1) == "logistic" else "gaussian"
 
     def _task(
@@ -667,9 +674,10 @@ class GreedyStack(
         least_scale = LEAST_HIDDEN_SCALE if self._n_below + layer > 0 else 0.0
         if resumed:
             units = self._layer_units(layer)
+        elif layer == 0:
+            units = choose_units(statistics, visible, least_scale)
         else:
-            kinds = visible if layer == 0 else self._units_above(layer)
-            units = choose_units(statistics, kinds, least_scale)
+            units = self._units_above(layer, statistics)
         n_before = self._n_epochs[layer] if resumed else 0
         # A stream goes on by the number of updates.
         n_earlier = 0 if chunk else n_before

@@ -85,8 +85,9 @@ class ColumnStatistics:
         minimum and maximum. ValueError where a variance is beyond float64.
         """
         resolution = float(np.finfo(X.dtype).eps)
-        if sparse.issparse(X):
-            X = _without_duplicates(X)
+        # A cell in several parts counts as one: the mean and variance of scikit-learn
+        # would take each for a row of its own.
+        repeats = sparse.issparse(X) and not X.has_canonical_format
         weights = np.ones(X.shape[0]) if weights is None else near_one(weights)
         n_rows, n_columns = X.shape
         low, high = np.full(n_columns, np.inf), np.full(n_columns, -np.inf)
@@ -97,6 +98,8 @@ class ColumnStatistics:
                 if not weighs.any():
                     continue
                 part, counts = X[rows], weights[rows]
+                if repeats:
+                    part.sum_duplicates()  # of a copy
                 if not weighs.all():
                     part, counts = part[weighs], counts[weighs]
                 part = in_row_order(part.astype(np.float64, copy=False))
@@ -186,17 +189,6 @@ def _moments(part, weights: Array):
     squares = part - mean
     np.square(squares, out=squares)
     return low, high, mean, weights @ squares / weights.sum()
-
-
-def _without_duplicates(X):
-    """CSR X, or a copy where it may hold a cell in several parts, which count as one:
-    the mean and variance of scikit-learn would take each for a row of its own.
-    """
-    if X.has_canonical_format:
-        return X
-    X = X.copy()
-    X.sum_duplicates()
-    return X
 
 
 @dataclass(frozen=True)
@@ -468,10 +460,21 @@ def row_block(n_columns: int, most: int) -> int:
     return max(1, min(most, _CHUNK_FLOATS // n_columns))
 
 
+def row_blocks(shape, most: int):
+    """Slices of the rows of an array, each such a block."""
+    n_rows, n_columns = shape
+    return gen_batches(n_rows, row_block(n_columns, most))
+
+
 def has_room(rows) -> bool:
     """Whether a dense array of this shape and dtype fits in ``working_memory``."""
     n_bytes = rows.shape[0] * rows.shape[1] * rows.dtype.itemsize
     return n_bytes <= get_config()["working_memory"] * 2**20
+
+
+def draw_from_biases(biases: Array, blocks: Array, n: int, rng) -> Array:
+    """Rows of units without weights, (n, n_columns)."""
+    return draw_units(unit_means(np.tile(biases, (n, 1)), blocks), blocks, rng)
 
 
 def spread_rows(index: Array, most: int) -> Array:
@@ -481,7 +484,7 @@ def spread_rows(index: Array, most: int) -> Array:
     n_rows = len(index)
     if n_rows <= most:
         return index
-    bounds = np.arange(most + 1) * n_rows // most
+    bounds = np.arange(most + 1, dtype=np.int64) * n_rows // most
     within = np.random.default_rng(0).random(most) * np.diff(bounds)
     return index[bounds[:-1] + within.astype(np.intp)]
 

@@ -925,7 +925,7 @@ def test_interrupted_refit_leaves_the_earlier_fit(mlp_class, iris):
     X, y = iris
 
     class Interrupted(mlp_class):
-        def _adopt(self, model, dtype, goes_on):
+        def _adopt(self, model, dtype, start):
             raise KeyboardInterrupt
 
     mlp = build(mlp_class, pretrainer=PRETRAINERS["rbm"]).fit(X, y)

@@ -22,7 +22,7 @@ from sklearn_greedy import (
     StackedAutoencoderTransformer,
     StackedRBMClassifier,
     StackedRBMTransformer,
-    _persistence,
+    _base,
 )
 
 ESTIMATORS = [
@@ -59,7 +59,7 @@ def test_copies_are_the_same_and_warn_of_nothing(fitted, tmp_path):
 
 def test_another_version_warns(fitted, monkeypatch):
     saved = pickle.dumps(fitted)
-    monkeypatch.setattr(_persistence, "VERSION", "99.0")
+    monkeypatch.setattr(_base, "VERSION", "99.0")
     with pytest.warns(UserWarning, match=r"was saved by sklearn_greedy \d.* by 99\.0"):
         pickle.loads(saved)
 
@@ -238,7 +238,7 @@ def test_skops_of_a_frozen_pretrainer():
 def test_skops_of_a_pipeline_warns_of_another_version(monkeypatch):
     pipe = make_pipeline(MinMaxScaler(), clone(STACK)).fit(X)
     saved = skops.io.dumps(pipe)
-    monkeypatch.setattr(_persistence, "VERSION", "99.0")
+    monkeypatch.setattr(_base, "VERSION", "99.0")
     with pytest.warns(UserWarning, match=r"was saved by sklearn_greedy \d.* by 99\.0"):
         skops.io.loads(saved, trusted=[StackedRBMTransformer])
 

@@ -1032,7 +1032,7 @@ def test_older_networks_of_scikit_learn_know_no_counts(rng, monkeypatch):
     X, y = rng.normal(size=(30, 2)), rng.poisson(2.0, 30)
     reg = GreedyPretrainedMLPRegressor((3,), loss="poisson", max_iter=1).fit(X, y)
     monkeypatch.setattr(
-        "sklearn_greedy._fine_tuning.MLPRegressor",
+        "sklearn_greedy._native.MLPRegressor",
         type("Older", (), {"get_params": lambda self: {"alpha": 0.1}}),
     )
     with pytest.raises(ValueError, match=r"new in the networks of scikit-learn 1\.7"):

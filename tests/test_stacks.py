@@ -1,5 +1,6 @@
 """Behaviour of both stacks of layers, as their users see it."""
 
+import mmap
 import pickle
 import subprocess
 import sys
@@ -31,6 +32,8 @@ from tools import leaves, linear_score
 
 from sklearn_greedy import StackedAutoencoderTransformer, StackedRBMTransformer
 from sklearn_greedy._backpropagation import CodePenalty
+from sklearn_greedy._fit_rows import TwoParts
+from sklearn_greedy._layer import LayerOutput
 from sklearn_greedy._network import (
     fold_input,
     fold_output,
@@ -38,8 +41,9 @@ from sklearn_greedy._network import (
     unfold_input,
     unfold_output,
 )
-from sklearn_greedy._rows import row_major, without
+from sklearn_greedy._rows import Rows, maps_of, row_major, without
 from sklearn_greedy._threads import one_blas_thread
+from sklearn_greedy._together import LayersTogether
 from sklearn_greedy._units import ColumnStatistics, choose_units
 
 # Stacks whose features grow without bounds while the layer above learns.
@@ -539,6 +543,51 @@ def read_only(X, tmp_path):
 def memory_map(X, tmp_path):
     np.save(tmp_path / "X.npy", X)
     return np.load(tmp_path / "X.npy", mmap_mode="r")
+
+
+class Watched(mmap.mmap):
+    """A memory map that knows how it is to be read."""
+
+    def __new__(cls, path):
+        with path.open("r+b") as file:
+            return super().__new__(cls, file.fileno(), 0)
+
+    def madvise(self, advice):
+        self.__dict__.setdefault("advised", []).append(advice)
+        super().madvise(advice)
+
+
+@pytest.mark.skipif(not hasattr(mmap, "MADV_RANDOM"), reason="no advice on this system")
+@pytest.mark.parametrize("working_memory", [1024, 0.001])
+def test_the_system_reads_shuffled_rows_of_a_file_alone(
+    stack_class, tmp_path, working_memory
+):
+    """It read megabytes around each row, over and over where memory is short."""
+    X = np.random.default_rng(0).random((3000, 20), np.float32)
+    X.tofile(tmp_path / "X.bin")
+    found, file = [], Watched(tmp_path / "X.bin")
+    mapped = np.ndarray(X.shape, np.float32, buffer=file)
+    for rows in (X, mapped):
+        stack = build(stack_class, (8, 4), max_iter=2)
+        with sklearn.config_context(working_memory=working_memory):
+            found.append(stack.fit(rows).coefs_[1])
+    assert_array_equal(*found)
+    there = file.advised
+    assert there.count(mmap.MADV_RANDOM) >= 2
+    assert there[1::2] == [mmap.MADV_NORMAL] * (len(there) // 2)
+    parts = maps_of(LayerOutput({"coefs_": np.ones((20, 1))}, TwoParts(X, mapped)))
+    assert parts == [file]
+
+
+def test_rows_in_order_are_read_as_they_come(tmp_path):
+    X = np.zeros((300, 20), np.float32)
+    X.tofile(tmp_path / "X.bin")
+    file = Watched(tmp_path / "X.bin")
+    rows = Rows(np.ndarray(X.shape, np.float32, buffer=file))
+    rows.copied(np.arange(20, 300))
+    assert not hasattr(file, "advised")
+    rows.copied(np.arange(20, 300, 2))
+    assert file.advised == [mmap.MADV_RANDOM, mmap.MADV_NORMAL]
 
 
 LAYOUTS = {
@@ -1294,14 +1343,14 @@ def test_looking_at_a_layer_in_training_changes_nothing(monkeypatch):
             random_state=0,
         )
         stack.fit(X / 16)
-        plain = StackedRBMTransformer._rescale
+        plain = LayersTogether._rescale
 
         def rescale(self, step, rows):
             if looks:
-                self._fold(step.task, step.model)
+                stack._fold(step.task, step.model)
             plain(self, step, rows)
 
-        monkeypatch.setattr(StackedRBMTransformer, "_rescale", rescale)
+        monkeypatch.setattr(LayersTogether, "_rescale", rescale)
         stack.fit(X / 16)
         monkeypatch.undo()
         return stack

@@ -1,4 +1,4 @@
-"""What a saved estimator says when it is loaded."""
+"""What all estimators of the package have in common."""
 
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
