@@ -462,8 +462,13 @@ class StackedAutoencoderTransformer(GreedyStack):
         -------
         score : ndarray of shape (n_samples,)
             Higher is better.
+
+        Warns
+        -----
+        UserWarning
+            If rows leave [0, 1] in columns with bernoulli units.
         """
-        X = self._validate_rows(X)
+        X = self._rows_to_judge(X)
         units = self._layer_units(0)
         scale, blocks = units.scale.astype(self.coefs_[0].dtype), units.blocks()
         scores = [

@@ -34,6 +34,7 @@ from sklearn_greedy._compat import (
 from sklearn_greedy._fit_rows import FitRows, checked_weights
 from sklearn_greedy._fitting import draw_seed, fitting, layer_streams, training_streams
 from sklearn_greedy._full_batch import run_lbfgs
+from sklearn_greedy._health import warn_of_network
 from sklearn_greedy._held_out import HeldOut
 from sklearn_greedy._html import network_block
 from sklearn_greedy._layer import in_dtype, next_data
@@ -51,7 +52,7 @@ from sklearn_greedy._network import (
     unfold,
 )
 from sklearn_greedy._parameters import HoldsEstimator, check_same_sizes, layer_sizes
-from sklearn_greedy._rows import Rows, without
+from sklearn_greedy._rows import SOME_ROWS, Rows, without
 from sklearn_greedy._stack import GreedyStack
 from sklearn_greedy._start import (
     DEFAULT_SIZES,
@@ -62,6 +63,7 @@ from sklearn_greedy._start import (
     given_start,
     new_pretrainer,
 )
+from sklearn_greedy._stream import followed_units
 from sklearn_greedy._supervision import Supervision
 from sklearn_greedy._training import History, Plan, run_epochs, train_epoch
 from sklearn_greedy._units import (
@@ -73,6 +75,8 @@ from sklearn_greedy._units import (
     Units,
     choose_units,
     output_blocks,
+    row_block,
+    spread_rows,
 )
 from sklearn_greedy._unlabeled import (
     check_marker,
@@ -271,8 +275,11 @@ class GreedyPretrainedMLP(
     def _strata(self, y: Array):
         """Labels that the validation split keeps in proportion, or None."""
 
-    def _set_target_scaling(self, y: Array, weights: Array | None) -> None:
-        """Scale of the targets inside; only the regressor has one."""
+    def _set_target_scaling(self, y: Array, weights: Array | None, past=None):
+        """Scale of the targets inside; only the regressor has one. past : how they
+        varied in earlier chunks, or None. Returns how they vary in all chunks so far,
+        or None where they are not scaled.
+        """
 
     def _target_scaling(self):
         return np.zeros(self.n_outputs_), np.ones(self.n_outputs_)
@@ -369,6 +376,7 @@ class GreedyPretrainedMLP(
             history = self._run(model, index, plan, rng)
         self._adopt(model, rows.X.dtype, start)
         clock = [clock[0], clock[-1], time.perf_counter()]
+        self._warn_of_idle(rows.X)
         self.phase_seconds_ = dict(
             zip(("pretraining", "fine_tuning"), np.diff(clock).tolist(), strict=True)
         )
@@ -378,6 +386,13 @@ class GreedyPretrainedMLP(
             del self._resume
         self._end_tasks(rows)
         return self
+
+    def _warn_of_idle(self, X) -> None:
+        """Warn where hidden units of the fitted network say nothing of its rows."""
+        if X.shape[0] > 1:
+            most = row_block(X.shape[1], SOME_ROWS)
+            some = spread_rows(np.arange(X.shape[0]), most)
+            warn_of_network(self, X[some], self._unscaled())
 
     # Tasks of callbacks.
 
@@ -468,8 +483,9 @@ class GreedyPretrainedMLP(
         self._begin_tasks(rows, warm=not first)
         start = None
         if first:
-            self._set_target_scaling(rows.y, rows.weights)
+            kept = {"targets": self._set_target_scaling(rows.y, rows.weights)}
             start = self._pretrain(rows, index, seed, rng)
+            kept["input"] = _input_to_follow(start, rows)
             parameters = start.with_head(*self._new_head(start, rng))
             self.loss_curve_, self.n_iter_, self.t_ = [], 0, 0
             self.validation_scores_ = self.best_validation_score_ = None
@@ -477,6 +493,7 @@ class GreedyPretrainedMLP(
             self.best_loss_ = np.inf
         else:
             parameters = self._unfolded()
+            kept = self._follow(rows, resume)
         state = None if resume is None else resume["state"]
         model = self._build(rows, index, kernel_seed, parameters, state)
         self.loss_ = train_epoch(model, index, self._plan(), epoch=1)
@@ -488,9 +505,33 @@ class GreedyPretrainedMLP(
         self.n_iter_ += 1
         self.t_ += len(rows.y)
         self._n_epochs = 1 + (0 if first else self._n_epochs)
-        self._resume = {"seed": seed, "state": model.state()}
+        self._resume = {"seed": seed, "state": model.state(), **kept}
         self._end_tasks(rows)
         return self
+
+    def _follow(self, rows: FitRows, resume: dict | None) -> dict:
+        """Scale input and targets as they vary in all chunks so far, where the first
+        chunk decided on their scale; what to follow them by from now on.
+
+        The parameters stay those for scaled input and targets, as in the stacks.
+        """
+        kept: dict[str, Any] = {"targets": None, "input": None}
+        if resume is None:  # a fit was before, whose scales stay
+            return kept
+        if resume["targets"] is not None:
+            kept["targets"] = self._set_target_scaling(
+                rows.y, rows.weights, resume["targets"]
+            )
+        # The input of a frozen layer stays as it is.
+        if resume["input"] is not None and self.n_frozen_layers == 0:
+            units, past, automatic = resume["input"]
+            present = ColumnStatistics.of(rows.all_X, rows.uneven_weights)
+            units, followed = followed_units(
+                Units(**units), ColumnStatistics(**past), present, automatic
+            )
+            self._input_offset, self._input_scale = units.offset, units.scale
+            kept["input"] = dict(vars(units)), dict(vars(followed)), automatic
+        return kept
 
     def _sk_visual_block_(self):
         return network_block(self)
@@ -784,7 +825,11 @@ class GreedyPretrainedMLP(
             source = Rows(H)
         coefs, intercepts = map(list, zip(*pairs, strict=True))
         activations = [activation] * len(sizes)
-        return Start(coefs, intercepts, activations, units.offset, units.scale, head)
+        scaling, automatic = (
+            (units.offset, units.scale),
+            np.ones(len(units.kinds), bool),
+        )
+        return Start(coefs, intercepts, activations, *scaling, head, units, automatic)
 
     def _check_start(self, start: Start) -> None:
         """Raise where our own parameters do not go with the hidden layers."""
@@ -988,6 +1033,16 @@ class GreedyPretrainedMLP(
             )
         targets = self._target_rows(y, training=False)
         return HeldOut(self, model, source, index, y, targets, weights)
+
+
+def _input_to_follow(start: Start, rows: FitRows):
+    """What the scale of the input follows in a stream, as plain arrays: kinds of the
+    columns, how they vary so far, and which of them the data decided on; or None.
+    """
+    if start.units is None:
+        return None
+    statistics = ColumnStatistics.of(rows.all_X, rows.uneven_weights)
+    return dict(vars(start.units)), dict(vars(statistics)), start.automatic
 
 
 def _next_rows(X, coef: Array, intercept: Array, activation: str):

@@ -5,6 +5,7 @@ import numpy.typing as npt
 
 from sklearn_greedy._compat import warn_user
 from sklearn_greedy._layer import LayerTask
+from sklearn_greedy._network import forward
 
 Array = npt.NDArray
 
@@ -39,16 +40,11 @@ def warn_of(task: LayerTask, report: dict, rate_name: str, remark: str = "") -> 
     """
     if task.data.shape[0] == 1 or task.settings.max_iter == 0:
         return
-    scale = f", or scale {task.unscaled}" if task.unscaled else ""
     rate = f"{rate_name} (now {getattr(task.settings, rate_name):g})"
     epochs = f"max_iter, now {task.settings.max_iter}"
-    if 2 * report["n_constant"] > task.width:
-        warn_user(
-            f"{report['n_constant']} of {task.width} hidden units of {task.place} "
-            "are constant: they hardly change from row to row "
-            f"({report['n_dead']} are off, {report['n_saturated']} saturated). "
-            f"{_remedy(report, rate, epochs)}{scale}.{remark}",
-        )
+    counts = report["n_dead"], report["n_saturated"], report["n_constant"]
+    remedy = _remedy(*counts, rate, epochs) + _or_scale(task.unscaled)
+    _warn_of_idle(*counts, task.width, task.place, f"{remedy}.{remark}")
     error, baseline = report["reconstruction_error"], report["baseline_error"]
     most = baseline * (1 + _WORSE[0]) + _WORSE[1] * min(1.0, task.mean_square)
     if error > most:
@@ -60,12 +56,48 @@ def warn_of(task: LayerTask, report: dict, rate_name: str, remark: str = "") -> 
         )
 
 
-def _remedy(report: dict, rate: str, epochs: str) -> str:
+def warn_of_network(network, X, unscaled: str) -> None:
+    """Warn where hidden units of a fine-tuned network idle on some rows X; unscaled :
+    what the user could scale, or nothing.
+    """
+    name, parts = type(network).__name__, (network.coefs_, network.intercepts_)
+    rate = f"learning_rate_init (now {network.learning_rate_init:g})"
+    epochs = f"max_iter, now {network.max_iter}"
+    for number, layer in enumerate(zip(*parts, network.activations_, strict=False), 1):
+        X = forward(X, *([part] for part in layer))
+        if number <= network.n_frozen_layers:
+            continue
+        counts = idle_units(X, layer[-1])
+        remedy = "Begin with other weights (random_state)"
+        if network.solver != "lbfgs":
+            remedy = _remedy(*counts, rate, epochs)
+        place = f"{name}, layer {number},"
+        _warn_of_idle(*counts, X.shape[1], place, f"{remedy}{_or_scale(unscaled)}.")
+
+
+def _warn_of_idle(
+    n_dead: int, n_saturated: int, n_constant: int, width: int, place: str, remedy: str
+) -> None:
+    """Warn where most units of a layer are constant."""
+    if 2 * n_constant > width:
+        warn_user(
+            f"{n_constant} of {width} hidden units of {place} are constant: they "
+            f"hardly change from row to row ({n_dead} are off, {n_saturated} "
+            f"saturated). {remedy}",
+        )
+
+
+def _or_scale(unscaled: str) -> str:
+    return f", or scale {unscaled}" if unscaled else ""
+
+
+def _remedy(
+    n_dead: int, n_saturated: int, n_constant: int, rate: str, epochs: str
+) -> str:
     """What helps a layer whose units are constant."""
-    n_dead, n_saturated = report["n_dead"], report["n_saturated"]
-    if 2 * n_saturated >= report["n_constant"]:
+    if 2 * n_saturated >= n_constant:
         return f"Lower {rate}"
-    if 2 * (n_dead + n_saturated) >= report["n_constant"]:
+    if 2 * (n_dead + n_saturated) >= n_constant:
         return (
             f"Lower {rate} where the loss jumps, else raise it or train longer "
             f"({epochs})"

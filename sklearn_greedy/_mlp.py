@@ -376,9 +376,10 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, GreedyPretrainedMLP):
         """Fine-tune on one more chunk of rows, in the order given.
 
         The penalty ``alpha`` is over the rows of the chunk. The first chunk also
-        pre-trains the hidden layers. To pre-train on a stream, use
-        ``partial_fit`` of a transformer and give it wrapped in
-        `~sklearn.frozen.FrozenEstimator`.
+        pre-trains the hidden layers; where it scales columns, their scale is from then
+        on that of all rows so far, unless ``fit`` came first or layers are frozen. To
+        pre-train on a stream, use ``partial_fit`` of a transformer and give it wrapped
+        in `~sklearn.frozen.FrozenEstimator`.
 
         Parameters
         ----------
@@ -955,9 +956,10 @@ class GreedyPretrainedMLPRegressor(RegressorMixin, GreedyPretrainedMLP):
         """Fine-tune on one more chunk of rows, in the order given.
 
         The penalty ``alpha`` is over the rows of the chunk. The first chunk also
-        pre-trains the hidden layers and gives the scale of the targets. To pre-train on
-        a stream, use ``partial_fit`` of a transformer and give it wrapped in
-        `~sklearn.frozen.FrozenEstimator`.
+        pre-trains the hidden layers; where it scales columns and targets, their scale
+        is from then on that of all rows so far, unless ``fit`` came first (or, for the
+        columns, layers are frozen). To pre-train on a stream, use ``partial_fit`` of a
+        transformer and give it wrapped in `~sklearn.frozen.FrozenEstimator`.
 
         Parameters
         ----------
@@ -1052,17 +1054,21 @@ class GreedyPretrainedMLPRegressor(RegressorMixin, GreedyPretrainedMLP):
                 "back, or call fit on a clone to start anew."
             )
 
-    def _set_target_scaling(self, y: Array, weights: Array | None) -> None:
+    def _set_target_scaling(self, y: Array, weights: Array | None, past=None):
         """Standardise the targets inside, unless nothing is pre-trained or they are
         counts.
         """
         self._target_offset = np.zeros(self.n_outputs_)
         self._target_scale = np.ones(self.n_outputs_)
-        if self.pretrainer is not None and self.loss == "squared_error":
-            with told_of("y"):
-                statistics = ColumnStatistics.of(y, weights)
-            units = choose_units(statistics, "gaussian")
-            self._target_offset, self._target_scale = units.offset, units.scale
+        if self.pretrainer is None or self.loss != "squared_error":
+            return None
+        with told_of("y"):
+            statistics = ColumnStatistics.of(y, weights)
+        if past is not None:
+            statistics = ColumnStatistics(**past).followed_by(statistics, np.inf)
+        units = choose_units(statistics, "gaussian")
+        self._target_offset, self._target_scale = units.offset, units.scale
+        return dict(vars(statistics))
 
     def _target_scaling(self):
         return self._target_offset, self._target_scale

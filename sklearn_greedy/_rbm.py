@@ -842,7 +842,7 @@ class StackedRBMTransformer(GreedyStack):
 
     def _by_rows(self, measure, X) -> Array:
         """A measure of the first RBM on rows of the scaled data, in blocks."""
-        X = self._validate_rows(X)
+        X = self._rows_to_judge(X)
         rbm = self._rbm(0)
         out = np.empty(X.shape[0], dtype=X.dtype)
         for rows in row_blocks(X.shape, _SCORE_ROWS):

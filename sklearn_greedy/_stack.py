@@ -72,6 +72,7 @@ from sklearn_greedy._units import (
     contradicts,
     left_to_auto,
     spread_rows,
+    warn_of_unbounded,
 )
 
 Array = npt.NDArray
@@ -532,6 +533,12 @@ class GreedyStack(
 
     def _validate(self, X, reset: bool, **options):
         return validate_data(self, X, reset=reset, **ROW_OPTIONS, **options)
+
+    def _rows_to_judge(self, X):
+        """Rows for a density or an error, with a warning where these say nothing."""
+        X = self._validate_rows(X)
+        warn_of_unbounded(X, self._layer_units(0), type(self).__name__)
+        return X
 
     def _validate_hidden(self, H) -> Array:
         """Hidden activations given to go down the stack."""

@@ -23,6 +23,7 @@ from sklearn_greedy._parameters import layer_sizes
 from sklearn_greedy._rbm import StackedRBMTransformer
 from sklearn_greedy._stack import GreedyStack
 from sklearn_greedy._supervision import Supervision
+from sklearn_greedy._units import Units, left_to_auto
 
 Array = npt.NDArray
 
@@ -34,7 +35,9 @@ class Start:
     """Hidden layers for the input ``(X - offset) / scale``.
 
     coefs, intercepts, activations : one per layer; offset, scale : (n_features,);
-    head : weights and biases of an output layer, or None.
+    head : weights and biases of an output layer, or None; units, automatic : kinds of
+    the columns whose scale follows a stream, and which of them the data decided on, or
+    None where the scale was given.
     """
 
     coefs: list[Array]
@@ -43,6 +46,8 @@ class Start:
     offset: Array
     scale: Array
     head: tuple[Array, Array] | None = None
+    units: Units | None = None
+    automatic: Array | None = None
 
     @classmethod
     def unscaled(cls, pairs, activation: str, n_features: int) -> "Start":
@@ -255,7 +260,11 @@ def fitted_start(
     scale = np.array(pretrainer.visible_scale_)
     _check_scaling(offset, scale, n_features)
     coefs[0], intercepts[0] = unfold_input(coefs[0], intercepts[0], offset, scale)
-    return Start(coefs, intercepts, activations, offset, scale)
+    start = Start(coefs, intercepts, activations, offset, scale)
+    if isinstance(pretrainer, GreedyStack):
+        start.units = pretrainer._layer_units(0)
+        start.automatic = left_to_auto(pretrainer._plainly_visible(), n_features)
+    return start
 
 
 def _check_names(pretrainer, names: Array | None) -> None:

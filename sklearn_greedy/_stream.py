@@ -9,6 +9,7 @@ from sklearn_greedy._rows import SOME_ROWS
 from sklearn_greedy._units import (
     BERNOULLI,
     ColumnStatistics,
+    Units,
     leaves_unit_interval,
     some_columns,
 )
@@ -41,14 +42,33 @@ def follow(task: LayerTask, past: ColumnStatistics, automatic) -> None:
     leaves = leaves_unit_interval(past, followed)
     turns = np.zeros_like(leaves)
     if task.layer == 0:
-        settled = past.n_rows * past.variance >= _SETTLED
-        turns = automatic & ~settled & (task.units.kinds == BERNOULLI) & leaves
+        turns = _turning(task.units, past, followed, automatic)
     if turns.any():
         task.take_for_gaussian(turns, past)
     task.check_range(leaves)  # may raise
     if turns.any():
         _warn_of_new_kind(task, np.flatnonzero(turns))
     task.rescale(followed, past)
+
+
+def followed_units(
+    units: Units, past: ColumnStatistics, present: ColumnStatistics, automatic: Array
+) -> tuple[Units, ColumnStatistics]:
+    """Units for the input of a network that goes on, scaled as it varies in all chunks
+    so far, and these statistics; automatic : as in ``follow``.
+    """
+    followed = past.followed_by(present, np.inf)
+    turns = _turning(units, past, followed, automatic)
+    if turns.any():
+        units = units.as_gaussian(turns, past)
+    return units.rescaled(followed, 0.0, past), followed
+
+
+def _turning(units: Units, past, followed, automatic: Array) -> Array:
+    """Columns that were taken for probabilities and are none."""
+    settled = past.n_rows * past.variance >= _SETTLED
+    leaves = leaves_unit_interval(past, followed)
+    return automatic & ~settled & (units.kinds == BERNOULLI) & leaves
 
 
 def _warn_of_new_kind(task: LayerTask, columns: Array) -> None:

@@ -353,6 +353,26 @@ def _warn_outside_unit_interval(
         )
 
 
+def warn_of_unbounded(X, units: Units, owner: str) -> None:
+    """Warn where rows that are to be judged leave [0, 1] in columns with bernoulli
+    units: the terms of the density are linear there, and have no bound.
+    """
+    bernoulli = units.kinds == BERNOULLI
+    if not bernoulli.any():
+        return
+    statistics = ColumnStatistics.of(X)
+    columns = np.flatnonzero(bernoulli & ~_in_unit_interval(statistics))
+    if len(columns):
+        low, high = statistics.low[columns].min(), statistics.high[columns].max()
+        warn_user(
+            f"{owner} judges rows that reach from {min(low, 0.0):.4g} to "
+            f"{max(high, 1.0):.4g} in columns with bernoulli units, which are for "
+            f"[0, 1]: {some_columns(columns)}. So far out a score says nothing, and "
+            "may be better than any within. Clip these rows (as MinMaxScaler does with "
+            "clip=True), or train with gaussian units for such columns (visible).",
+        )
+
+
 def choose_units(
     statistics: ColumnStatistics, visible, least_scale: float = 0.0
 ) -> Units:

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_array_equal
+from scipy import sparse
 from sklearn.base import clone
 from sklearn.compose import make_column_selector
 from sklearn.exceptions import ConvergenceWarning
@@ -198,6 +199,21 @@ def test_range_of_bernoulli_columns_is_told_once_with_the_column(rows):
     with pytest.warns(UserWarning, match=r"outside \[0, 1\]: column 3\. Sc") as told:
         stack.fit(X)
     assert sum("outside [0, 1]" in str(w.message) for w in told) == 1
+
+
+def test_rows_beyond_the_unit_interval_cannot_be_judged(stack_class, digits):
+    """Outliers were ranked as the most normal rows, without a word."""
+    X, _ = digits
+    stack = stack_class((4,), max_iter=1, random_state=0).fit(X)
+    far = X.copy()
+    far[3, 20] = 40
+    wanted = (
+        r"from 0 to 40 in columns with bernoulli .*: column 20\. So far out a score"
+    )
+    for judged in (far, sparse.csr_array(far)):
+        with pytest.warns(UserWarning, match=wanted):
+            stack.score_samples(judged)
+    stack.set_params(visible="gaussian").fit(X).score_samples(far)
 
 
 def test_negative_shares_warn(rng):

@@ -387,6 +387,25 @@ def test_same_start_gives_the_training_of_scikit_learn(task, options, iris):
     assert ours.out_activation_ == theirs.out_activation_
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_loss_of_all_rows_does_not_depend_on_its_parts(weighted, monkeypatch, iris):
+    X, y = iris
+    weights = np.linspace(0.1, 3, len(y)) if weighted else None
+
+    def fitted():
+        clf = GreedyPretrainedMLPClassifier(
+            (4, 3), pretrainer=None, solver="lbfgs", max_iter=5, random_state=0
+        )
+        return clf.fit(X, y, sample_weight=weights)
+
+    whole = fitted()
+    monkeypatch.setattr("sklearn_greedy._full_batch._PART_PRODUCTS", 4000)
+    parts = fitted()
+    assert_allclose(parts.loss_curve_, whole.loss_curve_, rtol=1e-9)
+    for ours, theirs in zip(parts.coefs_, whole.coefs_, strict=True):
+        assert_allclose(ours, theirs, rtol=1e-6)
+
+
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_penalty_is_that_of_scikit_learn_on_a_full_batch(iris):
     X, y = iris
@@ -765,6 +784,60 @@ def test_partial_fit_takes_chunks_of_any_size(mlp_class, size, iris):
         mlp.partial_fit(X[start : start + size], y[start : start + size])
     assert mlp.t_ == 200
     assert np.isfinite(mlp.predict(X).astype(float)).all()
+
+
+@pytest.mark.parametrize("pretrainer", ["rbm", "autoencoder", "supervised"])
+@pytest.mark.parametrize("first", [1, 3])
+def test_a_stream_may_begin_with_few_rows(pretrainer, first, rng):
+    """They gave input and targets their scale for good."""
+    X = rng.normal(size=(400, 6)) * [1, 10, 100, 0.1, 5, 30] + [0, 50, 500, 1, 0, 9]
+    y = 300 + 40 * scale(X)[:, :3].sum(axis=1)
+    reg = GreedyPretrainedMLPRegressor(
+        (16,), pretrainer=pretrainer, learning_rate_init=0.01, random_state=0
+    )
+    reg.partial_fit(X[:first], y[:first])
+    for _ in range(15):
+        for start in range(0, 300, 20):
+            reg.partial_fit(X[start : start + 20], y[start : start + 20])
+    assert reg.score(X[300:], y[300:]) > 0.9
+    assert_allclose(reg._input_scale, X[:300].std(axis=0), rtol=0.1)
+    assert_allclose(reg._target_scale, y[:300].std(), rtol=0.1)
+
+
+@pytest.mark.parametrize("given", ["fit", "frozen layers", "frozen pretrainer"])
+def test_scales_that_were_given_stay_in_a_stream(given, iris):
+    X, y = iris
+    pretrainer = StackedAutoencoderTransformer((4,), max_iter=1, random_state=0)
+    if given == "frozen pretrainer":
+        pretrainer = FrozenEstimator(pretrainer.fit(X))
+    reg = GreedyPretrainedMLPRegressor(
+        pretrainer=pretrainer,
+        max_iter=1,
+        n_frozen_layers=int(given == "frozen layers"),
+        random_state=0,
+    )
+    (reg.fit if given == "fit" else reg.partial_fit)(X[:60], y[:60])
+    before, frozen = reg._input_scale, reg.coefs_[0]
+    reg.partial_fit(X[60:], y[60:])
+    assert_array_equal(reg._input_scale, before)
+    assert np.array_equal(reg.coefs_[0], frozen) == (given == "frozen layers")
+
+
+@pytest.mark.parametrize(
+    ("params", "says"),
+    [
+        ({"learning_rate_init": 3.0}, r"are off, .*Lower learning_rate_init \(now 3\)"),
+        ({"learning_rate_init": 50.0, "pretrainer": "rbm", "solver": "sgd"}, r"Lower"),
+    ],
+)
+def test_idle_layers_of_a_network_warn(params, says):
+    """It predicted one class for all rows, and nothing was said."""
+    X, y = load_digits(return_X_y=True)
+    clf = GreedyPretrainedMLPClassifier((32,), max_iter=30, random_state=0, **params)
+    wanted = rf"hidden units of Gre\w+, layer 1, are constant: .*{says}"
+    with pytest.warns(UserWarning, match=wanted):
+        clf.fit(X / 16, y)
+    assert len(np.unique(clf.predict(X / 16))) < 10
 
 
 @pytest.mark.parametrize("name", [None, *PRETRAINERS])

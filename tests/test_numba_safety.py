@@ -340,7 +340,7 @@ def test_failed_fit_restores_the_blas_threads():
 class Library:
     """A BLAS whose number of threads can be set once only before Ctrl-C."""
 
-    num_threads, n_calls = 4, 0
+    num_threads, n_calls, internal_api = 4, 0, "blis"
 
     def __init__(self, breaks_at):
         self.breaks_at = breaks_at
@@ -378,26 +378,40 @@ def test_a_fit_that_fails_gives_up_the_limit(monkeypatch):
 
 
 LONG_FITS = {
-    "wide layer": ("(200,), batch_size=100, max_iter=1000", "(20_000, 100)"),
-    "a row per step": ("(2,), batch_size=1, n_gibbs_steps=20", "(1_000_000, 2)"),
+    "wide layer": (
+        "StackedRBMTransformer((200,), batch_size=100, max_iter=1000)",
+        "(20_000, 100)",
+    ),
+    "a row per step": (
+        "StackedRBMTransformer((2,), batch_size=1, n_gibbs_steps=20)",
+        "(1_000_000, 2)",
+    ),
+    "autoencoder": (
+        "StackedAutoencoderTransformer(200, max_iter=1000)",
+        "(20_000, 100)",
+    ),
+    "all rows at once": (
+        "GreedyPretrainedMLPRegressor((400, 400), pretrainer=None, solver='lbfgs')",
+        "(40_000, 400)",
+    ),
 }
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no signal for one process there")
 @pytest.mark.parametrize("fit", LONG_FITS)
 def test_interrupt_ends_a_long_fit_within_a_second(fit):
-    arguments, shape = LONG_FITS[fit]
+    estimator, shape = LONG_FITS[fit]
     code = f"""
 import signal, time
 import numpy as np
-from sklearn_greedy import StackedRBMTransformer
+from sklearn_greedy import *
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in background jobs
-stack = StackedRBMTransformer({arguments}, random_state=0)
+model = {estimator}.set_params(random_state=0)
 X = np.random.default_rng(0).random({shape})
-stack.fit(X[:300])
+model.fit(X[:300], X[:300, 0])
 print("ready", flush=True)
 try:
-    stack.fit(X)
+    model.fit(X, X[:, 0])
 except KeyboardInterrupt:
     print(time.time(), flush=True)
 """

@@ -8,9 +8,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from scipy.special import logsumexp, softmax
 from scipy.stats import chisquare
+from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.model_selection import GridSearchCV
-from tools import bit_states
+from tools import bit_states, peak_memory
 
 from sklearn_greedy import StackedRBMClassifier, StackedRBMTransformer
 
@@ -43,6 +44,42 @@ def test_probabilities_are_those_of_the_joint_density(sizes, rng):
     assert_allclose(rbm.predict_proba(X), expected, rtol=1e-6)
     assert_allclose(np.exp(rbm.predict_log_proba(X)), expected, rtol=1e-6)
     assert_array_equal(rbm.predict(X), np.argmax(expected, axis=1))
+
+
+@pytest.mark.parametrize("sizes", [(3,), (5, 3)])
+def test_the_top_is_an_rbm_over_features_beside_one_group_of_labels(sizes, rng):
+    X, y = rows_of_three_classes(rng)
+    rbm = StackedRBMClassifier(StackedRBMTransformer(sizes), random_state=0).fit(X, y)
+    H = X if rbm.features_ is None else rbm.features_.transform(X)
+    alone = clone(rbm.top_).fit(np.hstack([H, np.eye(3)[y]]))
+    assert_array_equal(rbm.top_.coefs_[0], alone.coefs_[0])
+    assert_array_equal(rbm.top_.intercepts_[0], alone.intercepts_[0])
+    assert list(rbm.top_.visible_kinds_[-3:]) == ["softmax"] * 3
+    # One group: its means sum to 1.
+    assert_allclose(rbm.top_._rbm(0).visible_means(np.eye(3))[:, -3:].sum(axis=1), 1)
+
+
+def test_csr_is_never_dense_as_a_whole(rng):
+    X = sparse.random(2000, 20_000, density=0.001, format="csr", random_state=0)
+    stack = StackedRBMTransformer((2,), max_iter=1)
+    rbm = StackedRBMClassifier(stack, random_state=0)
+    dense = 8 * X.shape[0] * X.shape[1]
+    assert peak_memory(rbm.fit, X, rng.integers(0, 2, 2000)) < dense / 4
+
+
+def test_interrupted_refit_leaves_the_earlier_fit(monkeypatch, rng):
+    X, y = rows_of_three_classes(rng)
+    rbm = StackedRBMClassifier(StackedRBMTransformer((5, 3)), random_state=0).fit(X, y)
+    before, attributes = rbm.predict_proba(X), set(vars(rbm))
+
+    def interrupted(self, X, codes):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(StackedRBMClassifier, "_set_label_biases", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        rbm.fit(X[:100, :2], y[:100])
+    assert_array_equal(rbm.predict_proba(X), before)
+    assert set(vars(rbm)) == attributes
 
 
 def test_probabilities_with_gaussian_columns_and_relu_features(rng):

@@ -28,7 +28,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.neural_network import MLPRegressor
 from sklearn.utils import shuffle
 from sklearn.utils._param_validation import InvalidParameterError
-from tools import leaves, linear_score
+from tools import leaves, linear_score, peak_memory
 
 from sklearn_greedy import StackedAutoencoderTransformer, StackedRBMTransformer
 from sklearn_greedy._backpropagation import CodePenalty
@@ -497,16 +497,6 @@ def wide():
     shape = 3000, 30_000
     cells = np.divmod(rng.choice(np.prod(shape), 9000, replace=False), shape[1])
     return sparse.csr_array((rng.random(9000), cells), shape=shape)
-
-
-def peak_memory(function, *args):
-    """Most bytes that Python and NumPy held during the call, over those before."""
-    tracemalloc.start()
-    try:
-        function(*args)
-        return tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("early_stopping", [False, True])

@@ -1,6 +1,7 @@
 """What several test files need beside the twins."""
 
 import itertools
+import tracemalloc
 
 import numpy as np
 import sklearn
@@ -120,3 +121,13 @@ def leaves(value):
     if isinstance(value, list | tuple):
         return [leaf for item in value for leaf in leaves(item)]
     return [value]
+
+
+def peak_memory(function, *args):
+    """Most bytes that Python and NumPy held during the call, over those before."""
+    tracemalloc.start()
+    try:
+        function(*args)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
