@@ -17,6 +17,10 @@ _WORSE = 0.1, 0.01
 # A unit is off where its activation reaches no higher than this.
 _OFF = {"logistic": 0.01, "tanh": -0.99, "relu": 0.0, "softplus": 0.01, "elu": -0.99}
 
+# Share of constant units that a layer may have, and one that was fine-tuned, where many
+# rectified units go off without harm.
+_MOST, _NEARLY_ALL = 0.5, 0.75
+
 # Bounded activations with a smaller deviation over the rows are constant.
 _MOVES = 0.005
 
@@ -43,8 +47,9 @@ def warn_of(task: LayerTask, report: dict, rate_name: str, remark: str = "") -> 
     rate = f"{rate_name} (now {getattr(task.settings, rate_name):g})"
     epochs = f"max_iter, now {task.settings.max_iter}"
     counts = report["n_dead"], report["n_saturated"], report["n_constant"]
-    remedy = _remedy(*counts, rate, epochs) + _or_scale(task.unscaled)
-    _warn_of_idle(*counts, task.width, task.place, f"{remedy}.{remark}")
+    if counts[-1] > _MOST * task.width:
+        remedy = _remedy(*counts, rate, epochs) + _or_scale(task.unscaled)
+        _warn_of_idle(*counts, task.width, task.place, f"{remedy}.{remark}")
     error, baseline = report["reconstruction_error"], report["baseline_error"]
     most = baseline * (1 + _WORSE[0]) + _WORSE[1] * min(1.0, task.mean_square)
     if error > most:
@@ -68,6 +73,8 @@ def warn_of_network(network, X, unscaled: str) -> None:
         if number <= network.n_frozen_layers:
             continue
         counts = idle_units(X, layer[-1])
+        if counts[-1] <= _NEARLY_ALL * X.shape[1]:
+            continue
         remedy = "Begin with other weights (random_state)"
         if network.solver != "lbfgs":
             remedy = _remedy(*counts, rate, epochs)
@@ -78,13 +85,11 @@ def warn_of_network(network, X, unscaled: str) -> None:
 def _warn_of_idle(
     n_dead: int, n_saturated: int, n_constant: int, width: int, place: str, remedy: str
 ) -> None:
-    """Warn where most units of a layer are constant."""
-    if 2 * n_constant > width:
-        warn_user(
-            f"{n_constant} of {width} hidden units of {place} are constant: they "
-            f"hardly change from row to row ({n_dead} are off, {n_saturated} "
-            f"saturated). {remedy}",
-        )
+    """Warn that so many units of a layer are constant."""
+    warn_user(
+        f"{n_constant} of {width} hidden units of {place} are constant: they hardly "
+        f"change from row to row ({n_dead} are off, {n_saturated} saturated). {remedy}",
+    )
 
 
 def _or_scale(unscaled: str) -> str:

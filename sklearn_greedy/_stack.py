@@ -181,10 +181,10 @@ class GreedyStack(
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Training data. Memory maps of rows are read batch by batch, not copied, and
-            CSR matrices are never made dense as a whole. The output of a layer is kept
-            for the next one where it fits into scikit-learn's ``working_memory``, else
-            computed anew for each batch.
+            Training data. Memory maps of float32 or float64 rows are read batch by
+            batch, not copied, and CSR matrices are never made dense as a whole. The
+            output of a layer is kept for the next one where it fits into scikit-learn's
+            ``working_memory``, else computed anew for each batch.
         y : None
             Ignored, present for API consistency.
 

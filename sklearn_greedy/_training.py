@@ -164,7 +164,7 @@ def run_epochs(model: Model, index: Array, plan: Plan, rng) -> History:
                 break
             history.stale = 0
     else:
-        if stalls and plan.max_iter > 0:
+        if plan.tol is not None and plan.max_iter > 0:
             _warn_of_limit(plan, history, follows)
     if best is not None:
         model.restore(best)
