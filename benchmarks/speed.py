@@ -1,6 +1,7 @@
 """Speed beside scikit-learn, torch and the bare matrix products.
 
     python benchmarks/speed.py [--repeats 7] [--threads 1] [--data DIR] [--write]
+        [--record NAME]
 
 Every line is whole fits at equal epochs on the same float32 rows, in one process, warm
 and interleaved (A B C A B C ...), so that ratios hold on a noisy machine. "GEMM floor"
@@ -450,6 +451,7 @@ def main():
         __doc__,
         ("--repeats", {"type": int, "default": 7}),
         ("--threads", {"type": int, "default": 1}),
+        ("--record", {"default": "speed", "help": "name under results/"}),
     )
     warnings.simplefilter("ignore")
     lines = [environment(options.threads), ""]
@@ -471,7 +473,7 @@ def main():
         if (options.data / "bin_adult.npz").exists():
             lines += ["", *quality_lines(options.data, options.repeats)]
     lines += ["", *startup_lines()]
-    publish("speed", lines, options.write)
+    publish(options.record, lines, options.write)
 
 
 if __name__ == "__main__":
