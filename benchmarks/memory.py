@@ -108,7 +108,8 @@ def extra_figures(options):
 
 def extra_table(row):
     lines = [
-        f"{stamp(row)}; from `python benchmarks/memory.py --run extra --write`.",
+        f"{stamp(row)}; `working_memory` of 16 MiB; from",
+        "`python benchmarks/memory.py --run extra --write`.",
         "",
         f"| fit of a memory map of {row['n_rows']} rows | extra MiB | at most |",
         "|---|---|---|",

@@ -215,7 +215,8 @@ class StackedRBMTransformer(GreedyStack):
         up to 500 rows and 50 columns.
 
     validation_fraction : float, default=0.1
-        Share of the rows held out by ``early_stopping``, in (0, 1).
+        Share of the rows held out by ``early_stopping``, in (0, 1). They take part in
+        the kinds, means and scales of the columns, and in nothing else.
 
     shuffle : bool, default=True
         Whether to visit the rows in a new random order in every epoch.
