@@ -676,7 +676,8 @@ class StackedAutoencoderTransformer(GreedyStack):
         def attributes():
             return unrolled.fitted
 
-        with task_of(root, "unrolled", n_epochs, self, X, attributes) as context:
+        told = {"X": X, "attributes": attributes}
+        with task_of(root, "unrolled", n_epochs, self, **told) as context:
             train = partial(
                 self._train_unrolled, X, new_task, seed, n_before, settings, context
             )

@@ -1,20 +1,27 @@
 """Epochs as tasks of scikit-learn's callbacks."""
 
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 
 @contextmanager
-def task_of(root, name: str, n_epochs: int, estimator, X, attributes):
-    """A part of a fit, as the context of its task; attributes : as of `EpochTasks`, at
-    the end of it.
+def task_of(
+    root, name: str, n_epochs: int, estimator, *, inner=None, attributes=None, **data
+):
+    """A part of a fit, as the context of its task.
+
+    inner : estimator whose fit is that part, or None; attributes : as of `EpochTasks`,
+    at the end of it; data : what callbacks are given.
     """
     context = root.subcontext(task_name=name, max_subtasks=n_epochs)
-    context.call_on_fit_task_begin(estimator=estimator, X=X)
-    yield context
-    context.call_on_fit_task_end(
-        estimator=estimator, X=X, reconstruction_attributes=attributes
-    )
+    # Callbacks that are handed down hear of this task from the inner estimator.
+    down = nullcontext() if inner is None else context.propagate_callback_context(inner)
+    with down:
+        context.call_on_fit_task_begin(estimator=estimator, **data)
+        yield context
+        context.call_on_fit_task_end(
+            estimator=estimator, reconstruction_attributes=attributes, **data
+        )
 
 
 class EpochTasks:

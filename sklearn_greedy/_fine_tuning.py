@@ -3,7 +3,6 @@
 import reprlib
 import time
 from abc import ABCMeta, abstractmethod
-from contextlib import contextmanager, nullcontext
 from numbers import Integral, Real
 from typing import Any, Self
 
@@ -17,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_greedy._backpropagation import Backpropagation, Optimizer, alike
 from sklearn_greedy._base import GreedyEstimator
-from sklearn_greedy._callbacks import EpochTasks
+from sklearn_greedy._callbacks import EpochTasks, task_of
 from sklearn_greedy._compat import (
     ROW_OPTIONS,
     CallbackSupport,
@@ -429,20 +428,10 @@ class GreedyPretrainedMLP(
             "metadata": metadata,
         }
 
-    @contextmanager
     def _task(self, name: str, rows: FitRows, n_epochs: int, inner=None):
-        """A part of the fit, as the context of its task; inner : estimator whose fit is
-        that part, or None.
-        """
-        context = self._callback_root.subcontext(task_name=name, max_subtasks=n_epochs)
-        # Callbacks that are handed down hear of this task from the inner estimator.
-        down = nullcontext()
-        if inner is not None:
-            down = context.propagate_callback_context(inner)
-        with down:
-            context.call_on_fit_task_begin(estimator=self, **self._told(rows))
-            yield context
-            context.call_on_fit_task_end(estimator=self, **self._told(rows))
+        """See ``task_of``."""
+        root, told = self._callback_root, self._told(rows)
+        return task_of(root, name, n_epochs, self, inner=inner, **told)
 
     def _run(self, model: Backpropagation, index: Array, plan: Plan, rng) -> History:
         """Train a network with the solver."""

@@ -13,8 +13,10 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from sklearn_greedy._base import GreedyEstimator
+from sklearn_greedy._callbacks import task_of
 from sklearn_greedy._compat import (
     ROW_OPTIONS,
+    CallbackSupport,
     Interval,
     fit_context,
     validate_data,
@@ -39,7 +41,9 @@ _BLOCK_ROWS = 4096
 _BIAS_ROWS, _BIAS_ROUNDS = 10_000, 100
 
 
-class StackedRBMClassifier(HoldsEstimator, ClassifierMixin, GreedyEstimator):
+class StackedRBMClassifier(
+    CallbackSupport, HoldsEstimator, ClassifierMixin, GreedyEstimator
+):
     """Stack of RBMs whose top RBM models its input and the label together.
 
     The layers below the top learn from X alone. The top RBM sees their features beside
@@ -149,19 +153,27 @@ class StackedRBMClassifier(HoldsEstimator, ClassifierMixin, GreedyEstimator):
         below, self.top_ = self._split_stack()
         self.features_, H = None, X
         pairs = self._visible_pairs(given)
+        root = self._init_callback_context(max_subtasks=1 if below is None else 2)
+        root.call_on_fit_task_begin(estimator=self, X=X, y=y)
         if below is not None:
             if pairs is not None:
                 below.set_params(visible=pairs)
-            self.features_ = below.fit(X)
+            with task_of(root, "layers below", 0, self, inner=below, X=X, y=y):
+                self.features_ = below.fit(X)
             H = self.features_._encode(X)
             kind = self.features_._kind_above(len(self.features_.coefs_))
             pairs = [(kind, slice(0, H.shape[1]))]
         labels = slice(H.shape[1], H.shape[1] + len(self.classes_))
         self.top_.set_params(visible=[*(pairs or []), ("softmax", labels)])
-        self.top_.fit(_beside(H, np.eye(len(self.classes_), dtype=X.dtype)[codes]))
+        labelled = _beside(H, np.eye(len(self.classes_), dtype=X.dtype)[codes])
+        with task_of(root, "top RBM", 0, self, inner=self.top_, X=X, y=y):
+            self.top_.fit(labelled)
         by_class = np.argsort(codes, kind="stable")
         rows = np.sort(spread_rows(by_class, _BIAS_ROWS))
         self._set_label_biases(X[rows], codes[rows])
+        root.call_on_fit_task_end(
+            estimator=self, X=X, y=y, reconstruction_attributes={}
+        )
         return self
 
     def _set_label_biases(self, X, codes: Array) -> None:

@@ -289,7 +289,8 @@ class GreedyStack(
                 return self._train_layer(task, X, layers, context)
 
             name, n_epochs = f"layer {layer + 1}", settings.max_iter
-            with task_of(root, name, n_epochs, self, X, attributes) as context:
+            told = {"X": X, "attributes": attributes}
+            with task_of(root, name, n_epochs, self, **told) as context:
                 found = cache.layer(width, settings, partial(train, context))
                 layers.append(found)
         return layers
@@ -322,7 +323,8 @@ class GreedyStack(
         def attributes():
             return self._attributes(finished or training.trained())
 
-        with task_of(root, "layers", n_epochs, self, X, attributes) as context:
+        told = {"X": X, "attributes": attributes}
+        with task_of(root, "layers", n_epochs, self, **told) as context:
             tasks = EpochTasks.of(context, self, X, attributes=attributes)
             for epoch in range(1, n_epochs + 1):
                 start = time.perf_counter()

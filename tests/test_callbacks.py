@@ -14,6 +14,7 @@ from sklearn_greedy import (
     GreedyPretrainedMLPClassifier,
     GreedyPretrainedMLPRegressor,
     StackedAutoencoderTransformer,
+    StackedRBMClassifier,
     StackedRBMTransformer,
 )
 
@@ -277,6 +278,28 @@ def test_callbacks_are_given_the_users_weights(iris):
     recorder.seen.clear()
     clf.fit(*iris)
     assert recorder.seen[-1] is None
+
+
+@pytest.mark.parametrize("sizes", [(4,), (5, 4, 3)])
+def test_a_classifier_of_label_units_tells_of_its_stacks(sizes, iris):
+    """It took no callbacks: a progress bar around it showed nothing."""
+    model = StackedRBMClassifier(
+        StackedRBMTransformer(sizes, max_iter=2), random_state=0
+    )
+    own, all_of_them = Recorder(), Propagated()
+    plain = clone(model).fit(*iris).predict_proba(iris[0])
+    told = clone(model).set_callbacks(own, all_of_them).fit(*iris)
+    parts = ["top RBM"] if len(sizes) == 1 else ["layers below", "top RBM"]
+    assert own.began == ["fit", *parts]
+    assert own.epochs == {}
+    assert sum(all_of_them.epochs.values()) == 2 * len(sizes)
+    assert own.over == all_of_them.over == 1
+    assert_array_equal(told.predict_proba(iris[0]), plain)
+    assert "_skl_callbacks" not in vars(told.top_)
+    model.set_callbacks(Recorder(), Propagated(fail_at=1))
+    with pytest.raises(RuntimeError, match="asked for"):
+        model.fit(*iris)
+    assert not hasattr(model, "classes_")
 
 
 def test_frozen_pretrainers_get_no_callbacks(iris):
