@@ -467,7 +467,7 @@ class StackedAutoencoderTransformer(GreedyStack):
         Warns
         -----
         UserWarning
-            If rows leave [0, 1] in columns with bernoulli units.
+            If rows are far outside [0, 1] in columns with bernoulli units.
         """
         X = self._rows_to_judge(X)
         units = self._layer_units(0)

@@ -375,7 +375,7 @@ class GreedyPretrainedMLP(
             history = self._run(model, index, plan, rng)
         self._adopt(model, rows.X.dtype, start)
         clock = [clock[0], clock[-1], time.perf_counter()]
-        self._warn_of_idle(rows.X)
+        self._warn_of_idle(rows.X, plan.unscaled)
         self.phase_seconds_ = dict(
             zip(("pretraining", "fine_tuning"), np.diff(clock).tolist(), strict=True)
         )
@@ -386,12 +386,12 @@ class GreedyPretrainedMLP(
         self._end_tasks(rows)
         return self
 
-    def _warn_of_idle(self, X) -> None:
+    def _warn_of_idle(self, X, unscaled: str) -> None:
         """Warn where hidden units of the fitted network say nothing of its rows."""
         if X.shape[0] > 1:
             most = row_block(X.shape[1], SOME_ROWS)
             some = spread_rows(np.arange(X.shape[0]), most)
-            warn_of_network(self, X[some], self._unscaled())
+            warn_of_network(self, X[some], unscaled)
 
     # Tasks of callbacks.
 
@@ -511,15 +511,18 @@ class GreedyPretrainedMLP(
             kept["targets"] = self._set_target_scaling(
                 rows.y, rows.weights, resume["targets"]
             )
-        # The input of a frozen layer stays as it is.
-        if resume["input"] is not None and self.n_frozen_layers == 0:
+        if resume["input"] is not None:
             units, past, automatic = resume["input"]
-            present = ColumnStatistics.of(rows.all_X, rows.uneven_weights)
             units, followed = followed_units(
-                Units(**units), ColumnStatistics(**past), present, automatic
+                Units(**units),
+                ColumnStatistics(**past),
+                _input_statistics(rows),
+                automatic,
+                type(self).__name__,
             )
-            self._input_offset, self._input_scale = units.offset, units.scale
             kept["input"] = dict(vars(units)), dict(vars(followed)), automatic
+            if self.n_frozen_layers == 0:  # else the input of the first layer stays
+                self._input_offset, self._input_scale = units.offset, units.scale
         return kept
 
     def _sk_visual_block_(self):
@@ -814,11 +817,10 @@ class GreedyPretrainedMLP(
             source = Rows(H)
         coefs, intercepts = map(list, zip(*pairs, strict=True))
         activations = [activation] * len(sizes)
-        scaling, automatic = (
-            (units.offset, units.scale),
-            np.ones(len(units.kinds), bool),
-        )
-        return Start(coefs, intercepts, activations, *scaling, head, units, automatic)
+        scaling = units.offset, units.scale
+        start = Start(coefs, intercepts, activations, *scaling, head, units)
+        start.automatic = np.ones(len(units.kinds), dtype=bool)
+        return start
 
     def _check_start(self, start: Start) -> None:
         """Raise where our own parameters do not go with the hidden layers."""
@@ -1030,8 +1032,14 @@ def _input_to_follow(start: Start, rows: FitRows):
     """
     if start.units is None:
         return None
-    statistics = ColumnStatistics.of(rows.all_X, rows.uneven_weights)
+    statistics = _input_statistics(rows)
     return dict(vars(start.units)), dict(vars(statistics)), start.automatic
+
+
+def _input_statistics(rows: FitRows) -> ColumnStatistics:
+    """How the input varies in some rows, which go on counting by their mass."""
+    statistics = ColumnStatistics.of(rows.all_X, rows.uneven_weights)
+    return statistics.weighing(rows.all_weights)
 
 
 def _next_rows(X, coef: Array, intercept: Array, activation: str):

@@ -1058,12 +1058,13 @@ class GreedyPretrainedMLPRegressor(RegressorMixin, GreedyPretrainedMLP):
         """Standardise the targets inside, unless nothing is pre-trained or they are
         counts.
         """
-        self._target_offset = np.zeros(self.n_outputs_)
-        self._target_scale = np.ones(self.n_outputs_)
-        if self.pretrainer is None or self.loss != "squared_error":
-            return None
+        if past is None:
+            self._target_offset = np.zeros(self.n_outputs_)
+            self._target_scale = np.ones(self.n_outputs_)
+            if self.pretrainer is None or self.loss != "squared_error":
+                return None
         with told_of("y"):
-            statistics = ColumnStatistics.of(y, weights)
+            statistics = ColumnStatistics.of(y, weights).weighing(weights)
         if past is not None:
             statistics = ColumnStatistics(**past).followed_by(statistics, np.inf)
         units = choose_units(statistics, "gaussian")

@@ -534,6 +534,11 @@ class StackedRBMTransformer(GreedyStack):
             weights are so large that the density cannot be normalised (that of counts,
             or over rectified or gaussian hidden units).
 
+        Warns
+        -----
+        UserWarning
+            If rows are far outside [0, 1] in columns with bernoulli units.
+
         Raises
         ------
         ValueError

@@ -16,6 +16,9 @@ Array = npt.NDArray
 
 # Rows that stand for all of them where a mean will do.
 SOME_ROWS = 1000
+# Bytes of a row of a memory map from which on the system may read ahead: what it reads
+# beside the row is no longer many times as much on most disks.
+_LONG_ROW = 1 << 16
 
 
 class Rows:
@@ -78,13 +81,17 @@ class Rows:
 
 
 def maps_of(X) -> list[mmap.mmap]:
-    """Memory maps that the rows of X are read from, if any."""
+    """Memory maps that the rows of X are read from, if any, but where a row is so long
+    that it is read well anyway.
+    """
     sources: tuple = getattr(X, "sources", ())
     if sparse.issparse(X):
         sources = X.data, X.indices
     elif isinstance(X, np.ndarray):
+        if X.itemsize * X.shape[-1] >= _LONG_ROW and X.ndim > 1:
+            return []
         while not isinstance(X, mmap.mmap | None):
-            X = getattr(X, "base", None)
+            X = X.obj if isinstance(X, memoryview) else getattr(X, "base", None)
         return [] if X is None or not hasattr(mmap, "MADV_RANDOM") else [X]
     return [each for source in sources for each in maps_of(source)]
 

@@ -263,7 +263,8 @@ def fitted_start(
     start = Start(coefs, intercepts, activations, offset, scale)
     if isinstance(pretrainer, GreedyStack):
         start.units = pretrainer._layer_units(0)
-        start.automatic = left_to_auto(pretrainer._plainly_visible(), n_features)
+        visible = pretrainer._visible_units(rows.given)
+        start.automatic = left_to_auto(visible, n_features)
     return start
 
 

@@ -52,7 +52,11 @@ def follow(task: LayerTask, past: ColumnStatistics, automatic) -> None:
 
 
 def followed_units(
-    units: Units, past: ColumnStatistics, present: ColumnStatistics, automatic: Array
+    units: Units,
+    past: ColumnStatistics,
+    present: ColumnStatistics,
+    automatic: Array,
+    owner: str,
 ) -> tuple[Units, ColumnStatistics]:
     """Units for the input of a network that goes on, scaled as it varies in all chunks
     so far, and these statistics; automatic : as in ``follow``.
@@ -61,6 +65,12 @@ def followed_units(
     turns = _turning(units, past, followed, automatic)
     if turns.any():
         units = units.as_gaussian(turns, past)
+        columns = np.flatnonzero(turns)
+        warn_user(
+            f"{owner} scales {some_columns(columns)} from now on: "
+            f"{_reach(present, columns)}, outside [0, 1], where those of earlier "
+            "chunks lay. Begin anew with a larger chunk, where that is wrong."
+        )
     return units.rescaled(followed, 0.0, past), followed
 
 
@@ -73,11 +83,14 @@ def _turning(units: Units, past, followed, automatic: Array) -> Array:
 
 def _warn_of_new_kind(task: LayerTask, columns: Array) -> None:
     """Say that columns were taken for probabilities and are none."""
-    low = task.statistics.low[columns].min()
-    high = task.statistics.high[columns].max()
     warn_user(
         f"{task.place} goes on with gaussian units for {some_columns(columns)}: "
-        f"values of this chunk reach from {low:.4g} to {high:.4g}, outside [0, 1], "
-        "where those of earlier chunks lay. Begin anew with the kinds of the columns "
-        "named (visible), or with a larger chunk, where that is wrong."
+        f"{_reach(task.statistics, columns)}, outside [0, 1], where those of earlier "
+        "chunks lay. Begin anew with the kinds of the columns named (visible), or with "
+        "a larger chunk, where that is wrong."
     )
+
+
+def _reach(statistics: ColumnStatistics, columns: Array) -> str:
+    low, high = statistics.low[columns].min(), statistics.high[columns].max()
+    return f"values of this chunk reach from {low:.4g} to {high:.4g}"

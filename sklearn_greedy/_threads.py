@@ -134,6 +134,14 @@ class _OneBlasThread:
         self._before.pop(owner, None)
 
 
+# Functions of MKL and of the OpenMP that OpenBLAS may be built with, which tell and set
+# the number of threads of the thread that calls them.
+_OF_THREAD = {
+    "mkl": ("MKL_Get_Max_Threads", "MKL_Set_Num_Threads_Local"),
+    "openblas": ("omp_get_max_threads", "omp_set_num_threads"),
+}
+
+
 def _in_thread(library) -> bool:
     """Whether each thread sets the number of threads for itself, as with MKL and in
     builds with OpenMP.
@@ -141,26 +149,27 @@ def _in_thread(library) -> bool:
     return library.internal_api == "mkl" or _is_of_openmp(library)
 
 
-def _of_openmp(library, name: str):
-    """A function of the OpenMP that OpenBLAS was built with, or None; it acts on the
-    thread that calls it.
-
-    threadpoolctl before 3.7 reads a number that all threads have together, and later
-    ones look for the name with the suffix of the BLAS, where OpenMP has none.
-    """
-    if library.internal_api != "openblas" or not _is_of_openmp(library):
-        return None
-    return getattr(library.dynlib, name, None)
-
-
 def _is_of_openmp(library) -> bool:
     return getattr(library, "threading_layer", "") == "openmp"
 
 
+def _own_functions(library):
+    """Those of ``_OF_THREAD`` where a library has them, or None.
+
+    threadpoolctl before 3.7 takes the number of all threads together, and later ones
+    look for OpenMP's functions under the suffix of the BLAS, where they have none.
+    """
+    names = _OF_THREAD.get(library.internal_api, ())
+    if not names or not _in_thread(library):
+        return None
+    found = [getattr(library.dynlib, name, None) for name in names]
+    return None if None in found else found
+
+
 def _get_threads(library) -> int:
     """Threads of a BLAS library in this thread."""
-    in_thread = _of_openmp(library, "omp_get_max_threads")
-    return library.num_threads if in_thread is None else in_thread()
+    own = _own_functions(library)
+    return library.num_threads if own is None else own[0]()
 
 
 def _set_threads(library, n_threads: int) -> None:
@@ -170,9 +179,9 @@ def _set_threads(library, n_threads: int) -> None:
     without a word, as long as that thread is alive. Here a lock orders all that want
     to; none of them may keep the right from the user's other threads.
     """
-    in_thread = _of_openmp(library, "omp_set_num_threads")
-    if in_thread is not None:
-        in_thread(n_threads)
+    own = _own_functions(library)
+    if own is not None:
+        own[1](n_threads)
         return
     give_up = getattr(library, "clear_controlling_thread", lambda force: None)
     give_up(force=True)

@@ -51,6 +51,10 @@ GREY_LIMIT = 0.3
 
 _CHUNK_FLOATS = 1 << 20
 
+# How far rows that are to be judged may be outside [0, 1]: a MinMaxScaler leaves new
+# rows a little outside.
+_FAR = 0.25
+
 # Least scale of a hidden unit that is the input of the next layer, as a share of the
 # root mean square deviation of its layer. A unit that hardly ever fires would count as
 # much as any other at unit variance, and reach thousands in the rows where it fires.
@@ -68,14 +72,15 @@ def near_one(weights: Array) -> Array:
 class ColumnStatistics:
     """Minimum, maximum, mean and variance of each column, in float64.
 
-    resolution : relative rounding error of the data's own dtype.
+    n_rows : how many there were, or their mass where they are weighed; resolution :
+    relative rounding error of the data's own dtype.
     """
 
     low: Array
     high: Array
     mean: Array
     variance: Array
-    n_rows: int
+    n_rows: float
     resolution: float
 
     @classmethod
@@ -121,7 +126,7 @@ class ColumnStatistics:
         """Those of the last ``n_rows`` rows or so: earlier ones fade (Chan's update,
         with a limit to the weight of the past). Minimum and maximum are of all rows.
         """
-        counted = int(min(self.n_rows + later.n_rows, max(n_rows, later.n_rows)))
+        counted = min(self.n_rows + later.n_rows, max(n_rows, later.n_rows))
         share, shift = later.n_rows / counted, later.mean - self.mean
         low, high = np.minimum(self.low, later.low), np.maximum(self.high, later.high)
         variance = self.variance + share * (later.variance - self.variance)
@@ -131,6 +136,12 @@ class ColumnStatistics:
         resolution = max(self.resolution, later.resolution)
         mean = self.mean + share * shift
         return ColumnStatistics(low, high, mean, variance, counted, resolution)
+
+    def weighing(self, weights: Array | None) -> "ColumnStatistics":
+        """The same, with the mass of rows of such weights beside others."""
+        if weights is None:
+            return self
+        return replace(self, n_rows=float(weights.sum()))
 
     def standing_for(self, units: "Units", n_rows: int) -> "ColumnStatistics":
         """Those of earlier rows, as far as the scale tells that was taken of them."""
@@ -354,22 +365,23 @@ def _warn_outside_unit_interval(
 
 
 def warn_of_unbounded(X, units: Units, owner: str) -> None:
-    """Warn where rows that are to be judged leave [0, 1] in columns with bernoulli
-    units: the terms of the density are linear there, and have no bound.
+    """Warn where rows that are to be judged are far outside [0, 1] in columns with
+    bernoulli units: the terms of the density are linear there, and have no bound.
     """
     bernoulli = units.kinds == BERNOULLI
     if not bernoulli.any():
         return
-    statistics = ColumnStatistics.of(X)
-    columns = np.flatnonzero(bernoulli & ~_in_unit_interval(statistics))
-    if len(columns):
-        low, high = statistics.low[columns].min(), statistics.high[columns].max()
+    ends = min_max_axis(X, axis=0) if sparse.issparse(X) else (X.min(0), X.max(0))
+    least, most = (np.asarray(end) for end in ends)
+    far = np.flatnonzero(bernoulli & ((least < -_FAR) | (most > 1 + _FAR)))
+    if len(far):
+        low, high = min(least[far].min(), 0.0), max(most[far].max(), 1.0)
         warn_user(
-            f"{owner} judges rows that reach from {min(low, 0.0):.4g} to "
-            f"{max(high, 1.0):.4g} in columns with bernoulli units, which are for "
-            f"[0, 1]: {some_columns(columns)}. So far out a score says nothing, and "
-            "may be better than any within. Clip these rows (as MinMaxScaler does with "
-            "clip=True), or train with gaussian units for such columns (visible).",
+            f"{owner} judges rows that reach from {low:.4g} to {high:.4g} in columns "
+            f"with bernoulli units, which are for [0, 1]: {some_columns(far)}. So far "
+            "out a score says nothing, and may be better than any within. Clip these "
+            "rows (as MinMaxScaler does with clip=True), or train with gaussian units "
+            "for such columns (visible).",
         )
 
 

@@ -213,6 +213,7 @@ def test_rows_beyond_the_unit_interval_cannot_be_judged(stack_class, digits):
     for judged in (far, sparse.csr_array(far)):
         with pytest.warns(UserWarning, match=wanted):
             stack.score_samples(judged)
+    stack.score_samples(X * 1.2)  # as after a scaler that saw other rows
     stack.set_params(visible="gaussian").fit(X).score_samples(far)
 
 

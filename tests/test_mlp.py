@@ -786,6 +786,7 @@ def test_partial_fit_takes_chunks_of_any_size(mlp_class, size, iris):
     assert np.isfinite(mlp.predict(X).astype(float)).all()
 
 
+@pytest.mark.filterwarnings("ignore:.* scales column .* from now on:UserWarning")
 @pytest.mark.parametrize("pretrainer", ["rbm", "autoencoder", "supervised"])
 @pytest.mark.parametrize("first", [1, 3])
 def test_a_stream_may_begin_with_few_rows(pretrainer, first, rng):
@@ -802,6 +803,55 @@ def test_a_stream_may_begin_with_few_rows(pretrainer, first, rng):
     assert reg.score(X[300:], y[300:]) > 0.9
     assert_allclose(reg._input_scale, X[:300].std(axis=0), rtol=0.1)
     assert_allclose(reg._target_scale, y[:300].std(), rtol=0.1)
+
+
+def started(X, y, **params):
+    """A regressor after a chunk of three rows."""
+    reg = GreedyPretrainedMLPRegressor((4,), random_state=0, **params)
+    return reg.partial_fit(X[:3], y[:3])
+
+
+def test_a_stream_goes_on_where_the_pretrainer_is_taken_away(iris):
+    """Its targets were no longer scaled, under weights for scaled ones."""
+    X, y = iris[0], 300.0 + 50 * iris[1]
+    one, other = started(X, y), started(X, y)
+    with pytest.warns(UserWarning, match="pretrainer=None has no effect"):
+        one.set_params(pretrainer=None).partial_fit(X, y)
+    assert_same(one, other.partial_fit(X, y))
+
+
+def test_scales_of_a_stream_are_followed_while_layers_are_frozen(iris):
+    X, y = iris
+    reg = started(X, y)
+    reg.set_params(n_frozen_layers=1).partial_fit(X[3:80], y[3:80])
+    assert not np.allclose(reg._input_scale[:3], X[:80, :3].std(axis=0))
+    reg.set_params(n_frozen_layers=0).partial_fit(X[80:], y[80:])
+    assert_allclose(reg._input_scale, X.std(axis=0))
+
+
+@pytest.mark.parametrize("of_rows", [1, 0])
+def test_scales_of_a_stream_go_by_weights(of_rows, iris):
+    """Rows of weight 0 are not there, and a weight of 2 is a row twice."""
+    X, y = iris
+    weight = np.r_[np.full(3, 1.0), np.full(97, 2.0), np.full(50, of_rows)]
+    reg = started(X, y).partial_fit(X[3:], y[3:], sample_weight=weight[3:])
+    rows = np.repeat(np.arange(150), weight.astype(int))
+    assert_allclose(reg._input_scale, X[rows].std(axis=0))
+    assert_allclose(reg._target_scale, y[rows].std())
+
+
+@pytest.mark.parametrize("columns", [[0, 1], lambda X: [0, 1]], ids=["number", "made"])
+def test_named_columns_of_a_stream_keep_their_kind(columns, iris):
+    X, y = (iris[0] > iris[0].mean(axis=0)) * 1.0, iris[1]
+    stack = StackedRBMTransformer((4,), visible=[("bernoulli", columns)], max_iter=1)
+    reg = started(X[::20], y[::20], pretrainer=stack)
+    X[:, [0, 2]] *= 5
+    with pytest.warns(
+        UserWarning, match=r"scales column 2 from now on: values .* to 5"
+    ):
+        reg.partial_fit(X, y)
+    assert_array_equal(reg._input_scale[:2], 1)
+    assert reg._input_scale[2] > 1
 
 
 @pytest.mark.parametrize("given", ["fit", "frozen layers", "frozen pretrainer"])

@@ -565,6 +565,8 @@ def test_the_system_reads_shuffled_rows_of_a_file_alone(
     there = file.advised
     assert there.count(mmap.MADV_RANDOM) >= 2
     assert there[1::2] == [mmap.MADV_NORMAL] * (len(there) // 2)
+    assert maps_of(np.frombuffer(file, np.float32).reshape(X.shape)) == [file]
+    assert maps_of(mapped.reshape(3, -1)) == []  # rows of 80,000 bytes
     parts = maps_of(LayerOutput({"coefs_": np.ones((20, 1))}, TwoParts(X, mapped)))
     assert parts == [file]
 

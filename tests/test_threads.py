@@ -352,32 +352,47 @@ def test_fits_in_threads_at_once_share_products(rows):
             np.testing.assert_array_equal(ours, alone)
 
 
-class Library(threading.local):
-    """BLAS with a limit for each thread."""
+class BLIS(threading.local):
+    """A BLAS with a limit for each thread, by threadpoolctl."""
 
-    num_threads, internal_api, threading_layer = 4, "mkl", "intel"
+    num_threads, internal_api, threading_layer = 4, "blis", "openmp"
 
     def set_num_threads(self, n_threads):
         self.num_threads = n_threads
 
 
-class OpenMP(threading.local):
-    """OpenBLAS built with OpenMP, of which threadpoolctl says nothing right."""
+class Own(BLIS):
+    """One that has to be asked itself, since some versions of threadpoolctl set the
+    number of all threads together.
+    """
 
-    num_threads, internal_api, threading_layer = 4, "openblas", "openmp"
+    functions: tuple[str, str]
 
     def set_num_threads(self, n_threads):
         raise AssertionError("not by threadpoolctl")
 
     @property
     def dynlib(self):
+        tell, change = self.functions
         return SimpleNamespace(
-            omp_get_max_threads=lambda: self.num_threads,
-            omp_set_num_threads=lambda n: setattr(self, "num_threads", n),
+            **{
+                tell: lambda: self.num_threads,
+                change: lambda n: setattr(self, "num_threads", n),
+            }
         )
 
 
-@pytest.mark.parametrize("library", [Library, OpenMP])
+class OpenMP(Own):
+    internal_api = "openblas"
+    functions = "omp_get_max_threads", "omp_set_num_threads"
+
+
+class MKL(Own):
+    internal_api, threading_layer = "mkl", "intel"
+    functions = "MKL_Get_Max_Threads", "MKL_Set_Num_Threads_Local"
+
+
+@pytest.mark.parametrize("library", [BLIS, OpenMP, MKL])
 def test_the_limit_of_each_thread_is_set_in_all_that_fit_or_help(monkeypatch, library):
     blas = library()
     limit = _threads._OneBlasThread()
