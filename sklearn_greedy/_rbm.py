@@ -534,15 +534,15 @@ class StackedRBMTransformer(GreedyStack):
             weights are so large that the density cannot be normalised (that of counts,
             or over rectified or gaussian hidden units).
 
-        Warns
-        -----
-        UserWarning
-            If rows are far outside [0, 1] in columns with bernoulli units.
-
         Raises
         ------
         ValueError
             If a poisson column reaches below 0 or above 1e8.
+
+        Warns
+        -----
+        UserWarning
+            If rows are far outside [0, 1] in columns with bernoulli units.
         """
         scores = self._by_rows(pseudo_log_likelihood, X) - self._log_scale()
         n_missing = int(np.isnan(scores).sum())
