@@ -7,14 +7,13 @@ its size and epochs. Every model ends in the same logistic regression (C=10), or
 MLPClassifier.
 """
 
-import argparse
 import datetime
 import platform
 import warnings
 
 import numpy as np
 import sklearn
-from common import RESULTS
+from common import options_of, publish
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import RepeatedStratifiedKFold, cross_val_score
@@ -41,9 +40,7 @@ def models():
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--write", action="store_true", help="keep under results/")
-    options = parser.parse_args()
+    options = options_of(__doc__)
     warnings.simplefilter("ignore")
     X, y = load_digits(return_X_y=True)
     X = (X / 16).astype(np.float32)
@@ -59,8 +56,7 @@ def main():
         scores = cross_val_score(model, X, y, cv=folds)
         lines.append(f"| {name} | {scores.mean():.4f} | {scores.std():.4f} |")
         print(lines[-1], flush=True)
-    if options.write:
-        (RESULTS / "digits_features.md").write_text("\n".join(lines) + "\n")
+    publish("digits_features", lines, options.write)
 
 
 if __name__ == "__main__":

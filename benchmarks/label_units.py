@@ -9,7 +9,7 @@ share of unseen digits that are right, on five random splits, of which a quarter
 import warnings
 
 import numpy as np
-from common import RESULTS, options_of, stamp, versions
+from common import options_of, publish, stamp, versions
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
@@ -53,8 +53,7 @@ def main():
             cells.append(f"{np.mean(right):.3f} ({min(right):.3f}-{max(right):.3f})")
         lines.append(f"| {name} | {' | '.join(cells)} |")
         print(lines[-1], flush=True)
-    if options.write:
-        (RESULTS / "label_units.md").write_text("\n".join(lines) + "\n")
+    publish("label_units", lines, options.write)
 
 
 if __name__ == "__main__":
