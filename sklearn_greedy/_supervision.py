@@ -42,7 +42,15 @@ class Supervision:
     row_weights: Array | None = None
 
     def without(self, held: Array | None) -> Array:
-        """Rows with a target that are not held out; ValueError where none is left."""
+        """Rows with a target that are not held out; ValueError where none is left, and
+        where what the held-out rows are for is not trained.
+        """
+        if held is not None and self.share == 1:
+            raise ValueError(
+                "early_stopping of the pretrainer follows how it rebuilds rows, which "
+                "supervised_weight=1 does not train. Set early_stopping=False there, "
+                "or a supervised_weight below 1."
+            )
         left = self.index if held is None else without(self.index, held)
         if not len(left):
             raise ValueError(

@@ -3,6 +3,7 @@ hold back: dropout, short weights, slow and frozen layers, rows of one's own to 
 """
 
 import itertools
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -207,6 +208,27 @@ def test_all_weight_on_the_targets_leaves_the_own_loss_alone(name, iris):
     once, often = (getattr(stack, kept)[0] for stack in fitted)
     assert_array_equal(once, often)
     assert not np.array_equal(fitted[0].coefs_[0], fitted[1].coefs_[0])
+
+
+def test_what_targets_alone_train_is_not_judged_by_its_reconstruction(iris):
+    """It is far off, and the advice to train longer made it worse."""
+    stack = StackedAutoencoderTransformer(
+        (32, 16), tied_weights=False, learning_rate_init=0.01, max_iter=20
+    )
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        clf = network_on(stack, supervised_weight=1.0).fit(*iris)
+    report = clf.pretrainer_.layer_report_[0]
+    assert report["reconstruction_error"] > 2 * report["baseline_error"]
+    assert not [w for w in caught if "rebuilds" in str(w.message)]
+
+
+@pytest.mark.parametrize("name", ["autoencoder", "rbm"])
+def test_early_stopping_needs_a_loss_of_the_layers_own(name, iris):
+    """It ended a layer by a score that nothing raised."""
+    stack = clone(STACKS[name]).set_params(early_stopping=True)
+    with pytest.raises(ValueError, match=r"which supervised_weight=1 does not train"):
+        network_on(stack, supervised_weight=1.0).fit(*iris)
 
 
 def test_the_unrolled_network_learns_from_the_targets(rng):
