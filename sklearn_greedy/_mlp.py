@@ -159,7 +159,7 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, GreedyPretrainedMLP):
         at ``1 - s`` and ``s`` times the learning rate. Penalties belong to the former.
         Rows held out by ``early_stopping`` take no part in the latter. At 1 the targets
         of (corrupted) rows are all that is learned, and ``early_stopping`` of the
-        stack, which follows its reconstruction, is an error.
+        stack, which follows a score of its own, is an error.
 
     dropout : float, default=0.0
         Share of the hidden units that is dropped in each row of a mini-batch of the
@@ -760,7 +760,7 @@ class GreedyPretrainedMLPRegressor(RegressorMixin, GreedyPretrainedMLP):
         at ``1 - s`` and ``s`` times the learning rate. Penalties belong to the former.
         Rows held out by ``early_stopping`` take no part in the latter. At 1 the targets
         of (corrupted) rows are all that is learned, and ``early_stopping`` of the
-        stack, which follows its reconstruction, is an error.
+        stack, which follows a score of its own, is an error.
 
     dropout : float, default=0.0
         Share of the hidden units that is dropped in each row of a mini-batch of the

@@ -47,9 +47,9 @@ class Supervision:
         """
         if held is not None and self.share == 1:
             raise ValueError(
-                "early_stopping of the pretrainer follows how it rebuilds rows, which "
-                "supervised_weight=1 does not train. Set early_stopping=False there, "
-                "or a supervised_weight below 1."
+                "early_stopping of the pretrainer follows a score of its own, beside "
+                "the targets, which supervised_weight=1 does not train. Set "
+                "early_stopping=False there, or a supervised_weight below 1."
             )
         left = self.index if held is None else without(self.index, held)
         if not len(left):
