@@ -34,6 +34,7 @@ def compare_pretraining(
     scoring=None,
     random_state=None,
     n_jobs=None,
+    params=None,
 ) -> Bunch:
     """Score a network with and without its pre-training, fold by fold.
 
@@ -71,6 +72,12 @@ def compare_pretraining(
 
     n_jobs : int or None, default=None
         Folds at a time, as in `~sklearn.model_selection.cross_validate`.
+
+    params : dict, default=None
+        What ``fit`` of the estimator is given beside X and y, such as
+        ``{"sample_weight": w}`` or ``{"X_unlabeled": U}``, or, with metadata routing,
+        the scorer too, as in `~sklearn.model_selection.cross_validate`. Arrays with as
+        many rows as X are split into folds with it, all others are there in each.
 
     Returns
     -------
@@ -130,7 +137,15 @@ def compare_pretraining(
         raise ValueError(f"An interval needs at least two folds. Got {len(folds)}.")
     seed = int(check_random_state(random_state).randint(2**31))
     pretrained = clone(estimator).set_params(**{f"{prefix}random_state": seed})
-    score = partial(_scores, X=X, y=y, folds=folds, scoring=scoring, n_jobs=n_jobs)
+    score = partial(
+        _scores,
+        X=X,
+        y=y,
+        folds=folds,
+        scoring=scoring,
+        n_jobs=n_jobs,
+        params=params,
+    )
     scores, networks = score([pretrained] * len(folds))
     scratch_scores, others = score(
         [_from_scratch(pretrained, prefix, network, seed) for network in networks]
@@ -170,7 +185,7 @@ def _check_comparable(network, y, scoring) -> None:
     _one_activation(_planned_activations(network.pretrainer))
 
 
-def _scores(models, X, y, folds, scoring, n_jobs):
+def _scores(models, X, y, folds, scoring, n_jobs, params):
     """Scores of one model per fold, and the fitted networks."""
     scorer = check_scoring(models[0], scoring)
     kernels = _kernels_of(_network_of(models[0])[0])
@@ -182,6 +197,7 @@ def _scores(models, X, y, folds, scoring, n_jobs):
             y,
             cv=[fold],
             scoring=scorer,
+            params=params,
             return_estimator=True,
             error_score="raise",
         )

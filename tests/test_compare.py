@@ -331,6 +331,48 @@ def test_marked_rows_do_not_narrow_the_interval(all_digits):
     assert alone.interval == beside.interval
 
 
+def test_rows_without_a_label_may_be_given_beside_y(all_digits):
+    """As marked rows that are there to train on in each fold."""
+    X, y = all_digits[0][:300], all_digits[1][:300].copy()
+    few = np.arange(90)
+    folds = [(few[few % 3 != k], few[few % 3 == k]) for k in range(3)]
+    clf = network(unlabeled=-1)
+    beside, alone = (
+        compare_pretraining(
+            clf, X[few], y[few], cv=folds, random_state=0, params=params
+        )
+        for params in ({"X_unlabeled": X[90:]}, None)
+    )
+    y[90:] = -1
+    more = [(np.append(train, np.arange(90, 300)), test) for train, test in folds]
+    marked = compare_pretraining(clf, X, y, cv=more, random_state=0)
+    assert_array_equal(beside.pretrained_scores, marked.pretrained_scores)
+    assert_array_equal(beside.scratch_scores, marked.scratch_scores)
+    assert beside.interval == marked.interval
+    assert not np.array_equal(beside.pretrained_scores, alone.pretrained_scores)
+
+
+def test_weights_of_both_sides_go_with_their_rows(iris):
+    X, y = iris
+    kept = np.arange(150) % 4 > 0
+    weight = np.where(kept, 1.0, 0.0)
+    folds = list(KFold(3, shuffle=True, random_state=0).split(X))
+    found = compare_pretraining(
+        network(), X, y, cv=folds, random_state=0, params={"sample_weight": weight}
+    )
+    seed = int(np.random.RandomState(0).randint(2**31))
+    for (train, test), ours, other in zip(
+        folds, found.pretrained_scores, found.scratch_scores, strict=True
+    ):
+        own = network(random_state=seed).fit(X[train], y[train], weight[train])
+        assert ours == own.score(X[test], y[test])
+        units = own._input_units()
+        layers = RandomLayers((6, 4), "tanh", units.offset, units.scale, seed)
+        scratch = network(random_state=seed, pretrainer=layers)
+        scratch.fit(X[train], y[train], weight[train])
+        assert other == scratch.score(X[test], y[test])
+
+
 @pytest.mark.filterwarnings("ignore:R.2 score is not well-defined")
 def test_score_that_is_no_number_raises():
     X, y = load_diabetes(return_X_y=True)
