@@ -31,7 +31,13 @@ from sklearn_greedy._compat import (
     warn_user,
 )
 from sklearn_greedy._fit_rows import FitRows, checked_weights
-from sklearn_greedy._fitting import draw_seed, fitting, layer_streams, training_streams
+from sklearn_greedy._fitting import (
+    draw_seed,
+    fitting,
+    layer_streams,
+    stream_seed,
+    training_streams,
+)
 from sklearn_greedy._full_batch import run_lbfgs
 from sklearn_greedy._health import warn_of_network
 from sklearn_greedy._held_out import HeldOut
@@ -466,7 +472,11 @@ class GreedyPretrainedMLP(
         rows = self._validate(X, y, sample_weight, reset=first)
         self._check_rows(rows, reset=first, classes=classes)
         resume = getattr(self, "_resume", None)
-        seed = draw_seed(self.random_state) if resume is None else resume["seed"]
+        n_before = 0 if first else self._n_epochs
+        if resume is None:  # the first chunk, or the first after fit
+            seed = stream_seed(self.random_state, n_before)
+        else:
+            seed = resume["seed"]
         rng, kernel_seed = layer_streams(seed, 0)
         index = np.arange(len(rows.y))
         self._begin_tasks(rows, warm=not first)
@@ -493,7 +503,7 @@ class GreedyPretrainedMLP(
             self.best_loss_ = min(self.best_loss_, self.loss_)
         self.n_iter_ += 1
         self.t_ += len(rows.y)
-        self._n_epochs = 1 + (0 if first else self._n_epochs)
+        self._n_epochs = n_before + 1
         self._resume = {"seed": seed, "state": model.state(), **kept}
         self._end_tasks(rows)
         return self

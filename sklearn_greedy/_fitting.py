@@ -40,6 +40,14 @@ def training_streams(seed: Array, layer: int, n_before: int):
     return rng, *layer_streams(seed, layer, n_before)
 
 
+def stream_seed(random_state, n_before: int) -> Array:
+    """Seed of a stream that goes on from a fit of so many epochs (0: from nothing),
+    whose noise it is not to meet again.
+    """
+    seed = draw_seed(random_state)
+    return layer_streams(seed, n_before)[1] if n_before else seed
+
+
 @contextmanager
 def fitting(estimator):
     """Around every fit: BLAS has one thread, and the attributes are put back where

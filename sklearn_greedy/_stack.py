@@ -30,7 +30,12 @@ from sklearn_greedy._compat import (
     validate_data,
     validate_parameter_constraints,
 )
-from sklearn_greedy._fitting import draw_seed, fitting, training_streams
+from sklearn_greedy._fitting import (
+    draw_seed,
+    fitting,
+    stream_seed,
+    training_streams,
+)
 from sklearn_greedy._health import idle_units, warn_of
 from sklearn_greedy._html import stack_block
 from sklearn_greedy._layer import (
@@ -422,8 +427,9 @@ class GreedyStack(
             self._check_unchanged(sizes)
         stream = getattr(self, "_resume", None)
         if stream is None:  # the first chunk, or the first after fit
+            n_before = 0 if first else self._n_epochs[0]
             stream = {
-                "seed": draw_seed(self.random_state),
+                "seed": stream_seed(self.random_state, n_before),
                 # The kinds of a fit stay.
                 "automatic": np.full(X.shape[1], first),
                 "layers": [None] * len(sizes),

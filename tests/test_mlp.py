@@ -1744,6 +1744,38 @@ def test_warm_starts_meet_other_noise(digits):
     assert often.loss_ > 0.5 * once.loss_
 
 
+def test_a_stream_after_a_fit_meets_other_noise(monkeypatch, iris):
+    X, y = iris
+    stack = StackedRBMTransformer((5,), max_iter=1, random_state=0)
+    clf = GreedyPretrainedMLPClassifier(
+        (5,), pretrainer=stack, max_iter=1, tol=0, random_state=0
+    )
+    seeds = []
+
+    def spy(method):
+        def call(self, *args):
+            numbers = [arg for arg in args if getattr(arg, "dtype", None) == np.uint32]
+            seeds.extend(tuple(number) for number in numbers)
+            seeds.extend(tuple(arg.seed) for arg in args if hasattr(arg, "seed"))
+            return method(self, *args)
+
+        return call
+
+    for cls in (GreedyPretrainedMLPClassifier, StackedRBMTransformer):
+        monkeypatch.setattr(cls, "_build", spy(cls._build))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        for estimator in (clf, stack):
+            estimator.fit(X, y)
+            first = set(seeds)
+            seeds.clear()
+            estimator.partial_fit(X, y).partial_fit(X, y)
+            assert len(seeds) == 2
+            assert len(set(seeds)) == 1  # a stream goes on by the number of updates
+            assert not first & set(seeds)
+            seeds.clear()
+
+
 def test_a_pretrainer_that_is_changed_later_is_noticed(iris):
     X, y = iris
     stack = StackedRBMTransformer((5,), max_iter=1)
