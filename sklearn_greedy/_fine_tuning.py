@@ -413,7 +413,7 @@ class GreedyPretrainedMLP(
     def _n_pretraining_tasks(self) -> int:
         if isinstance(self.pretrainer, list | tuple | FrozenEstimator):
             return 0
-        if isinstance(self.pretrainer, str) and self.pretrainer == "supervised":
+        if self._by_targets:
             return len(self._own_sizes(DEFAULT_SIZES))
         return 1
 
@@ -548,7 +548,7 @@ class GreedyPretrainedMLP(
                 "hidden_layer_sizes is empty. Use pretrainer=None for a network "
                 "without hidden layers."
             )
-        named = isinstance(self.pretrainer, str) and self.pretrainer != "supervised"
+        named = isinstance(self.pretrainer, str) and not self._by_targets
         trains = named or isinstance(self.pretrainer, GreedyStack)
         if self.supervised_weight > 0 and not trains:
             raise ValueError(
@@ -608,15 +608,22 @@ class GreedyPretrainedMLP(
     def _warn_of_unused(self, warm: bool) -> None:
         """Warn where rows without a target are given, and no layer learns from them."""
         idle = (list, tuple, FrozenEstimator, type(None))
-        if warm or isinstance(self.pretrainer, idle):
+        found = "is not used"
+        if warm:
             reason = "a warm start goes on with the fine-tuning"
-            if not warm:
-                reason = f"pretrainer={reprlib.repr(self.pretrainer)} trains no layer"
-            warn_user(
-                f"X_unlabeled is not used: {reason}. Rows without a target only matter "
-                "to pre-training, by 'autoencoder', 'rbm' or an unfitted stack in a "
-                "first fit."
-            )
+        elif isinstance(self.pretrainer, idle):
+            reason = f"pretrainer={reprlib.repr(self.pretrainer)} trains no layer"
+        elif self._by_targets or self.supervised_weight == 1:
+            # It takes part in the scale of the columns, and in the length of an epoch.
+            found = "teaches the layers nothing"
+            reason = "they learn by the targets alone"
+        else:
+            return
+        warn_user(
+            f"X_unlabeled {found}: {reason}. Rows without a target only matter to "
+            "pre-training, by 'autoencoder', 'rbm' or an unfitted stack in a first "
+            "fit, with a supervised_weight below 1."
+        )
 
     def _validation_rows(self, X_val, y_val):
         """Validated rows and targets of the user's own validation set, or None."""
@@ -727,6 +734,11 @@ class GreedyPretrainedMLP(
 
     # Pre-training.
 
+    @property
+    def _by_targets(self) -> bool:
+        """Whether each layer learns the targets, with no transformer."""
+        return isinstance(self.pretrainer, str) and self.pretrainer == "supervised"
+
     def _pretrain(self, rows: FitRows, index: Array, seed: Array, rng) -> Start:
         """The hidden layers that the fine-tuning begins with. Sets ``pretrainer_`` and
         what is known of the layers.
@@ -739,7 +751,7 @@ class GreedyPretrainedMLP(
             start = self._random_start(rows.X.shape[1], rng)
         elif isinstance(self.pretrainer, list | tuple):
             start = given_start(self.pretrainer, self._activation(), rows.X.shape[1])
-        elif isinstance(self.pretrainer, str) and self.pretrainer == "supervised":
+        elif self._by_targets:
             start = self._train_greedily(rows, index, rng, seed)
         else:
             start = self._fit_pretrainer(rows, index, seed)

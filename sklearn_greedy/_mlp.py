@@ -158,8 +158,9 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, GreedyPretrainedMLP):
         mini-batches for its own loss alternate with others for the loss of the targets,
         at ``1 - s`` and ``s`` times the learning rate. Penalties belong to the former.
         Rows held out by ``early_stopping`` take no part in the latter. At 1 the targets
-        of (corrupted) rows are all that is learned, and ``early_stopping`` of the
-        stack, which follows a score of its own, is an error.
+        of (corrupted) rows are all that is learned: rows without one teach nothing,
+        and ``early_stopping`` of the stack, which follows a score of its own, is an
+        error.
 
     dropout : float, default=0.0
         Share of the hidden units that is dropped in each row of a mini-batch of the
@@ -759,8 +760,9 @@ class GreedyPretrainedMLPRegressor(RegressorMixin, GreedyPretrainedMLP):
         mini-batches for its own loss alternate with others for the loss of the targets,
         at ``1 - s`` and ``s`` times the learning rate. Penalties belong to the former.
         Rows held out by ``early_stopping`` take no part in the latter. At 1 the targets
-        of (corrupted) rows are all that is learned, and ``early_stopping`` of the
-        stack, which follows a score of its own, is an error.
+        of (corrupted) rows are all that is learned: rows without one teach nothing,
+        and ``early_stopping`` of the stack, which follows a score of its own, is an
+        error.
 
     dropout : float, default=0.0
         Share of the hidden units that is dropped in each row of a mini-batch of the

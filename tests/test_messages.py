@@ -91,6 +91,18 @@ def test_rows_that_no_layer_learns_from_warn(pretrainer, rows):
     assert_array_equal(network.coefs_[0], clone(network).fit(X, y).coefs_[0])
 
 
+@pytest.mark.parametrize(
+    ("pretrainer", "params"),
+    [("supervised", {}), ("autoencoder", {"supervised_weight": 1.0})],
+)
+def test_rows_that_teach_nothing_beside_the_targets_warn(pretrainer, params, rows):
+    X, y = rows
+    network = classifier(pretrainer, **params)
+    seen = "X_unlabeled teaches the layers nothing: they learn by the targets alone"
+    with pytest.warns(UserWarning, match=seen):
+        network.fit(X, y, X_unlabeled=X)
+
+
 def test_a_warm_start_does_not_use_rows_without_a_target(rows):
     X, y = rows
     network = classifier("rbm", warm_start=True).fit(X, y, X_unlabeled=X)
