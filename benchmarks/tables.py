@@ -16,14 +16,14 @@ both sides, which the pre-trained one tries with each scheme of pre-training: mo
 each layer for 20 epochs, "whole" three, and then both for 25,000 or 50,000 mini-batches
 of the unrolled network by the targets of rows with noise, alone or, where labels are
 few, beside the reconstruction of all rows. There are also more settings then: the
-number of epochs, and how much slower lower layers move (layer_decay), from which both
-sides gain. All of it is trained on five splits. On each of them a side is what has the
-least error on the rows to choose by of all five, but those that are test rows of this
-split: the few rows of one split cannot tell candidates apart that differ by 2 %. The
-test errors of the five are the table: misclassified rows in percent, or root mean
-squared error times 100. Gradient boosting with early stopping stands beside it. The
-schemes and settings of ALL and FEW are what was left of earlier runs and of trials,
-which looked at test errors, those of these splits among them.
+number of epochs, and how much slower lower layers move (layer_decay), from which either
+side gains on some tables. All of it is trained on five splits. On each of them a side
+is what has the least error on the rows to choose by of all five, but those that are
+test rows of this split: the few rows of one split cannot tell candidates apart that
+differ by 2 %. The test errors of the five are the table: misclassified rows in percent,
+or root mean squared error times 100. Gradient boosting with early stopping stands
+beside it. The schemes and settings of ALL and FEW are what was left of earlier runs and
+of trials, which looked at test errors, those of these splits among them.
 """
 
 import tempfile
