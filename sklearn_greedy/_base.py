@@ -3,7 +3,8 @@
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_greedy._compat import ROW_OPTIONS, validate_data, warn_user
+from sklearn_greedy._compat import warn_user
+from sklearn_greedy._validation import validated
 from sklearn_greedy._version import DOCUMENTATION, VERSION
 
 
@@ -26,7 +27,7 @@ class GreedyEstimator(BaseEstimator):
     def _validate_rows(self, X):
         """Rows for a fitted estimator."""
         check_is_fitted(self)
-        return validate_data(self, X, reset=False, **ROW_OPTIONS)
+        return validated(self, X, reset=False)
 
     def __getstate__(self):
         state = super().__getstate__()

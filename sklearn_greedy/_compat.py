@@ -31,7 +31,6 @@ from sklearn.utils.multiclass import _check_partial_fit_first_call
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 __all__ = [
-    "ROW_OPTIONS",
     "CallbackSupport",
     "FrozenEstimator",
     "HasMethods",
@@ -53,10 +52,6 @@ __all__ = [
 ]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
-
-# What all estimators take as rows.
-ROW_OPTIONS = {"accept_sparse": "csr", "dtype": [np.float64, np.float32]}
-
 
 # Code between the line of a user and a warning of ours.
 _BETWEEN = (

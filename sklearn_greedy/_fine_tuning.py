@@ -18,7 +18,6 @@ from sklearn_greedy._backpropagation import Backpropagation, Optimizer, alike
 from sklearn_greedy._base import GreedyEstimator
 from sklearn_greedy._callbacks import EpochTasks, task_of
 from sklearn_greedy._compat import (
-    ROW_OPTIONS,
     CallbackSupport,
     FrozenEstimator,
     HasMethods,
@@ -27,7 +26,6 @@ from sklearn_greedy._compat import (
     StrOptions,
     fit_context,
     told_of,
-    validate_data,
     warn_user,
 )
 from sklearn_greedy._fit_rows import FitRows, checked_weights
@@ -90,6 +88,7 @@ from sklearn_greedy._unlabeled import (
     marked_rows,
     narrowed,
 )
+from sklearn_greedy._validation import ROW_OPTIONS, validated
 
 Array = npt.NDArray
 
@@ -578,10 +577,10 @@ class GreedyPretrainedMLP(
             marked = checked_marks(y, self.unlabeled)
         if marked is None or not marked.any():
             y = y if marked is None else narrowed(y)
-            X, y = validate_data(self, X, y, reset=reset, **ROW_OPTIONS, **targets)
+            X, y = validated(self, X, y, reset=reset, **targets)
             all_X, places = X, np.arange(X.shape[0])
         else:
-            all_X = validate_data(self, X, reset=reset, **ROW_OPTIONS)
+            all_X = validated(self, X, reset=reset)
             X, y = labelled(marked, all_X, y)
             X, y = check_X_y(X, narrowed(y), estimator=self, **ROW_OPTIONS, **targets)
             places = np.flatnonzero(~marked)
@@ -589,7 +588,7 @@ class GreedyPretrainedMLP(
         rows = FitRows(X, y, all_X, places, weights, given)
         if more is not None:
             with told_of("X_unlabeled"):
-                rows.add(validate_data(self, more, reset=False, **ROW_OPTIONS))
+                rows.add(validated(self, more, reset=False))
         return rows
 
     def _check_rows(self, rows: FitRows, reset: bool, classes=None) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
 from scipy.special import expit, log_expit, log_softmax, softmax, xlogy
 from sklearn.utils import gen_batches
 from sklearn.utils.extmath import safe_sparse_dot
@@ -56,7 +57,8 @@ def forward(X, coefs, intercepts, activations, n_active=None) -> Array:
     """Output of the last layer, in the dtype of X and the parameters; n_active :
     number of units that each row keeps in each layer (None for all), or None.
     """
-    if len(coefs) > 1 and X.shape[0] > _FORWARD_ROWS:
+    in_memory = sparse.issparse(X) or isinstance(X, np.ndarray)
+    if X.shape[0] > _FORWARD_ROWS and (len(coefs) > 1 or not in_memory):
         # Hidden layers may be much wider than what they lead to.
         through = coefs, intercepts, activations, n_active
         for rows in gen_batches(X.shape[0], _FORWARD_ROWS):
@@ -65,6 +67,7 @@ def forward(X, coefs, intercepts, activations, n_active=None) -> Array:
                 out = np.empty((X.shape[0], part.shape[1]), part.dtype)
             out[rows] = part
         return out
+    X = X if in_memory else X[:]
     kept = [None] * len(coefs) if n_active is None else n_active
     layers = zip(coefs, intercepts, activations, kept, strict=True)
     for coef, intercept, activation, n_kept in layers:

@@ -802,7 +802,7 @@ class StackedRBMTransformer(GreedyStack):
         """Dense rows of ``init``; ValueError for NaN in clamped columns."""
         with told_of("init"):
             rows = self._validate(init, reset=False, ensure_all_finite="allow-nan")
-        rows = rows.toarray() if sparse.issparse(rows) else rows
+        rows = rows.toarray() if sparse.issparse(rows) else np.asarray(rows)
         n_missing = 0 if clamped is None else int(np.isnan(rows[:, clamped]).sum())
         if n_missing:
             raise ValueError(
@@ -813,7 +813,7 @@ class StackedRBMTransformer(GreedyStack):
 
     def _scaled_rows(self, X, layer: int = 0) -> Array:
         """Dense float64 rows of a layer's input in its scaled space."""
-        part = X.toarray() if sparse.issparse(X) else X
+        part = X.toarray() if sparse.issparse(X) else np.asarray(X)
         offset, scale = self._scalings()[layer]
         return (part - offset) / scale
 

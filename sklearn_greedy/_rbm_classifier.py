@@ -15,11 +15,9 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 from sklearn_greedy._base import GreedyEstimator
 from sklearn_greedy._callbacks import task_of
 from sklearn_greedy._compat import (
-    ROW_OPTIONS,
     CallbackSupport,
     Interval,
     fit_context,
-    validate_data,
     validate_params,
 )
 from sklearn_greedy._fitting import draw_seed, fitting
@@ -32,6 +30,7 @@ from sklearn_greedy._parameters import (
 )
 from sklearn_greedy._rbm import StackedRBMTransformer
 from sklearn_greedy._units import row_blocks, spread_rows
+from sklearn_greedy._validation import validated
 
 Array = npt.NDArray
 
@@ -147,7 +146,7 @@ class StackedRBMClassifier(
 
     def _fit(self, X, y):
         given = X
-        X, y = validate_data(self, X, y, **ROW_OPTIONS)
+        X, y = validated(self, X, y)
         check_classification_targets(y)
         self.classes_, codes = np.unique(y, return_inverse=True)
         below, self.top_ = self._split_stack()

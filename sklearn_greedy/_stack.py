@@ -21,13 +21,11 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_greedy._base import GreedyEstimator
 from sklearn_greedy._callbacks import NO_TASKS, EpochTasks, task_of
 from sklearn_greedy._compat import (
-    ROW_OPTIONS,
     CallbackSupport,
     HasMethods,
     Interval,
     StrOptions,
     fit_context,
-    validate_data,
     validate_parameter_constraints,
 )
 from sklearn_greedy._fitting import (
@@ -79,6 +77,7 @@ from sklearn_greedy._units import (
     spread_rows,
     warn_of_unbounded,
 )
+from sklearn_greedy._validation import validated
 
 Array = npt.NDArray
 
@@ -187,9 +186,10 @@ class GreedyStack(
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Training data. Memory maps of float32 or float64 rows are read batch by
-            batch, not copied, and CSR matrices are never made dense as a whole. The
-            output of a layer is kept for the next one where it fits into scikit-learn's
-            ``working_memory``, else computed anew for each batch.
+            batch, not copied, and CSR matrices are never made dense as a whole. Whole
+            numbers as floats, and the output of a layer for the next one, are kept
+            where they fit into scikit-learn's ``working_memory``, else computed anew
+            for each batch.
         y : None
             Ignored, present for API consistency.
 
@@ -540,7 +540,7 @@ class GreedyStack(
         return tags
 
     def _validate(self, X, reset: bool, **options):
-        return validate_data(self, X, reset=reset, **ROW_OPTIONS, **options)
+        return validated(self, X, reset=reset, **options)
 
     def _rows_to_judge(self, X):
         """Rows for a density or an error, with a warning where these say nothing."""

@@ -371,8 +371,7 @@ def warn_of_unbounded(X, units: Units, owner: str) -> None:
     bernoulli = units.kinds == BERNOULLI
     if not bernoulli.any():
         return
-    ends = min_max_axis(X, axis=0) if sparse.issparse(X) else (X.min(0), X.max(0))
-    least, most = (np.asarray(end) for end in ends)
+    least, most = _ends(X)
     far = np.flatnonzero(bernoulli & ((least < -_FAR) | (most > 1 + _FAR)))
     if len(far):
         low, high = min(least[far].min(), 0.0), max(most[far].max(), 1.0)
@@ -383,6 +382,16 @@ def warn_of_unbounded(X, units: Units, owner: str) -> None:
             "rows (as MinMaxScaler does with clip=True), or train with gaussian units "
             "for such columns (visible).",
         )
+
+
+def _ends(X) -> tuple[Array, Array]:
+    """Minimum and maximum of each column."""
+    if sparse.issparse(X):
+        return min_max_axis(X, axis=0)
+    blocks = list(row_blocks(X.shape, X.shape[0]))
+    ends = [(part.min(axis=0), part.max(axis=0)) for part in map(X.__getitem__, blocks)]
+    lows, highs = zip(*ends, strict=True)
+    return np.min(lows, axis=0), np.max(highs, axis=0)
 
 
 def choose_units(

@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from numpy.testing import assert_array_equal
 from scipy import sparse
@@ -71,6 +72,38 @@ def test_missing_labels_beside_the_marker_are_told_of(rows):
 def test_targets_without_columns_are_not_missing(rows):
     with pytest.raises(ValueError, match=r"0 feature|Found array"):
         classifier().fit(rows[0], np.empty((60, 0)))
+
+
+# --- columns that hold no numbers ----------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "values",
+    [["u", "v"] * 30, pd.Categorical(["u", "v"] * 30), pd.Timestamp("2020-01-01")],
+    ids=["text", "categories", "dates"],
+)
+def test_columns_without_numbers_are_named(values, rows):
+    """One read "could not convert string to float: 'u'", or of DTypes."""
+    X, y = rows
+    frame = pd.DataFrame(X, columns=["a", "b", "c"])
+    seen = "no numbers: 'd'. Encode them"
+    for estimator in (classifier(), StackedRBMTransformer((4,), **SHORT)):
+        with pytest.raises(ValueError, match=seen):
+            estimator.fit(frame.assign(d=values), y)
+    with pytest.raises(ValueError, match="no numbers: 'd' and 1 more"):
+        classifier().fit(frame.assign(d=values, e=values), y)
+    with pytest.raises(ValueError, match=seen):
+        classifier().fit(pl.DataFrame(frame).with_columns(d=pl.lit("u")), y)
+
+
+def test_other_faults_of_frames_are_told_as_ever(rows):
+    X, y = rows
+    frame = pd.DataFrame(X, columns=["a", "b", "c"])
+    with pytest.raises(ValueError, match="contains NaN"):
+        classifier().fit(frame.assign(d=None), y)
+    fitted = classifier().fit(frame.assign(d="1.5", e=y == 0), y)
+    with pytest.raises(ValueError, match="feature names should match"):
+        fitted.predict(frame)
 
 
 # --- rows that are not used ----------------------------------------------------

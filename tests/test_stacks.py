@@ -45,6 +45,7 @@ from sklearn_greedy._rows import Rows, maps_of, row_major, without
 from sklearn_greedy._threads import one_blas_thread
 from sklearn_greedy._together import LayersTogether
 from sklearn_greedy._units import ColumnStatistics, choose_units
+from sklearn_greedy._validation import FloatRows
 
 # Stacks whose features grow without bounds while the layer above learns.
 GROWING = [
@@ -567,7 +568,8 @@ def test_the_system_reads_shuffled_rows_of_a_file_alone(
     assert there[1::2] == [mmap.MADV_NORMAL] * (len(there) // 2)
     assert maps_of(np.frombuffer(file, np.float32).reshape(X.shape)) == [file]
     assert maps_of(mapped.reshape(3, -1)) == []  # rows of 80,000 bytes
-    parts = maps_of(LayerOutput({"coefs_": np.ones((20, 1))}, TwoParts(X, mapped)))
+    whole = FloatRows(mapped.view(np.int32))
+    parts = maps_of(LayerOutput({"coefs_": np.ones((20, 1))}, TwoParts(X, whole)))
     assert parts == [file]
 
 
