@@ -340,8 +340,8 @@ def leaves_unit_interval(past: ColumnStatistics, followed: ColumnStatistics) -> 
     return _in_unit_interval(past) & ~_in_unit_interval(followed)
 
 
-def some_columns(columns: Array) -> str:
-    """Numbers of columns, for messages."""
+def some_columns(columns) -> str:
+    """Numbers or names of columns, for messages."""
     more = f" and {len(columns) - 1} more" if len(columns) > 1 else ""
     return f"column {columns[0]}{more}"
 

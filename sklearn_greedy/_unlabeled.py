@@ -21,7 +21,7 @@ def marked_rows(y, marker) -> Array:
         return np.zeros(y.shape[0] if hasattr(y, "shape") else len(y), dtype=bool)
     y = np.asarray(y)
     if _is_missing(marker):
-        hit = _missing(y)
+        hit = missing(y)
     else:
         hit = _equal(y, marker)
     if hit.ndim == 1:
@@ -81,7 +81,7 @@ def check_marker(y, marker) -> None:
     """
     if sparse.issparse(y):
         y = y.tocoo().data
-        if marker is not None and np.any(_missing(y) | _equal(y, marker)):
+        if marker is not None and np.any(missing(y) | _equal(y, marker)):
             raise ValueError(
                 f"y is sparse and holds unlabeled={marker!r}. Rows without a label are "
                 "marked in dense targets: use toarray()."
@@ -90,7 +90,7 @@ def check_marker(y, marker) -> None:
     y = np.asarray(y)
     if y.ndim == 0 or y.size == 0:
         return  # which scikit-learn refuses
-    n_missing = int(_missing(y).reshape(len(y), -1).all(axis=1).sum())
+    n_missing = int(missing(y).reshape(len(y), -1).all(axis=1).sum())
     if n_missing:
         seen = f"y has no value (NaN or None) in {n_missing} of {len(y)} rows"
         if marker is not None:
@@ -117,7 +117,8 @@ def check_marker(y, marker) -> None:
         )
 
 
-def _missing(y: Array) -> Array:
+def missing(y: Array) -> Array:
+    """Where an array has None, NaN or any other missing value, in its shape."""
     if y.dtype.kind == "f":
         return np.isnan(y)
     if y.dtype.kind in "mM":

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from sklearn_greedy._compat import validate_data
-from sklearn_greedy._units import has_room
+from sklearn_greedy._units import has_room, some_columns
+from sklearn_greedy._unlabeled import missing
 
 Array = npt.NDArray
 
@@ -44,7 +45,7 @@ def validated(estimator, X, *y, **options) -> Any:
     if isinstance(X, FloatRows):  # of an estimator around this one
         X = X.whole
     if not _stays_whole(X):
-        with _told_of_columns(X):
+        with _told_of_columns(estimator, X, **options):
             return validate_data(estimator, X, *y, **ROW_OPTIONS, **options)
     as_it_is = {**ROW_OPTIONS, "dtype": None}
     checked = validate_data(estimator, X, *y, **as_it_is, **options)
@@ -52,28 +53,48 @@ def validated(estimator, X, *y, **options) -> Any:
 
 
 @contextmanager
-def _told_of_columns(X) -> Iterator[None]:
-    """Name the columns of a frame that is refused because they hold no numbers."""
+def _told_of_columns(
+    estimator, X, reset=True, ensure_all_finite=True, **others
+) -> Iterator[None]:
+    """Name the columns for which a frame is refused, unless it is for their names: they
+    hold no numbers, or some that are missing or infinite and must not be.
+    """
     try:
         yield
     except (TypeError, ValueError) as exc:
-        columns = [name for name in getattr(X, "columns", ()) if _no_numbers(X[name])]
-        if not columns:
+        columns = X.columns if hasattr(X, "dtypes") else ()  # else no frame
+        known = getattr(estimator, "feature_names_in_", columns)
+        if not reset and list(known) != list(columns):
             raise
-        more = f" and {len(columns) - 1} more" if len(columns) > 1 else ""
-        raise ValueError(
-            f"X has columns that hold no numbers: {columns[0]!r}{more}. Encode them, "
-            "for instance with OneHotEncoder in a ColumnTransformer, or leave them out."
-        ) from exc
+        without = [repr(name) for name in columns if _numbers(X[name]) is None]
+        if without:
+            raise ValueError(
+                f"X holds no numbers in {some_columns(without)}. Encode them, for "
+                "instance with OneHotEncoder in a ColumnTransformer, or leave them out."
+            ) from exc
+        holes = [
+            repr(name) for name in columns if not np.isfinite(_numbers(X[name])).all()
+        ]
+        if holes and ensure_all_finite is True:
+            raise ValueError(
+                f"X has missing or infinite values in {some_columns(holes)}. Fill "
+                "them, for instance with SimpleImputer in a Pipeline, or leave out "
+                "their rows."
+            ) from exc
+        raise
 
 
-def _no_numbers(column) -> bool:
+def _numbers(column) -> Any:
+    """Values of a column as floats, or None where it holds other things."""
     values = np.asarray(column)
+    if values.dtype.kind in "mM":  # dates, which NumPy would count in nanoseconds
+        return None
+    if values.dtype.kind == "O":
+        values = np.where(missing(values), np.nan, values)
     try:
-        values.astype(np.float64)
+        return values.astype(np.float64)
     except (TypeError, ValueError):
-        return True
-    return values.dtype.kind in "mM"  # dates, which NumPy would count in nanoseconds
+        return None
 
 
 def _stays_whole(X) -> bool:

@@ -86,24 +86,45 @@ def test_columns_without_numbers_are_named(values, rows):
     """One read "could not convert string to float: 'u'", or of DTypes."""
     X, y = rows
     frame = pd.DataFrame(X, columns=["a", "b", "c"])
-    seen = "no numbers: 'd'. Encode them"
+    seen = "holds no numbers in column 'd'. Encode them"
     for estimator in (classifier(), StackedRBMTransformer((4,), **SHORT)):
         with pytest.raises(ValueError, match=seen):
             estimator.fit(frame.assign(d=values), y)
-    with pytest.raises(ValueError, match="no numbers: 'd' and 1 more"):
+    with pytest.raises(ValueError, match="in column 'd' and 1 more"):
         classifier().fit(frame.assign(d=values, e=values), y)
     with pytest.raises(ValueError, match=seen):
         classifier().fit(pl.DataFrame(frame).with_columns(d=pl.lit("u")), y)
 
 
+@pytest.mark.parametrize(
+    "hole",
+    [np.nan, np.inf, None, pd.NA, pd.array([1, None] * 30, dtype="Int64")],
+    ids=["nan", "inf", "None", "NA", "whole numbers"],
+)
+def test_columns_with_holes_are_named(hole, rows):
+    X, y = rows
+    frame = pd.DataFrame(X, columns=["a", "b", "c"]).assign(d=1.0, e=hole)
+    seen = "missing or infinite values in column 'e'. Fill them"
+    with pytest.raises(ValueError, match=seen):
+        classifier().fit(frame, y)
+    frame.loc[3, "d"] = np.nan
+    with pytest.raises(ValueError, match="values in column 'd' and 1 more"):
+        StackedRBMTransformer((4,), **SHORT).fit(frame)
+    with pytest.raises(ValueError, match="values in column 'd'"):
+        StackedRBMTransformer((4,), **SHORT).fit(pl.DataFrame(frame.drop(columns="e")))
+    stack = StackedRBMTransformer((4,), **SHORT).fit(frame.drop(columns=["d", "e"]))
+    # There they are no fault, but the names are one.
+    with pytest.raises(ValueError, match="feature names should match"):
+        stack.sample(init=frame[["d", "b", "a"]])
+
+
 def test_other_faults_of_frames_are_told_as_ever(rows):
     X, y = rows
     frame = pd.DataFrame(X, columns=["a", "b", "c"])
-    with pytest.raises(ValueError, match="contains NaN"):
-        classifier().fit(frame.assign(d=None), y)
     fitted = classifier().fit(frame.assign(d="1.5", e=y == 0), y)
-    with pytest.raises(ValueError, match="feature names should match"):
-        fitted.predict(frame)
+    for other in (frame, frame.assign(e=np.nan), frame.assign(f="u")):
+        with pytest.raises(ValueError, match="feature names should match"):
+            fitted.predict(other)
 
 
 # --- rows that are not used ----------------------------------------------------
