@@ -194,12 +194,18 @@ def _moments(part, weights: Array):
     if sparse.issparse(part):
         mean, variance = mean_variance_axis(part, axis=0, weights=weights)
         # That of a constant column may come out below 0.
-        return *min_max_axis(part, axis=0), mean, np.maximum(variance, 0)
+        return *_ends(part), mean, np.maximum(variance, 0)
     mean = weights @ part / weights.sum()
-    low, high = part.min(axis=0), part.max(axis=0)
     squares = part - mean
     np.square(squares, out=squares)
-    return low, high, mean, weights @ squares / weights.sum()
+    return *_ends(part), mean, weights @ squares / weights.sum()
+
+
+def _ends(part) -> tuple[Array, Array]:
+    """Minimum and maximum of the columns of some rows."""
+    if sparse.issparse(part):
+        return min_max_axis(part, axis=0)
+    return part.min(axis=0), part.max(axis=0)
 
 
 @dataclass(frozen=True)
@@ -371,7 +377,9 @@ def warn_of_unbounded(X, units: Units, owner: str) -> None:
     bernoulli = units.kinds == BERNOULLI
     if not bernoulli.any():
         return
-    least, most = _ends(X)
+    chunks = gen_batches(X.shape[0], _rows_per_chunk(X))
+    lows, highs = zip(*(_ends(X[rows]) for rows in chunks), strict=True)
+    least, most = np.min(lows, axis=0), np.max(highs, axis=0)
     far = np.flatnonzero(bernoulli & ((least < -_FAR) | (most > 1 + _FAR)))
     if len(far):
         low, high = min(least[far].min(), 0.0), max(most[far].max(), 1.0)
@@ -382,16 +390,6 @@ def warn_of_unbounded(X, units: Units, owner: str) -> None:
             "rows (as MinMaxScaler does with clip=True), or train with gaussian units "
             "for such columns (visible).",
         )
-
-
-def _ends(X) -> tuple[Array, Array]:
-    """Minimum and maximum of each column."""
-    if sparse.issparse(X):
-        return min_max_axis(X, axis=0)
-    blocks = list(row_blocks(X.shape, X.shape[0]))
-    ends = [(part.min(axis=0), part.max(axis=0)) for part in map(X.__getitem__, blocks)]
-    lows, highs = zip(*ends, strict=True)
-    return np.min(lows, axis=0), np.max(highs, axis=0)
 
 
 def choose_units(

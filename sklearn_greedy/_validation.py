@@ -44,11 +44,12 @@ def validated(estimator, X, *y, **options) -> Any:
     """
     if isinstance(X, FloatRows):  # of an estimator around this one
         X = X.whole
-    if not _stays_whole(X):
-        with _told_of_columns(estimator, X, **options):
-            return validate_data(estimator, X, *y, **ROW_OPTIONS, **options)
-    as_it_is = {**ROW_OPTIONS, "dtype": None}
-    checked = validate_data(estimator, X, *y, **as_it_is, **options)
+    stays = _stays_whole(X)
+    of_rows = {**ROW_OPTIONS, "dtype": None} if stays else ROW_OPTIONS
+    with _told_of_columns(estimator, X, **options):
+        checked = validate_data(estimator, X, *y, **of_rows, **options)
+    if not stays:
+        return checked
     return (FloatRows(checked[0]), *checked[1:]) if y else FloatRows(checked)
 
 
@@ -66,15 +67,14 @@ def _told_of_columns(
         known = getattr(estimator, "feature_names_in_", columns)
         if not reset and list(known) != list(columns):
             raise
-        without = [repr(name) for name in columns if _numbers(X[name]) is None]
+        numbers = [(repr(name), _numbers(X[name])) for name in columns]
+        without = [name for name, values in numbers if values is None]
         if without:
             raise ValueError(
                 f"X holds no numbers in {some_columns(without)}. Encode them, for "
                 "instance with OneHotEncoder in a ColumnTransformer, or leave them out."
             ) from exc
-        holes = [
-            repr(name) for name in columns if not np.isfinite(_numbers(X[name])).all()
-        ]
+        holes = [name for name, values in numbers if not np.isfinite(values).all()]
         if holes and ensure_all_finite is True:
             raise ValueError(
                 f"X has missing or infinite values in {some_columns(holes)}. Fill "

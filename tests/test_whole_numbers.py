@@ -96,9 +96,7 @@ def test_some_rows_may_have_no_label(form, whole):
 
     def fitted(X):
         mlp = clone(ESTIMATORS["classifier"]).set_params(unlabeled=-1)
-        return outcomes_of(mlp.fit(X, y, X_unlabeled=more))
-
-    def outcomes_of(mlp):
+        mlp.fit(X, y, X_unlabeled=more)
         return leaves([mlp.coefs_, mlp.intercepts_, mlp.loss_curve_])
 
     with sklearn.config_context(**NO_ROOM):
