@@ -664,12 +664,12 @@ class StackedAutoencoderTransformer(GreedyStack):
     def _n_last_tasks(self) -> int:
         return int(self.unrolled_max_iter > 0)
 
-    def _finish(self, X, new_task, seed: Array, root, cache) -> None:
+    def _finish(self, X, new_task, seed: Array, root, cache) -> TrainedLayer | None:
         """Train the whole network of encoders and decoders, which start as they are."""
         n_before = getattr(self, "_n_unrolled", 0) if self.warm_start else 0
         self._n_unrolled = n_before
         if self.unrolled_max_iter == 0:
-            return
+            return None
         settings = self._settings(0)
         settings.max_iter = n_epochs = self.unrolled_max_iter
 
@@ -686,6 +686,7 @@ class StackedAutoencoderTransformer(GreedyStack):
             self._n_unrolled = n_before + len(self.unrolled_loss_curve_)
             for name, value in unrolled.fitted.items():
                 setattr(self, name, value)
+        return unrolled
 
     def _train_unrolled(self, X, new_task, seed: Array, n_before, settings, context):
         """The network of encoders and decoders after training, as a `TrainedLayer`;
@@ -715,12 +716,12 @@ class StackedAutoencoderTransformer(GreedyStack):
             return self._halves(network, theta, scaling)
 
         tasks = EpochTasks.of(context, self, X, attributes=attributes)
-        history = self._train(task, model, tasks)
+        history, head = self._train(task, model, tasks)
         fitted = attributes()
         fitted["_units"] = self._units_of(
             fitted, X[spread_rows(task.judged, SOME_ROWS)]
         )
-        return TrainedLayer(fitted, task.units, {}, history)
+        return TrainedLayer(fitted, task.units, {}, history, head)
 
     def _units_of(self, fitted: dict, rows) -> list[dict]:
         """Units of the layers for the features that some rows have now, with which

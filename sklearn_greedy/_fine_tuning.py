@@ -181,6 +181,7 @@ class GreedyPretrainedMLP(
         "unlabeled": "no_validation",
         "head_max_iter": [Interval(Integral, 0, None, closed="left")],
         "supervised_weight": [Interval(Real, 0, 1, closed="both")],
+        "keep_head": ["boolean"],
         "dropout": [Interval(Real, 0, 1, closed="left")],
         "input_dropout": [Interval(Real, 0, 1, closed="left")],
         "max_norm": [Interval(Real, 0, None, closed="neither"), None],
@@ -218,6 +219,7 @@ class GreedyPretrainedMLP(
         unlabeled,
         head_max_iter,
         supervised_weight,
+        keep_head,
         dropout,
         input_dropout,
         max_norm,
@@ -251,6 +253,7 @@ class GreedyPretrainedMLP(
         self.unlabeled = unlabeled
         self.head_max_iter = head_max_iter
         self.supervised_weight = supervised_weight
+        self.keep_head = keep_head
         self.dropout = dropout
         self.input_dropout = input_dropout
         self.max_norm = max_norm
@@ -884,10 +887,11 @@ class GreedyPretrainedMLP(
         return without(index, held), np.sort(held)
 
     def _new_head(self, start: Start, rng):
-        """Weights and biases of the output layer: those of the start, or random ones
-        with the bound of the hidden activation, as in MLPClassifier.
+        """Weights and biases of the output layer: the last temporary ones of the
+        pre-training, or random ones with the bound of the hidden activation, as in
+        MLPClassifier.
         """
-        if start.head is not None:
+        if self.keep_head and start.head is not None:
             return start.head
         activation = start.activations[-1] if start.activations else "identity"
         return glorot_uniform(rng, start.width, self.n_outputs_, activation)

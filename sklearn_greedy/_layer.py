@@ -131,12 +131,17 @@ class LayerTask:
 
 @dataclass
 class TrainedLayer:
-    """What is left of a layer after training; fitted : its fitted attributes."""
+    """What is left of a layer after training.
+
+    fitted : its fitted attributes; head : weights and biases of its temporary head, or
+    None.
+    """
 
     fitted: dict
     units: Units
     report: dict
     history: History
+    head: tuple[Array, Array] | None = None
 
 
 def in_dtype(fitted: dict, dtype) -> dict:

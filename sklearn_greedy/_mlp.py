@@ -162,6 +162,12 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, GreedyPretrainedMLP):
         and ``early_stopping`` of the stack, which follows a score of its own, is an
         error.
 
+    keep_head : bool, default=True
+        Whether the output layer begins as the temporary one of the last layer (or of
+        the unrolled network) ended, where the targets took part in the pre-training
+        (``supervised_weight``, ``pretrainer="supervised"``). Random weights, the
+        alternative, know nothing of labels that the pre-training learned by heart.
+
     dropout : float, default=0.0
         Share of the hidden units that is dropped in each row of a mini-batch of the
         fine-tuning, in [0, 1); the others are scaled up by ``1 / (1 - dropout)``.
@@ -328,6 +334,7 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, GreedyPretrainedMLP):
         unlabeled=None,
         head_max_iter=0,
         supervised_weight=0.0,
+        keep_head=True,
         dropout=0.0,
         input_dropout=0.0,
         max_norm=None,
@@ -364,6 +371,7 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, GreedyPretrainedMLP):
             unlabeled=unlabeled,
             head_max_iter=head_max_iter,
             supervised_weight=supervised_weight,
+            keep_head=keep_head,
             dropout=dropout,
             input_dropout=input_dropout,
             max_norm=max_norm,
@@ -764,6 +772,12 @@ class GreedyPretrainedMLPRegressor(RegressorMixin, GreedyPretrainedMLP):
         and ``early_stopping`` of the stack, which follows a score of its own, is an
         error.
 
+    keep_head : bool, default=True
+        Whether the output layer begins as the temporary one of the last layer (or of
+        the unrolled network) ended, where the targets took part in the pre-training
+        (``supervised_weight``, ``pretrainer="supervised"``). Random weights, the
+        alternative, know nothing of labels that the pre-training learned by heart.
+
     dropout : float, default=0.0
         Share of the hidden units that is dropped in each row of a mini-batch of the
         fine-tuning, in [0, 1); the others are scaled up by ``1 / (1 - dropout)``.
@@ -913,6 +927,7 @@ class GreedyPretrainedMLPRegressor(RegressorMixin, GreedyPretrainedMLP):
         unlabeled=None,
         head_max_iter=0,
         supervised_weight=0.0,
+        keep_head=True,
         dropout=0.0,
         input_dropout=0.0,
         max_norm=None,
@@ -948,6 +963,7 @@ class GreedyPretrainedMLPRegressor(RegressorMixin, GreedyPretrainedMLP):
             unlabeled=unlabeled,
             head_max_iter=head_max_iter,
             supervised_weight=supervised_weight,
+            keep_head=keep_head,
             dropout=dropout,
             input_dropout=input_dropout,
             max_norm=max_norm,

@@ -57,6 +57,7 @@ from sklearn_greedy._stream import follow, past_of
 from sklearn_greedy._supervision import (
     SupervisedModel,
     Supervision,
+    head_of,
 )
 from sklearn_greedy._together import LayersTogether
 from sklearn_greedy._training import (
@@ -205,12 +206,14 @@ class GreedyStack(
             ``hidden_layer_sizes``, or if training diverges.
         """
         with fitting(self):
-            return self._fit(X)
+            self._fit(X)
+        return self
 
     @fit_context(prefer_skip_nested_validation=True)
     def _fit_for_network(self, X, weights, supervision, names, given):
         """``fit`` with weights of the rows, with targets and with the names of the
         columns, each of them or None; given : X of the user, to select columns from.
+        Returns the last temporary head, or None.
         """
         with fitting(self):
             return self._fit(X, weights, supervision, names, given)
@@ -261,9 +264,9 @@ class GreedyStack(
             self.validation_scores_ = [layer.history.scores for layer in layers]
         if hasattr(self, "_resume"):
             del self._resume
-        self._finish(X, new_task, seed, root, cache)
+        last = self._finish(X, new_task, seed, root, cache) or layers[-1]
         root.call_on_fit_task_end(estimator=self, X=X, reconstruction_attributes={})
-        return self
+        return last.head
 
     def _n_last_tasks(self) -> int:
         """Number of tasks of ``_finish``."""
@@ -310,8 +313,8 @@ class GreedyStack(
             return self._attributes([*below, unfinished])
 
         tasks = EpochTasks.of(context, self, X, attributes=attributes)
-        history = self._train(task, model, tasks)
-        trained = self._trained(task, model, history, X.dtype)
+        history, head = self._train(task, model, tasks)
+        trained = self._trained(task, model, history, X.dtype, head)
         self._warn_of(task, trained.report)
         return trained
 
@@ -349,11 +352,11 @@ class GreedyStack(
                 self._warn_of(step.task, layer.report)
         return finished
 
-    def _trained(self, task, model, history: History, dtype) -> TrainedLayer:
+    def _trained(self, task, model, history: History, dtype, head=None) -> TrainedLayer:
         task.units = self._present_units(task, model)
         fitted = in_dtype(self._fold(task, model), dtype)
         report = self._report(task, model, fitted)
-        return TrainedLayer(fitted, task.units, report, history)
+        return TrainedLayer(fitted, task.units, report, history, head)
 
     def _check_schedule(self) -> None:
         """Raise where parameters do not go with training all layers together."""
@@ -374,10 +377,11 @@ class GreedyStack(
                     f"{value!r}."
                 )
 
-    def _finish(self, X, new_task, seed: Array, root, cache) -> None:
-        """What a subclass does with the fitted stack at the end of ``fit``; new_task :
-        as in ``_train_layerwise``.
+    def _finish(self, X, new_task, seed: Array, root, cache) -> TrainedLayer | None:
+        """What a subclass trains after all layers at the end of ``fit``, if anything;
+        new_task : as in ``_train_layerwise``.
         """
+        return None
 
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y=None) -> Self:
@@ -763,13 +767,15 @@ class GreedyStack(
             rows, share = task.weighing, self.validation_fraction
             task.held = rows[held_out_rows(len(rows), share, task.rng, task.place)]
 
-    def _train(self, task: LayerTask, model: Model, tasks) -> History:
+    def _train(self, task: LayerTask, model: Model, tasks):
+        """The course of the training, and the temporary head or None."""
         monitor = None
         if task.held is not None:
             monitor = self._monitor(task, model, task.held)
         plan = self._plan(task, monitor, tasks)
         trainer = self._trainer(task, model)
-        return run_epochs(trainer, task.trained, plan, task.order_rng)
+        history = run_epochs(trainer, task.trained, plan, task.order_rng)
+        return history, head_of(trainer)
 
     def _report(self, task: LayerTask, model: Any, fitted: dict) -> dict:
         """Health of a layer on some of its rows."""

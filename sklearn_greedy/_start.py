@@ -233,12 +233,15 @@ def fitted_start(
 
     names : of the columns, where they are known.
     """
+    head = None
     if isinstance(pretrainer, FrozenEstimator):
         check_is_fitted(pretrainer.estimator)
         _check_names(pretrainer.estimator, names)
     elif isinstance(pretrainer, GreedyStack):
         weights = rows.uneven_weights
-        pretrainer._fit_for_network(rows.all_X, weights, supervision, names, rows.given)
+        head = pretrainer._fit_for_network(
+            rows.all_X, weights, supervision, names, rows.given
+        )
     else:
         X = rows.all_X
         pretrainer.fit(X if sparse.issparse(X) else np.asarray(X))
@@ -260,7 +263,7 @@ def fitted_start(
     scale = np.array(pretrainer.visible_scale_)
     _check_scaling(offset, scale, n_features)
     coefs[0], intercepts[0] = unfold_input(coefs[0], intercepts[0], offset, scale)
-    start = Start(coefs, intercepts, activations, offset, scale)
+    start = Start(coefs, intercepts, activations, offset, scale, head)
     if isinstance(pretrainer, GreedyStack):
         start.units = pretrainer._layer_units(0)
         visible = pretrainer._visible_units(rows.given)

@@ -99,6 +99,7 @@ class SupervisedModel:
         )
         model.theta = self.theta[: model.theta.size]
         self.batch_size = BATCHES_TOGETHER * model.batch_size
+        self._n_outputs = n_outputs
         self._head = Backpropagation(
             network,
             self.theta,
@@ -147,6 +148,13 @@ class SupervisedModel:
         """See ``Model.parameters``; the first holds the head's too."""
         return [self.theta, *self._model.parameters()[1:]]
 
+    @property
+    def head(self) -> tuple[Array, Array]:
+        """Weights (width, n_outputs) and biases (n_outputs,) of the head, as copies."""
+        parts = self.theta[self._model.theta.size :].astype(np.float64)
+        table = parts.reshape(-1, self._n_outputs)
+        return table[:-1], table[-1]
+
     def restore(self, parameters: list[Array]) -> None:
         """See ``Model.restore``."""
         self.theta[...] = parameters[0]
@@ -164,6 +172,11 @@ class SupervisedModel:
     def state(self) -> dict:
         """Optimiser state of the model, without the head's."""
         return self._model.state()
+
+
+def head_of(trainer) -> tuple[Array, Array] | None:
+    """Weights and biases of the temporary head of what was trained, if it has one."""
+    return trainer.head if isinstance(trainer, SupervisedModel) else None
 
 
 def _mean(parts: tuple[float, float]) -> float:

@@ -15,7 +15,7 @@ from sklearn_greedy._layer import (
     layer_output,
 )
 from sklearn_greedy._rows import SOME_ROWS
-from sklearn_greedy._supervision import BATCHES_TOGETHER
+from sklearn_greedy._supervision import BATCHES_TOGETHER, head_of
 from sklearn_greedy._training import History, Model, check_growth, train_epoch
 from sklearn_greedy._units import ColumnStatistics
 
@@ -86,8 +86,13 @@ class LayersTogether:
 
     def trained(self) -> list[TrainedLayer]:
         """What the layers are by now."""
-        parts = ((step.task, step.model, step.history) for step in self.layers)
-        return [self._stack._trained(*part, self._X.dtype) for part in parts]
+        dtype = self._X.dtype
+        return [
+            self._stack._trained(
+                step.task, step.model, step.history, dtype, head_of(step.trainer)
+            )
+            for step in self.layers
+        ]
 
     def __len__(self) -> int:
         """Number of rows."""

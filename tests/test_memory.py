@@ -292,6 +292,22 @@ def test_weights_and_targets_miss(stack_class, digits, tmp_path, trained):
     assert len(trained) == before + 1
 
 
+@pytest.mark.parametrize("unrolled", [0, 2])
+def test_the_head_of_a_kept_layer_is_found_too(digits, tmp_path, trained, unrolled):
+    """As it was when the targets took part in the training."""
+    X, y = digits
+    stack = StackedAutoencoderTransformer(
+        (8, 5), unrolled_max_iter=unrolled, memory=str(tmp_path), **SMALL
+    )
+    clf = GreedyPretrainedMLPClassifier(
+        pretrainer=stack, supervised_weight=0.5, max_iter=1, random_state=0
+    )
+    first = clf.fit(X, y).coefs_[-1]
+    before = len(trained)
+    assert_array_equal(clf.fit(X, y).coefs_[-1], first)
+    assert len(trained) == before
+
+
 def test_another_version_misses(stack_class, digits, tmp_path, trained, monkeypatch):
     stack = stack_class((8,), memory=str(tmp_path), **SMALL)
     stack.fit(digits[0])

@@ -42,6 +42,10 @@ STACKS = {
     "rbm": StackedRBMTransformer((6, 4), max_iter=3),
     "relu rbm": StackedRBMTransformer((6, 4), max_iter=3, hidden="relu"),
 }
+TRAINED_BY_TARGETS = {
+    **STACKS,
+    "unrolled": StackedAutoencoderTransformer((6, 4), max_iter=1, unrolled_max_iter=3),
+}
 STILL = 1e-30
 
 
@@ -114,6 +118,57 @@ def test_supervised_start_keeps_layers_and_the_last_head(iris):
     ).fit(X, y)
     greedy_loss = clf.pretraining_loss_curves_[-1][-1]
     assert clf.loss_curve_[0] == pytest.approx(greedy_loss, rel=0.05)
+
+
+@pytest.mark.parametrize("name", [*STACKS, "unrolled", "supervised"])
+def test_a_head_that_is_not_kept_begins_random(name, iris):
+    """Like that of layers that have seen no target."""
+    own = {"keep_head": False, "hidden_layer_sizes": (6, 4)}
+    weight = 0.0 if name == "supervised" else 0.5
+    pretrainer = TRAINED_BY_TARGETS.get(name, name)
+    clf = network_on(pretrainer, supervised_weight=weight, **own)
+    top = clf.fit(*iris).coefs_[-1]
+    kept = clf.set_params(keep_head=True).fit(*iris).coefs_[-1]
+    factor = 2 if clf.activations_[-1] == "logistic" else 6
+    bound = np.sqrt(factor / (4 + 3))
+    assert not np.allclose(top, kept, atol=0.1)
+    assert 0.5 * bound < np.abs(top).max() < bound
+
+
+@pytest.mark.parametrize("name", [*STACKS, "unrolled"])
+def test_the_network_begins_with_the_last_head(name, iris, heads):
+    clf = network_on(TRAINED_BY_TARGETS[name], supervised_weight=0.5).fit(*iris)
+    coefs, intercepts = heads[-1].network.views(heads[-1].theta)
+    assert_allclose(clf.coefs_[-1], coefs[-1], rtol=1e-6)
+    assert_allclose(clf.intercepts_[-1], intercepts[-1], rtol=1e-6)
+
+
+def test_a_kept_head_predicts_in_the_units_of_the_target(rng):
+    X = 50 + 10 * rng.normal(size=(300, 4))
+    y = 1e4 + 100 * (X[:, 0] - X[:, 1])
+    stack = StackedAutoencoderTransformer(
+        (16,), corruption=None, learning_rate_init=0.01, max_iter=100
+    )
+    still = {"learning_rate_init": STILL, "max_iter": 1, "random_state": 0}
+    reg = GreedyPretrainedMLPRegressor(pretrainer=stack, supervised_weight=1.0, **still)
+    assert reg.fit(X, y).score(X, y) > 0.98
+
+
+def test_a_stream_begins_with_the_head_of_its_first_chunk(iris, heads):
+    X, y = iris
+    clf = network_on(STACKS["autoencoder"], supervised_weight=0.5)
+    clf.partial_fit(X, y, classes=[0, 1, 2])
+    coefs, _ = heads[-1].network.views(heads[-1].theta)
+    assert_allclose(clf.coefs_[-1], coefs[-1], rtol=1e-6)
+
+
+def test_a_head_of_other_targets_is_not_kept(iris):
+    """A stack that a network has trained brings its layers alone."""
+    X, y = iris
+    stack = network_on(STACKS["autoencoder"], supervised_weight=0.5).fit(X, y)
+    frozen = FrozenEstimator(stack.pretrainer_)
+    alone = network_on(frozen, keep_head=False).fit(X, y)
+    assert_array_equal(network_on(frozen).fit(X, y).coefs_[-1], alone.coefs_[-1])
 
 
 @pytest.mark.parametrize("name", ["dropout", "input_dropout"])
