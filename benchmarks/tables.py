@@ -10,14 +10,15 @@ in the pre-training, and targets of regressions have unit variance. "few" leaves
 labels of 500 training rows and of 125 rows to choose by; the other rows stay as rows
 without a label.
 
-The network has two layers of 256 relu units, trained by Adam for at most 100 epochs
-with early stopping. A random search draws settings of the fine-tuning, the same for
-both sides, which the pre-trained one tries with each scheme of pre-training: most train
-each layer for 20 epochs, "whole" three, and then both for 25,000 or 50,000 mini-batches
-of the unrolled network by the targets of rows with noise, alone or beside the
-reconstruction of the rows. Where labels are few there are more settings: the number of
-epochs, and how much slower lower layers move (layer_decay), from which either side
-gains on some tables.
+The network has two layers of 256 relu units and an output layer that begins random on
+both sides (keep_head=False), trained by Adam for at most 100 epochs with early
+stopping. A random search draws settings of the fine-tuning, the same for both sides,
+which the pre-trained one tries with each scheme of pre-training: most train each layer
+for 20 epochs, "whole" three, and then both for 25,000 or 50,000 mini-batches of the
+unrolled network by the targets of rows with noise, alone or beside the reconstruction
+of the rows. Where labels are few there are more settings: the number of epochs, and how
+much slower lower layers move (layer_decay), from which either side gains on some
+tables.
 
 All of it is trained on five splits, since the rows of one cannot tell candidates apart
 that differ by 2 %. What a side is on a split is chosen by rows of all five, but the
@@ -86,6 +87,7 @@ FINE_TUNING = {
     "n_iter_no_change": 12,
     "max_iter": 100,
     "tol": 0.0,
+    "keep_head": False,
 }
 
 
