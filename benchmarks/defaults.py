@@ -31,6 +31,7 @@ from common import (
     versions,
 )
 from scipy import sparse
+from scipy.stats import sem
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
@@ -256,8 +257,7 @@ def change(means, base):
     logs = logs[~np.isnan(logs)]
     if not len(logs) or means is base:
         return "-"
-    error = logs.std(ddof=1) / np.sqrt(len(logs))
-    return f"{100 * np.expm1(logs.mean()):+.1f} ± {100 * error:.1f}"
+    return f"{100 * np.expm1(logs.mean()):+.1f} ± {100 * sem(logs):.1f}"
 
 
 def better(means, base):

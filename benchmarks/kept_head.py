@@ -12,6 +12,7 @@ import warnings
 
 import numpy as np
 from common import options_of, publish, stamp, versions
+from scipy.stats import sem
 from sklearn.base import is_regressor
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_wine
 from sklearn.model_selection import train_test_split
@@ -73,9 +74,8 @@ def errors(data, n_labels, stack):
 def cell(found):
     """Both mean errors, and the gain with its standard error."""
     gains = found[:, 0] - found[:, 1]
-    spread = gains.std(ddof=1) / np.sqrt(len(gains))
     random, kept = found.mean(axis=0)
-    return f"{random:.1f} / {kept:.1f} ({gains.mean():+.1f} ± {spread:.1f})"
+    return f"{random:.1f} / {kept:.1f} ({gains.mean():+.1f} ± {sem(gains):.1f})"
 
 
 def main():

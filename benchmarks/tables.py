@@ -38,6 +38,7 @@ from dataclasses import dataclass
 import joblib
 import numpy as np
 from common import one_hot, run_study, softmax_groups, table_rows, versions
+from scipy.stats import sem
 from sklearn.base import clone
 from sklearn.ensemble import (
     HistGradientBoostingClassifier,
@@ -447,8 +448,7 @@ def cut_error(row):
     to the same rows.
     """
     gains = [found["scratch"] - found["pretrained"] for found in row["figures"]]
-    spread = np.std(gains, ddof=1) / np.sqrt(len(gains))
-    return 100 * spread / means(row)["scratch"]
+    return 100 * sem(gains) / means(row)["scratch"]
 
 
 def cut_of_best(row):

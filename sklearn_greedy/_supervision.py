@@ -99,7 +99,6 @@ class SupervisedModel:
         )
         model.theta = self.theta[: model.theta.size]
         self.batch_size = BATCHES_TOGETHER * model.batch_size
-        self._n_outputs = n_outputs
         self._head = Backpropagation(
             network,
             self.theta,
@@ -151,9 +150,8 @@ class SupervisedModel:
     @property
     def head(self) -> tuple[Array, Array]:
         """Weights (width, n_outputs) and biases (n_outputs,) of the head, as copies."""
-        parts = self.theta[self._model.theta.size :].astype(np.float64)
-        table = parts.reshape(-1, self._n_outputs)
-        return table[:-1], table[-1]
+        coefs, intercepts = self._head.network.views(self.theta)
+        return coefs[-1].astype(np.float64), intercepts[-1].astype(np.float64)
 
     def restore(self, parameters: list[Array]) -> None:
         """See ``Model.restore``."""

@@ -120,7 +120,7 @@ def test_supervised_start_keeps_layers_and_the_last_head(iris):
     assert clf.loss_curve_[0] == pytest.approx(greedy_loss, rel=0.05)
 
 
-@pytest.mark.parametrize("name", [*STACKS, "unrolled", "supervised"])
+@pytest.mark.parametrize("name", [*TRAINED_BY_TARGETS, "supervised"])
 def test_a_head_that_is_not_kept_begins_random(name, iris):
     """Like that of layers that have seen no target."""
     own = {"keep_head": False, "hidden_layer_sizes": (6, 4)}
@@ -135,7 +135,7 @@ def test_a_head_that_is_not_kept_begins_random(name, iris):
     assert 0.5 * bound < np.abs(top).max() < bound
 
 
-@pytest.mark.parametrize("name", [*STACKS, "unrolled"])
+@pytest.mark.parametrize("name", TRAINED_BY_TARGETS)
 def test_the_network_begins_with_the_last_head(name, iris, heads):
     clf = network_on(TRAINED_BY_TARGETS[name], supervised_weight=0.5).fit(*iris)
     coefs, intercepts = heads[-1].network.views(heads[-1].theta)
