@@ -1,9 +1,12 @@
 """What all estimators of the package have in common."""
 
-from sklearn.base import BaseEstimator
+from typing import Any
+
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_greedy._compat import warn_user
+from sklearn_greedy._unlabeled import labelled_part
 from sklearn_greedy._validation import validated
 from sklearn_greedy._version import DOCUMENTATION, VERSION
 
@@ -44,3 +47,30 @@ class GreedyEstimator(BaseEstimator):
                 "version that saved it.",
             )
         super().__setstate__(state)
+
+
+class ScoresLabelled(ClassifierMixin):
+    """Mixin of classifiers whose ``unlabeled`` marks rows; to stand before
+    BaseEstimator.
+    """
+
+    unlabeled: Any
+
+    def score(self, X, y, sample_weight=None) -> float:
+        """Accuracy on the rows that have a label.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Data.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets; rows with the value ``unlabeled`` do not count.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+
+        Returns
+        -------
+        score : float
+            At most 1; higher is better.
+        """
+        return super().score(*labelled_part(self.unlabeled, X, y, sample_weight))

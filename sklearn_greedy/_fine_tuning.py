@@ -11,7 +11,6 @@ import numpy.typing as npt
 from sklearn.base import is_regressor
 from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier, MLPRegressor
-from sklearn.utils import check_X_y
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_greedy._backpropagation import Backpropagation, Optimizer, alike
@@ -28,7 +27,7 @@ from sklearn_greedy._compat import (
     told_of,
     warn_user,
 )
-from sklearn_greedy._fit_rows import FitRows, checked_weights
+from sklearn_greedy._fit_rows import FitRows, fit_rows
 from sklearn_greedy._fitting import (
     draw_seed,
     fitting,
@@ -81,14 +80,6 @@ from sklearn_greedy._units import (
     row_block,
     spread_rows,
 )
-from sklearn_greedy._unlabeled import (
-    check_marker,
-    checked_marks,
-    labelled,
-    marked_rows,
-    narrowed,
-)
-from sklearn_greedy._validation import ROW_OPTIONS, validated
 
 Array = npt.NDArray
 
@@ -349,7 +340,7 @@ class GreedyPretrainedMLP(
         warm = self.warm_start and hasattr(self, "coefs_")
         if X_unlabeled is not None:
             self._warn_of_unused(warm)
-        rows = self._validate(X, y, sample_weight, reset=not warm, more=X_unlabeled)
+        rows = self._fit_rows(X, y, sample_weight, reset=not warm, more=X_unlabeled)
         self._check_rows(rows, reset=not warm)
         validation = self._validation_rows(X_val, y_val)
         if warm:
@@ -471,7 +462,7 @@ class GreedyPretrainedMLP(
             raise ValueError("partial_fit does not support early_stopping=True.")
         if not first:
             self._check_unchanged()
-        rows = self._validate(X, y, sample_weight, reset=first)
+        rows = self._fit_rows(X, y, sample_weight, reset=first)
         self._check_rows(rows, reset=first, classes=classes)
         resume = getattr(self, "_resume", None)
         n_before = 0 if first else self._n_epochs
@@ -570,29 +561,10 @@ class GreedyPretrainedMLP(
                     f"{name}={off!r}, or use 'adam' or 'sgd'."
                 )
 
-    def _validate(self, X, y, sample_weight, reset: bool, more=None) -> FitRows:
+    def _fit_rows(self, X, y, sample_weight, reset: bool, more=None) -> FitRows:
         """The rows of a fit, with targets as they were given."""
         targets = {"multi_output": True, "y_numeric": is_regressor(self)}
-        given, marked = X, None
-        if y is None or self.unlabeled is None:
-            check_marker(y, None)
-        else:
-            marked = checked_marks(y, self.unlabeled)
-        if marked is None or not marked.any():
-            y = y if marked is None else narrowed(y)
-            X, y = validated(self, X, y, reset=reset, **targets)
-            all_X, places = X, np.arange(X.shape[0])
-        else:
-            all_X = validated(self, X, reset=reset)
-            X, y = labelled(marked, all_X, y)
-            X, y = check_X_y(X, narrowed(y), estimator=self, **ROW_OPTIONS, **targets)
-            places = np.flatnonzero(~marked)
-        weights = checked_weights(sample_weight, all_X, places)
-        rows = FitRows(X, y, all_X, places, weights, given)
-        if more is not None:
-            with told_of("X_unlabeled"):
-                rows.add(validated(self, more, reset=False))
-        return rows
+        return fit_rows(self, X, y, sample_weight, more=more, reset=reset, **targets)
 
     def _check_rows(self, rows: FitRows, reset: bool, classes=None) -> None:
         """Turn the targets into codes or numbers, and weigh the rows by class."""
@@ -635,17 +607,8 @@ class GreedyPretrainedMLP(
             given, missing = ("y_val", "X_val") if X_val is None else ("X_val", "y_val")
             raise ValueError(f"{given} was given without {missing}. Give both or none.")
         with told_of("X_val and y_val"):
-            rows = self._validate(X_val, y_val, None, reset=False)
+            rows = self._fit_rows(X_val, y_val, None, reset=False)
             return rows.X, self._check_targets(rows.y, reset=False)
-
-    def _labelled_part(self, X, y, sample_weight):
-        """What ``score`` goes by."""
-        if self.unlabeled is None:
-            return X, y, sample_weight
-        marked = marked_rows(y, self.unlabeled)
-        if marked.any():
-            X, y, sample_weight = labelled(marked, X, y, sample_weight)
-        return X, narrowed(y), sample_weight
 
     def _check_warm(self, y) -> None:
         """Raise where a warm start cannot go on from the fitted network."""

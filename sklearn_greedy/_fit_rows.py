@@ -6,9 +6,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
+from sklearn.utils import check_X_y
 
-from sklearn_greedy._compat import check_sample_weight
+from sklearn_greedy._compat import check_sample_weight, told_of
 from sklearn_greedy._units import near_one
+from sklearn_greedy._unlabeled import check_marker, checked_marks, labelled, narrowed
+from sklearn_greedy._validation import ROW_OPTIONS, validated
 
 Array = npt.NDArray
 
@@ -95,6 +98,35 @@ class FitRows:
             self.all_X = sparse.vstack(parts, format="csr", dtype=self.all_X.dtype)
         else:
             self.all_X = TwoParts(*parts)
+
+
+def fit_rows(
+    estimator, X, y, sample_weight=None, *, more=None, reset=True, **targets
+) -> FitRows:
+    """The rows of a fit, of which ``estimator.unlabeled`` marks some, with targets as
+    they were given; more : ``X_unlabeled`` of the user, or None; targets : what
+    scikit-learn's validation may take as y.
+    """
+    given, marked = X, None
+    if y is None or estimator.unlabeled is None:
+        check_marker(y, None)
+    else:
+        marked = checked_marks(y, estimator.unlabeled)
+    if marked is None or not marked.any():
+        y = y if marked is None else narrowed(y)
+        X, y = validated(estimator, X, y, reset=reset, **targets)
+        all_X, places = X, np.arange(X.shape[0])
+    else:
+        all_X = validated(estimator, X, reset=reset)
+        X, y = labelled(marked, all_X, y)
+        X, y = check_X_y(X, narrowed(y), estimator=estimator, **ROW_OPTIONS, **targets)
+        places = np.flatnonzero(~marked)
+    weights = checked_weights(sample_weight, all_X, places)
+    rows = FitRows(X, y, all_X, places, weights, given)
+    if more is not None:
+        with told_of("X_unlabeled"):
+            rows.add(validated(estimator, more, reset=False))
+    return rows
 
 
 def checked_weights(sample_weight, X, places: Array) -> Array | None:

@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
-from sklearn.base import ClassifierMixin, RegressorMixin
+from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
 from sklearn.utils import column_or_1d
 from sklearn.utils.class_weight import compute_sample_weight
@@ -17,6 +17,7 @@ from sklearn.utils.multiclass import (
     unique_labels,
 )
 
+from sklearn_greedy._base import ScoresLabelled
 from sklearn_greedy._compat import (
     Interval,
     StrOptions,
@@ -29,12 +30,12 @@ from sklearn_greedy._fine_tuning import GreedyPretrainedMLP, has_epochs
 from sklearn_greedy._fitting import fitting
 from sklearn_greedy._rows import OneHotRows, Rows
 from sklearn_greedy._units import ColumnStatistics, Units, choose_units
-from sklearn_greedy._unlabeled import marked_rows
+from sklearn_greedy._unlabeled import labelled_part, marked_rows
 
 Array = npt.NDArray
 
 
-class GreedyPretrainedMLPClassifier(ClassifierMixin, GreedyPretrainedMLP):
+class GreedyPretrainedMLPClassifier(ScoresLabelled, GreedyPretrainedMLP):
     """Multi-layer perceptron classifier with greedy layer-wise pre-training.
 
     ``fit`` trains the hidden layers one after the other without the labels [1]_ [2]_,
@@ -477,25 +478,6 @@ class GreedyPretrainedMLPClassifier(ClassifierMixin, GreedyPretrainedMLP):
         """
         with np.errstate(divide="ignore"):
             return np.log(self.predict_proba(X))
-
-    def score(self, X, y, sample_weight=None) -> float:
-        """Accuracy on the rows that have a label.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Data.
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Targets; rows with the value ``unlabeled`` do not count.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows.
-
-        Returns
-        -------
-        score : float
-            At most 1; higher is better.
-        """
-        return super().score(*self._labelled_part(X, y, sample_weight))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -1038,7 +1020,7 @@ class GreedyPretrainedMLPRegressor(RegressorMixin, GreedyPretrainedMLP):
         score : float
             At most 1; higher is better.
         """
-        return super().score(*self._labelled_part(X, y, sample_weight))
+        return super().score(*labelled_part(self.unlabeled, X, y, sample_weight))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

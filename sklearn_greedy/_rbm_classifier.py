@@ -8,18 +8,20 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 from scipy.special import log_softmax, logsumexp, softmax
-from sklearn.base import ClassifierMixin, clone
+from sklearn.base import clone
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
-from sklearn_greedy._base import GreedyEstimator
+from sklearn_greedy._base import GreedyEstimator, ScoresLabelled
 from sklearn_greedy._callbacks import task_of
 from sklearn_greedy._compat import (
     CallbackSupport,
     Interval,
     fit_context,
     validate_params,
+    warn_user,
 )
+from sklearn_greedy._fit_rows import FitRows, fit_rows
 from sklearn_greedy._fitting import draw_seed, fitting
 from sklearn_greedy._memory import warn_of_no_seed
 from sklearn_greedy._parameters import (
@@ -30,7 +32,6 @@ from sklearn_greedy._parameters import (
 )
 from sklearn_greedy._rbm import StackedRBMTransformer
 from sklearn_greedy._units import row_blocks, spread_rows
-from sklearn_greedy._validation import validated
 
 Array = npt.NDArray
 
@@ -41,15 +42,15 @@ _BIAS_ROWS, _BIAS_ROUNDS = 10_000, 100
 
 
 class StackedRBMClassifier(
-    CallbackSupport, HoldsEstimator, ClassifierMixin, GreedyEstimator
+    CallbackSupport, HoldsEstimator, ScoresLabelled, GreedyEstimator
 ):
     """Stack of RBMs whose top RBM models its input and the label together.
 
-    The layers below the top learn from X alone. The top RBM sees their features beside
-    one softmax group of label units, and a row belongs to the class that gives it the
-    least free energy ([1]_; with one layer the classification RBM of [2]_). Unlike a
-    fine-tuned network it is trained as a density throughout, and can draw rows of a
-    class.
+    The layers below the top learn from X alone, and so from rows without a label too.
+    The top RBM sees their features beside one softmax group of label units, and a row
+    belongs to the class that gives it the least free energy ([1]_; with one layer the
+    classification RBM of [2]_). Unlike a fine-tuned network it is trained as a density
+    throughout, and can draw rows of a class.
 
     Parameters
     ----------
@@ -58,6 +59,14 @@ class StackedRBMClassifier(
         units. None stands for ``StackedRBMTransformer()``: one RBM with 256 hidden
         units on X and the label. ``warm_start`` plays no part, and with
         ``schedule="simultaneous"`` the top is trained after the layers below.
+
+    unlabeled : scalar or None, default=None
+        Value that marks rows of y without a label, such as -1, "" or NaN (which stands
+        for every kind of missing value). The layers below the top learn from them too,
+        the top RBM and ``score`` do without; of one RBM on X and the label they are no
+        part. (Scorers by name, such as ``scoring="accuracy"`` of a search, count them
+        as errors, and scikit-learn's own folds refuse NaN: `LabeledSplit` is for both.)
+        None: there are none.
 
     random_state : int, RandomState instance or None, default=None
         Seed of training, in place of that of ``stack`` unless None.
@@ -82,13 +91,10 @@ class StackedRBMClassifier(
     See Also
     --------
     GreedyPretrainedMLPClassifier : Fine-tunes a stack by backpropagation, which gives
-        better predictions where labels are not few, and takes rows without a label.
+        better predictions where labels are not few, and takes weights.
 
     Notes
     -----
-    Every row needs a label, and each value of y is a class: rows without one serve a
-    network, whose ``unlabeled`` marks them.
-
     The up-down algorithm of [1]_, which tunes the generative and the recognition
     weights of all layers apart, is not part of it.
 
@@ -113,15 +119,17 @@ class StackedRBMClassifier(
     _inside = "stack"
     _parameter_constraints: dict = {
         "stack": [StackedRBMTransformer, None],
+        "unlabeled": "no_validation",
         "random_state": ["random_state"],
     }
 
-    def __init__(self, stack=None, *, random_state=None) -> None:
+    def __init__(self, stack=None, *, unlabeled=None, random_state=None) -> None:
         self.stack = stack
+        self.unlabeled = unlabeled
         self.random_state = random_state
 
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y) -> Self:
+    def fit(self, X, y, X_unlabeled=None) -> Self:
         """Train the layers one after the other, the last with the labels.
 
         Parameters
@@ -129,7 +137,11 @@ class StackedRBMClassifier(
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Training data.
         y : array-like of shape (n_samples,)
-            Labels.
+            Labels; rows with the value ``unlabeled`` have none.
+        X_unlabeled : {array-like, sparse matrix} of shape (n_unlabeled, n_features), \
+                default=None
+            More rows for the layers below the top. It is metadata, as that of
+            `GreedyPretrainedMLPClassifier.fit`.
 
         Returns
         -------
@@ -140,40 +152,55 @@ class StackedRBMClassifier(
         ------
         ValueError
             If training diverges, or a parameter of ``stack`` does not fit the data.
+
+        Warns
+        -----
+        UserWarning
+            If there is no layer below the top that would learn from ``X_unlabeled``.
         """
         with fitting(self):
-            return self._fit(X, y)
+            return self._fit(X, y, X_unlabeled)
 
-    def _fit(self, X, y):
-        given = X
-        X, y = validated(self, X, y)
+    def _fit(self, X, y, X_unlabeled):
+        rows = fit_rows(self, X, y, more=X_unlabeled)
+        X, y = rows.X, rows.y
         check_classification_targets(y)
         self.classes_, codes = np.unique(y, return_inverse=True)
-        below, self.top_ = self._split_stack()
-        self.features_, H = None, X
-        pairs = self._visible_pairs(given)
-        root = self._init_callback_context(max_subtasks=1 if below is None else 2)
+        self.features_, self.top_ = self._split_stack()
+        n_parts = 1 if self.features_ is None else 2
+        if n_parts == 1 and X_unlabeled is not None:
+            warn_user(
+                "X_unlabeled is not used: the one RBM of stack learns from rows and "
+                "their labels together. Give the stack a layer below it, such as "
+                "hidden_layer_sizes=(256, 256)."
+            )
+        H, pairs = X, self._visible_pairs(rows.given)
+        root = self._init_callback_context(max_subtasks=n_parts)
         root.call_on_fit_task_begin(estimator=self, X=X, y=y)
-        if below is not None:
-            if pairs is not None:
-                below.set_params(visible=pairs)
-            with task_of(root, "layers below", 0, self, inner=below, X=X, y=y):
-                self.features_ = below.fit(X)
-            H = self.features_._encode(X)
-            kind = self.features_._kind_above(len(self.features_.coefs_))
-            pairs = [(kind, slice(0, H.shape[1]))]
+        if self.features_ is not None:
+            with task_of(root, "layers below", 0, self, inner=self.features_, X=X, y=y):
+                H, pairs = self._fit_below(rows, pairs)
         labels = slice(H.shape[1], H.shape[1] + len(self.classes_))
         self.top_.set_params(visible=[*(pairs or []), ("softmax", labels)])
-        labelled = _beside(H, np.eye(len(self.classes_), dtype=X.dtype)[codes])
+        beside = _beside(H, np.eye(len(self.classes_), dtype=X.dtype)[codes])
         with task_of(root, "top RBM", 0, self, inner=self.top_, X=X, y=y):
-            self.top_.fit(labelled)
-        by_class = np.argsort(codes, kind="stable")
-        rows = np.sort(spread_rows(by_class, _BIAS_ROWS))
-        self._set_label_biases(X[rows], codes[rows])
+            self.top_.fit(beside)
+        self._set_label_biases(X, codes)
         root.call_on_fit_task_end(
             estimator=self, X=X, y=y, reconstruction_attributes={}
         )
         return self
+
+    def _fit_below(self, rows: FitRows, pairs: list | None):
+        """Train the layers below the top. Returns the features of the labelled rows,
+        and their kind as pairs.
+        """
+        if pairs is not None:
+            self.features_.set_params(visible=pairs)
+        self.features_._fit_for_network(rows.all_X, None, None, None, rows.given)
+        H = self.features_._encode(rows.X)
+        kind = self.features_._kind_above(len(self.features_.coefs_))
+        return H, [(kind, slice(0, H.shape[1]))]
 
     def _set_label_biases(self, X, codes: Array) -> None:
         """Give each class its share of the rows as mean probability, at which the
@@ -182,6 +209,9 @@ class StackedRBMClassifier(
         The last mini-batch of the RBM leaves them anywhere about there. Each round adds
         the log of what a class lacks (iterative scaling, which has one limit).
         """
+        by_class = np.argsort(codes, kind="stable")
+        some = np.sort(spread_rows(by_class, _BIAS_ROWS))
+        X, codes = X[some], codes[some]
         counts = np.bincount(codes, minlength=len(self.classes_))
         present = counts > 0  # a rare class may not be among some rows
         log_count = np.log(np.maximum(counts, 1))

@@ -153,6 +153,16 @@ def labelled(marked: Array, *parts):
     return [part if part is None else safe_indexing(part, keep) for part in parts]
 
 
+def labelled_part(marker, X, y, sample_weight):
+    """What ``score`` goes by: rows without the marker, their targets and weights."""
+    if marker is None:
+        return X, y, sample_weight
+    marked = marked_rows(y, marker)
+    if marked.any():
+        X, y, sample_weight = labelled(marked, X, y, sample_weight)
+    return X, narrowed(y), sample_weight
+
+
 def narrowed(y):
     """Targets in a dtype that holds them, once None or NaN are gone from objects."""
     if sparse.issparse(y):

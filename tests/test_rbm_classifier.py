@@ -11,6 +11,8 @@ from scipy.stats import chisquare
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MaxAbsScaler
 from tools import bit_states, peak_memory
 
 from sklearn_greedy import StackedRBMClassifier, StackedRBMTransformer
@@ -340,3 +342,112 @@ def test_classes_that_alternate_keep_their_shares(n_classes, rng):
     clf = StackedRBMClassifier(stack, random_state=0).fit(X, y)
     shares = clf.predict_proba(X).mean(axis=0)
     assert_allclose(shares, 1 / n_classes, atol=0.02)
+
+
+# --- rows without a label ----------------------------------------------------------
+
+
+def assert_same_fit(one, other):
+    for a, b in [(one.features_, other.features_), (one.top_, other.top_)]:
+        for mine, theirs in zip(a.coefs_, b.coefs_, strict=True):
+            assert_array_equal(mine, theirs)
+    assert_array_equal(
+        one.top_.visible_intercepts_[0], other.top_.visible_intercepts_[0]
+    )
+
+
+@pytest.mark.parametrize("marker", [-1, np.nan, "?"])
+def test_marked_rows_teach_the_layers_below_alone(marker, rng):
+    X, codes = rows_of_three_classes(rng)
+    y = np.array(["a", "b", "c"])[codes] if marker == "?" else codes
+    known = np.arange(300) % 5 == 0
+    few = np.where(known, y, marker)
+    rbm = StackedRBMClassifier(
+        StackedRBMTransformer((5, 3)), unlabeled=marker, random_state=0
+    ).fit(X, few)
+    assert rbm.classes_.tolist() == np.unique(y).tolist()
+    below = clone(rbm.features_).fit(X)
+    assert_array_equal(rbm.features_.coefs_[0], below.coefs_[0])
+    H = below.transform(X[known])
+    top = clone(rbm.top_).fit(np.hstack([H, np.eye(3)[codes[known]]]))
+    assert_array_equal(rbm.top_.coefs_[0], top.coefs_[0])
+    shares = np.bincount(codes[known]) / known.sum()
+    assert_allclose(rbm.predict_proba(X[known]).mean(axis=0), shares, atol=1e-4)
+    assert rbm.score(X, few) == rbm.score(X[known], y[known])
+
+
+@pytest.mark.parametrize("form", [np.asarray, sparse.csr_array, np.ndarray.tolist])
+def test_rows_beside_x_are_as_rows_marked_in_y(form, rng):
+    X, y = rows_of_three_classes(rng)
+    stack = StackedRBMTransformer((5, 3), max_iter=2)
+    few = np.where(np.arange(300) < 40, y, -1)
+    in_y = StackedRBMClassifier(stack, unlabeled=-1, random_state=0).fit(X, few)
+    rbm = StackedRBMClassifier(stack, random_state=0)
+    if form is sparse.csr_array:
+        in_y.fit(form(X), few)
+    beside = rbm.fit(X[:40], y[:40], X_unlabeled=form(X[40:]))
+    assert_same_fit(beside, in_y)
+    alone = clone(rbm).fit(X[:40], y[:40])
+    assert not np.array_equal(alone.features_.coefs_[0], beside.features_.coefs_[0])
+
+
+def test_one_rbm_learns_from_labelled_rows_alone(rng):
+    X, y = rows_of_three_classes(rng)
+    few = np.where(np.arange(300) < 40, y, -1)
+    rbm = StackedRBMClassifier(StackedRBMTransformer((4,)), random_state=0)
+    alone = clone(rbm).fit(X[:40], y[:40]).predict_proba(X)
+    marked = clone(rbm).set_params(unlabeled=-1).fit(X, few)
+    assert_array_equal(marked.predict_proba(X), alone)
+    with pytest.warns(UserWarning, match="X_unlabeled is not used: the one RBM"):
+        rbm.fit(X[:40], y[:40], X_unlabeled=X[40:])
+    assert_array_equal(rbm.predict_proba(X), alone)
+
+
+def test_kinds_of_columns_are_chosen_for_all_rows(rng):
+    X, y = rows_of_three_classes(rng)
+    frame = pd.DataFrame(X, columns=list("abcd"))
+    visible = [("gaussian", ["b"]), ("bernoulli", ["a", "c", "d"])]
+    stack = StackedRBMTransformer((5, 4), visible=visible, learning_rate=0.02)
+    few = np.where(np.arange(300) < 40, y, -1)
+    rbm = StackedRBMClassifier(stack, unlabeled=-1, random_state=0).fit(frame, few)
+    assert rbm.features_.visible_offset_[1] == pytest.approx(X[:, 1].mean())
+    assert list(rbm.features_.visible_kinds_) == [
+        "bernoulli",
+        "gaussian",
+        "bernoulli",
+        "bernoulli",
+    ]
+
+
+def test_rows_beside_x_reach_a_classifier_in_a_search_of_pipelines(rng):
+    X, y = rows_of_three_classes(rng)
+    more = 2 * X[60:]
+    stack = StackedRBMTransformer((5, 3), max_iter=2)
+    with sklearn.config_context(enable_metadata_routing=True):
+        rbm = StackedRBMClassifier(stack, random_state=0)
+        rbm.set_fit_request(X_unlabeled=True)
+        pipe = make_pipeline(MaxAbsScaler(), rbm, transform_input=["X_unlabeled"])
+        grid = {"stackedrbmclassifier__stack__max_iter": [2]}
+        search = GridSearchCV(pipe, grid, cv=2)
+        search.fit(X[:60] / 2, y[:60], X_unlabeled=more / 2)
+        by_hand = StackedRBMClassifier(stack, random_state=0)
+        by_hand.fit(X[:60], y[:60], X_unlabeled=more)
+    assert_same_fit(search.best_estimator_[-1], by_hand)
+
+
+def test_missing_label_without_marker_raises(rng):
+    X, y = rows_of_three_classes(rng)
+    y = y.astype(float)
+    y[::2] = np.nan
+    with pytest.raises(ValueError, match=r"150 of 300 rows\. Set unlabeled=np\.nan"):
+        StackedRBMClassifier().fit(X, y)
+
+
+def test_memory_map_beside_x_is_not_copied(rng, tmp_path):
+    X, y = rows_of_three_classes(rng)
+    X = np.tile(X, (1, 50))
+    np.save(tmp_path / "more.npy", np.tile(X, (100, 1)))  # 48 MB
+    more = np.load(tmp_path / "more.npy", mmap_mode="r")
+    stack = StackedRBMTransformer((4, 4), max_iter=1, batch_size=1000)
+    rbm = StackedRBMClassifier(stack, random_state=0).fit(X, y, X_unlabeled=more[:100])
+    assert peak_memory(rbm.fit, X, y, more) < more.nbytes / 2
