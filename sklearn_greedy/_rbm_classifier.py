@@ -63,9 +63,9 @@ class StackedRBMClassifier(
     unlabeled : scalar or None, default=None
         Value that marks rows of y without a label, such as -1, "" or NaN (which stands
         for every kind of missing value). The layers below the top learn from them too,
-        the top RBM and ``score`` do without; of one RBM on X and the label they are no
-        part. (Scorers by name, such as ``scoring="accuracy"`` of a search, count them
-        as errors, and scikit-learn's own folds refuse NaN: `LabeledSplit` is for both.)
+        the top RBM and ``score`` leave them out; with one RBM alone they play no part.
+        (Scorers by name, such as ``scoring="accuracy"`` of a search, count them as
+        errors, and scikit-learn's own folds refuse NaN: `LabeledSplit` is for both.)
         None: there are none.
 
     random_state : int, RandomState instance or None, default=None
