@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_greedy._compat import warn_user
@@ -49,15 +49,15 @@ class GreedyEstimator(BaseEstimator):
         super().__setstate__(state)
 
 
-class ScoresLabelled(ClassifierMixin):
-    """Mixin of classifiers whose ``unlabeled`` marks rows; to stand before
-    BaseEstimator.
+class ScoresLabelled:
+    """Mixin of estimators whose ``unlabeled`` marks rows; to stand before
+    ClassifierMixin or RegressorMixin.
     """
 
     unlabeled: Any
 
     def score(self, X, y, sample_weight=None) -> float:
-        """Accuracy on the rows that have a label.
+        """Accuracy (of a regressor: R squared) on the rows that have a target.
 
         Parameters
         ----------
@@ -73,4 +73,5 @@ class ScoresLabelled(ClassifierMixin):
         score : float
             At most 1; higher is better.
         """
-        return super().score(*labelled_part(self.unlabeled, X, y, sample_weight))
+        part = labelled_part(self.unlabeled, X, y, sample_weight)
+        return super().score(*part)  # type: ignore[misc]

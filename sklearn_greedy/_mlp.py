@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
-from sklearn.base import RegressorMixin
+from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.metrics import r2_score
 from sklearn.utils import column_or_1d
 from sklearn.utils.class_weight import compute_sample_weight
@@ -30,12 +30,14 @@ from sklearn_greedy._fine_tuning import GreedyPretrainedMLP, has_epochs
 from sklearn_greedy._fitting import fitting
 from sklearn_greedy._rows import OneHotRows, Rows
 from sklearn_greedy._units import ColumnStatistics, Units, choose_units
-from sklearn_greedy._unlabeled import labelled_part, marked_rows
+from sklearn_greedy._unlabeled import marked_rows
 
 Array = npt.NDArray
 
 
-class GreedyPretrainedMLPClassifier(ScoresLabelled, GreedyPretrainedMLP):
+class GreedyPretrainedMLPClassifier(
+    ScoresLabelled, ClassifierMixin, GreedyPretrainedMLP
+):
     """Multi-layer perceptron classifier with greedy layer-wise pre-training.
 
     ``fit`` trains the hidden layers one after the other without the labels [1]_ [2]_,
@@ -626,7 +628,7 @@ def _winners(means: Array) -> Array:
     return means.argmax(axis=1) if means.shape[1] > 1 else (means[:, 0] > 0.5) * 1
 
 
-class GreedyPretrainedMLPRegressor(RegressorMixin, GreedyPretrainedMLP):
+class GreedyPretrainedMLPRegressor(ScoresLabelled, RegressorMixin, GreedyPretrainedMLP):
     """Multi-layer perceptron regressor with greedy layer-wise pre-training.
 
     ``fit`` trains the hidden layers one after the other without the targets, puts a
@@ -1002,25 +1004,6 @@ class GreedyPretrainedMLPRegressor(RegressorMixin, GreedyPretrainedMLP):
         """
         means = self._output_means(X)
         return means.ravel() if self._flat else means
-
-    def score(self, X, y, sample_weight=None) -> float:
-        """Coefficient of determination on the rows that have a target.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Data.
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Targets; rows with the value ``unlabeled`` do not count.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows.
-
-        Returns
-        -------
-        score : float
-            At most 1; higher is better.
-        """
-        return super().score(*labelled_part(self.unlabeled, X, y, sample_weight))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

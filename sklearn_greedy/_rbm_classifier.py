@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 from scipy.special import log_softmax, logsumexp, softmax
-from sklearn.base import clone
+from sklearn.base import ClassifierMixin, clone
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
@@ -42,7 +42,7 @@ _BIAS_ROWS, _BIAS_ROUNDS = 10_000, 100
 
 
 class StackedRBMClassifier(
-    CallbackSupport, HoldsEstimator, ScoresLabelled, GreedyEstimator
+    CallbackSupport, HoldsEstimator, ScoresLabelled, ClassifierMixin, GreedyEstimator
 ):
     """Stack of RBMs whose top RBM models its input and the label together.
 
