@@ -26,27 +26,26 @@ partly = np.where(known, y_train, -1)
 
 # %%
 # The two RBMs see different numbers of rows, so each has epochs of its own: about 3,000
-# mini-batches for both.
+# mini-batches of ten rows for both.
 
-stack = StackedRBMTransformer(
-    (200, 200),
-    learning_rate=0.05,
-    batch_size=10,
-    max_iter=[3000 * 10 // len(y_train), 3000 * 10 // N_LABELS],
-)
-rbm = StackedRBMClassifier(stack, unlabeled=-1, random_state=0).fit(X_train, partly)
 
+def deep_belief_network(max_iter, **params):
+    """Two RBMs, the upper one with label units."""
+    stack = StackedRBMTransformer(
+        (200, 200), learning_rate=0.05, batch_size=10, max_iter=max_iter
+    )
+    return StackedRBMClassifier(stack, random_state=0, **params)
+
+
+of_all, of_few = 30_000 // len(y_train), 30_000 // N_LABELS
+rbm = deep_belief_network([of_all, of_few], unlabeled=-1).fit(X_train, partly)
 labelled = X_train[known], y_train[known]
-same_steps = [3000 * 10 // N_LABELS] * 2
-alone = StackedRBMClassifier(stack, random_state=0).set_params(
-    stack__max_iter=same_steps
-)
-scores = {
+models = {
     "logistic regression, 100 rows": LogisticRegression(max_iter=1000).fit(*labelled),
-    "deep belief network, 100 rows": alone.fit(*labelled),
+    "deep belief network, 100 rows": deep_belief_network(of_few).fit(*labelled),
     "the same with 1,197 rows without a label": rbm,
 }
-for name, model in scores.items():
+for name, model in models.items():
     print(f"{name:42s}{model.score(X_test, y_test):.3f}")
 
 # %%
@@ -67,8 +66,7 @@ for axis, row in zip(axes, unclear, strict=True):
 # units are clamped, the top RBM takes some hundred Gibbs steps, and where it ends goes
 # down through the layer below. The first row is the mean of a hundred such draws.
 
-stack.set_params(max_iter=100)
-rbm = StackedRBMClassifier(stack, random_state=0).fit(X_train, y_train)
+rbm = deep_belief_network(100).fit(X_train, y_train)
 print(f"with all labels: {rbm.score(X_test, y_test):.3f}")
 drawn = [
     rbm.sample(np.full(100, label), n_gibbs_steps=300, random_state=label)

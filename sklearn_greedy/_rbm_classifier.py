@@ -197,7 +197,7 @@ class StackedRBMClassifier(
         """
         if pairs is not None:
             self.features_.set_params(visible=pairs)
-        self.features_._fit_for_network(rows.all_X, None, None, None, rows.given)
+        self.features_._fit_within(rows.all_X, rows.given)
         H = self.features_._encode(rows.X)
         kind = self.features_._kind_above(len(self.features_.coefs_))
         return H, [(kind, slice(0, H.shape[1]))]

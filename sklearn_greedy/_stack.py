@@ -210,20 +210,21 @@ class GreedyStack(
         return self
 
     @fit_context(prefer_skip_nested_validation=True)
-    def _fit_for_network(self, X, weights, supervision, names, given):
-        """``fit`` with weights of the rows, with targets and with the names of the
-        columns, each of them or None; given : X of the user, to select columns from.
-        Returns the last temporary head, or None.
+    def _fit_within(self, X, given, weights=None, supervision=None, names=None):
+        """``fit`` within that of another estimator, which has validated X; given : X of
+        the user, to select columns from. With weights of the rows, with targets and
+        with the names of the columns, each of them or None. Returns the last temporary
+        head, or None.
         """
         with fitting(self):
-            return self._fit(X, weights, supervision, names, given)
+            return self._fit(X, given, weights, supervision, names)
 
-    def _fit(self, X, weights=None, supervision=None, names=None, given=None):
+    def _fit(self, X, given=None, weights=None, supervision=None, names=None):
         warm = self.warm_start and hasattr(self, "coefs_")
         if given is None:
             given, X = X, self._validate(X, reset=not warm)
         else:
-            self.n_features_in_ = X.shape[1]  # of rows that a network has validated
+            self.n_features_in_ = X.shape[1]  # of rows that are validated
         if names is not None:
             self.feature_names_in_ = names
         visible = None if warm else self._visible_units(given)

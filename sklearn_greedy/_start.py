@@ -239,8 +239,8 @@ def fitted_start(
         _check_names(pretrainer.estimator, names)
     elif isinstance(pretrainer, GreedyStack):
         weights = rows.uneven_weights
-        head = pretrainer._fit_for_network(
-            rows.all_X, weights, supervision, names, rows.given
+        head = pretrainer._fit_within(
+            rows.all_X, rows.given, weights, supervision, names
         )
     else:
         X = rows.all_X

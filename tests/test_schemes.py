@@ -511,12 +511,13 @@ def test_targets_of_weight_zero_change_nothing(name, mlp_class, iris):
 
 def test_heads_see_no_row_without_a_target_and_none_held_out(all_digits, monkeypatch):
     seen = []
-    fit = StackedAutoencoderTransformer._fit_for_network
+    fit = StackedAutoencoderTransformer._fit_within
     monkeypatch.setattr(
         StackedAutoencoderTransformer,
-        "_fit_for_network",
-        lambda stack, X, weights, supervision, *rest: (
-            seen.append(supervision.index) or fit(stack, X, weights, supervision, *rest)
+        "_fit_within",
+        lambda stack, X, given, weights, supervision, *rest: (
+            seen.append(supervision.index)
+            or fit(stack, X, given, weights, supervision, *rest)
         ),
     )
     X, y = all_digits[0][:300], all_digits[1][:300].copy()
