@@ -7,6 +7,7 @@ from numbers import Integral, Real
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
+from scipy.special import entr, logit
 
 from sklearn_greedy._backpropagation import (
     CORRUPTIONS,
@@ -16,7 +17,12 @@ from sklearn_greedy._backpropagation import (
     Optimizer,
 )
 from sklearn_greedy._callbacks import EpochTasks, task_of
-from sklearn_greedy._compat import Interval, StrOptions, warn_user
+from sklearn_greedy._compat import (
+    Interval,
+    StrOptions,
+    available_if,
+    warn_user,
+)
 from sklearn_greedy._fitting import training_streams
 from sklearn_greedy._layer import LayerTask, TrainedLayer
 from sklearn_greedy._network import (
@@ -32,8 +38,10 @@ from sklearn_greedy._network import (
 from sklearn_greedy._rows import SOME_ROWS, Rows
 from sklearn_greedy._stack import GreedyStack
 from sklearn_greedy._units import (
+    BERNOULLI,
     ColumnStatistics,
     Units,
+    output_blocks,
     row_blocks,
     spread_rows,
     unit_means,
@@ -42,8 +50,16 @@ from sklearn_greedy._units import (
 Array = npt.NDArray
 
 _SCORE_ROWS = 4096
-# Activations below a layer that may end its decoder without loss before unrolling.
-_LOSSLESS = ("logistic", "relu")
+
+
+def _rebuilds(stack) -> bool:
+    """Whether the decoders of a stack give rows; AttributeError where they do not."""
+    if stack._learned_objective() == "detection":
+        raise AttributeError(
+            "The decoders of objective='detection' tell which cells of a row were "
+            "changed, and rebuild none. Use objective='reconstruction'."
+        )
+    return True
 
 
 class StackedAutoencoderTransformer(GreedyStack):
@@ -77,6 +93,14 @@ class StackedAutoencoderTransformer(GreedyStack):
         follow each other. Deeper layers rebuild logistic activations with bernoulli
         units and all others with gaussian units. In ``partial_fit`` the first chunk
         decides, but a column may turn gaussian later.
+
+    objective : {"reconstruction", "detection"}, default="reconstruction"
+        What the decoders learn from the corrupted input: "reconstruction" rebuilds the
+        clean one, "detection" tells which cells the corruption changed, one logit per
+        column with the binary cross-entropy, as mask estimation does for tables [6]_.
+        It needs a corruption of single cells ("swap" is what tables gain from), and
+        leaves nothing that rebuilds rows: `inverse_transform`, `reconstruct`,
+        `score_samples`, `score` and `feature_report` are not there.
 
     corruption : {"masking", "gaussian", "salt_and_pepper", "swap"}, None or \
             array-like, default="masking"
@@ -168,7 +192,8 @@ class StackedAutoencoderTransformer(GreedyStack):
 
     early_stopping : bool, default=False
         Whether to hold out rows, follow their reconstruction score from clean input
-        and keep the parameters of the best epoch of each layer.
+        (the cross-entropy of detection from one with noise) and keep the parameters of
+        the best epoch of each layer.
 
     validation_fraction : float, default=0.1
         Share of the rows held out by ``early_stopping``, in (0, 1). They take part in
@@ -202,7 +227,9 @@ class StackedAutoencoderTransformer(GreedyStack):
     unrolled_max_iter : int, default=0
         Epochs of training the whole network of encoders and decoders at the end of
         ``fit`` [5]_, on the corrupted input of the first layer and with the optimiser
-        settings of the first layer. Weights are no longer tied then.
+        settings of the first layer. Weights are no longer tied then. With
+        ``objective="detection"`` the decoders above the first layer begin random, since
+        what they told of features leads to no logits of the columns.
 
     random_state : int, RandomState instance or None, default=None
         Seed of initialisation, shuffling and corruption. An int gives the same result
@@ -220,10 +247,11 @@ class StackedAutoencoderTransformer(GreedyStack):
         Encoder biases of each layer, for raw input.
 
     decoder_coefs_ : list of ndarray of shape (n_hidden, n_inputs)
-        Decoder weights of each layer, for raw output.
+        Decoder weights of each layer, for raw output, or for the logits of
+        ``objective="detection"``.
 
     decoder_intercepts_ : list of ndarray of shape (n_inputs,)
-        Decoder biases of each layer, for raw output.
+        Decoder biases of each layer, for the same.
 
     activations_ : list of str
         Activation of each layer.
@@ -245,9 +273,10 @@ class StackedAutoencoderTransformer(GreedyStack):
         Units that each row keeps in each layer, or None for all.
 
     loss_curves_ : list of list of float
-        Mean loss of a row (negative log-likelihood of the clean input plus the
-        penalties), per layer and epoch. With a ``supervised_weight`` of ``s`` in a
-        network, ``1 - s`` of it and ``s`` of the loss of the temporary output layer.
+        Mean loss of a row (negative log-likelihood of the clean input, or of which
+        cells are changed, plus the penalties), per layer and epoch. With a
+        ``supervised_weight`` of ``s`` in a network, ``1 - s`` of it and ``s`` of the
+        loss of the temporary output layer.
 
     unrolled_loss_curve_ : list of float
         Mean loss of a row in the epochs of ``unrolled_max_iter``.
@@ -259,7 +288,9 @@ class StackedAutoencoderTransformer(GreedyStack):
         "reconstruction_error" (squared error per column from clean scaled input) beside
         "baseline_error" (that of the column means), and "code_dimension": how many
         directions the code uses (participation ratio of the eigenvalues of its
-        covariance).
+        covariance). With ``objective="detection"`` "detection_loss" (cross-entropy per
+        column, of rows with noise) beside "baseline_loss" (that of the share of changed
+        cells in each column) in place of the errors.
 
     validation_scores_ : list of list of float or None
         With ``early_stopping``: score per layer and epoch.
@@ -287,6 +318,8 @@ class StackedAutoencoderTransformer(GreedyStack):
     .. [4] A. Makhzani and B. Frey, "k-sparse autoencoders", ICLR 2014.
     .. [5] G. Hinton and R. Salakhutdinov, "Reducing the dimensionality of data with
        neural networks", Science 313, 2006.
+    .. [6] J. Yoon et al., "VIME: extending the success of self- and semi-supervised
+       learning to tabular domain", NeurIPS 2020.
 
     Examples
     --------
@@ -326,6 +359,7 @@ class StackedAutoencoderTransformer(GreedyStack):
         **GreedyStack._parameter_constraints,
         "activation": [StrOptions(set(ACTIVATIONS)), "array-like"],
         "visible": [StrOptions({"auto", *_kinds}), list],
+        "objective": [StrOptions({"reconstruction", "detection"})],
         "corruption": [StrOptions(set(CORRUPTIONS[1:])), None, "array-like"],
         "corruption_level": [Interval(Real, 0, None, closed="left"), "array-like"],
         "emphasis": [Interval(Real, 0, 1, closed="both"), "array-like"],
@@ -350,6 +384,7 @@ class StackedAutoencoderTransformer(GreedyStack):
         *,
         activation="relu",
         visible="auto",
+        objective="reconstruction",
         corruption="masking",
         corruption_level=0.25,
         emphasis=0.5,
@@ -384,6 +419,7 @@ class StackedAutoencoderTransformer(GreedyStack):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
         self.visible = visible
+        self.objective = objective
         self.corruption = corruption
         self.corruption_level = corruption_level
         self.emphasis = emphasis
@@ -415,6 +451,7 @@ class StackedAutoencoderTransformer(GreedyStack):
         self.random_state = random_state
         self.verbose = verbose
 
+    @available_if(_rebuilds)
     def inverse_transform(self, X) -> Array:
         """Decode: the reconstruction that belongs to given codes.
 
@@ -431,6 +468,7 @@ class StackedAutoencoderTransformer(GreedyStack):
         z = self._decode(self._validate_hidden(X))
         return unit_means(z, self._layer_units(0).blocks())
 
+    @available_if(_rebuilds)
     def reconstruct(self, X) -> Array:
         """Rows as the stack rebuilds them: its guess of what they are without noise.
 
@@ -446,6 +484,7 @@ class StackedAutoencoderTransformer(GreedyStack):
         """
         return self.inverse_transform(self.transform(X))
 
+    @available_if(_rebuilds)
     def score_samples(self, X) -> Array:
         """Minus the reconstruction loss of each row: low for rows unlike the data.
 
@@ -477,6 +516,7 @@ class StackedAutoencoderTransformer(GreedyStack):
         ]
         return np.concatenate(scores)
 
+    @available_if(_rebuilds)
     def feature_report(self, X) -> dict:
         """How well each column is rebuilt.
 
@@ -531,8 +571,31 @@ class StackedAutoencoderTransformer(GreedyStack):
     def _activation(self, layer: int) -> str:
         return self._settings(layer).activation
 
+    def _learned_objective(self) -> str:
+        """What the fitted decoders learned, or those of the next fit will."""
+        return getattr(self, "_objective", self.objective)
+
+    def _check_unchanged(self, sizes: tuple[int, ...]) -> None:
+        super()._check_unchanged(sizes)
+        learned = self._learned_objective()
+        if self.objective != learned:
+            raise ValueError(
+                f"objective={self.objective!r} asks something else of the fitted "
+                f"decoders, which learned {learned!r}. Set it back, or call fit on a "
+                "clone to start anew."
+            )
+
     def _check_settings(self, settings) -> None:
         _check_level(settings.corruption, settings.corruption_level)
+        of_cells = settings.corruption not in (None, "gaussian")
+        of_some = of_cells and 0 < settings.corruption_level < 1
+        if self.objective == "detection" and not of_some:
+            raise ValueError(
+                "objective='detection' tells changed cells from others and needs "
+                "corruption='swap', 'salt_and_pepper' or 'masking' and a "
+                f"corruption_level in (0, 1). Got corruption={settings.corruption!r} "
+                f"and corruption_level={settings.corruption_level}."
+            )
         if settings.emphasis != 0.5 and settings.corruption in (None, "gaussian"):
             raise ValueError(
                 "emphasis tells corrupted cells from clean ones and needs corruption="
@@ -575,9 +638,9 @@ class StackedAutoencoderTransformer(GreedyStack):
 
     def _came_untied(self, layer: int) -> bool:
         """Whether the fitted weights of a layer are not each other's transpose."""
-        square = np.square(self._units[layer]["scale"])[:, None]
+        (_, of_input), (_, of_output) = self._scaling(self._layer_units(layer))
         encoder, decoder = self.coefs_[layer], self.decoder_coefs_[layer]
-        tied = encoder * square
+        tied = encoder * (of_input * of_output)[:, None]
         rounding = 1e-3 * float(np.abs(tied).max())
         return not np.allclose(tied, decoder.T, rtol=1e-3, atol=rounding)
 
@@ -591,6 +654,8 @@ class StackedAutoencoderTransformer(GreedyStack):
             decoder = glorot_uniform(task.rng, task.width, n_in, "identity")
             if settings.tied_weights:
                 decoder = encoder[0].T, decoder[1]
+            if self.objective == "detection":
+                decoder = decoder[0], decoder[1] + logit(settings.corruption_level)
             theta = network.pack(*zip(encoder, decoder, strict=True))
         code = CodePenalty(
             settings.contraction,
@@ -605,19 +670,37 @@ class StackedAutoencoderTransformer(GreedyStack):
 
     def _backpropagation(self, network, theta, task, code=None) -> Backpropagation:
         settings = task.settings
+        detects = self.objective == "detection"
+        n_columns = task.data.shape[1]
         return Backpropagation(
             network,
             theta,
             Rows(task.data, task.units),
-            task.units.blocks(),
+            output_blocks(n_columns, BERNOULLI) if detects else task.units.blocks(),
             self._optimizer(settings, task.own_share),
             batch_size=settings.batch_size,
             seed=task.seed,
+            detects=detects,
             alpha=settings.alpha,
             corruption=self._corruption_of(task),
             code=code,
             state=task.state,
         )
+
+    def _scaling(self, units: Units):
+        """Offset and scale of the columns, and those of what decoders give for them:
+        the same, but for the logits of ``objective="detection"``.
+        """
+        of_input = units.offset, units.scale
+        if self.objective == "detection":
+            return of_input, (np.zeros_like(units.offset), np.ones_like(units.scale))
+        return of_input, of_input
+
+    def _lossless(self) -> tuple[str, ...]:
+        """Activations below a layer that may end its decoder without loss before
+        unrolling; logits end in none.
+        """
+        return () if self.objective == "detection" else ("logistic", "relu")
 
     def _corruption_of(self, task: LayerTask) -> Corruption:
         settings = task.settings
@@ -659,6 +742,7 @@ class StackedAutoencoderTransformer(GreedyStack):
 
     def _adopt(self, layers) -> None:
         super()._adopt(layers)
+        self._objective = self.objective
         self.unrolled_loss_curve_: list[float] = []
 
     def _n_last_tasks(self) -> int:
@@ -705,10 +789,8 @@ class StackedAutoencoderTransformer(GreedyStack):
         network = Network.dense(
             (*widths, self.coefs_[-1].shape[1], *widths[::-1]), ends
         )
-        scaling = task.units.offset, task.units.scale
-        coefs = [*self.coefs_, *self.decoder_coefs_[::-1]]
-        intercepts = [*self.intercepts_, *self.decoder_intercepts_[::-1]]
-        theta = network.pack(*unfold(coefs, intercepts, scaling, scaling))
+        scaling = self._scaling(task.units)
+        theta = network.pack(*unfold(*self._unrolled_start(task), *scaling))
         model = self._backpropagation(network, theta, task)
 
         def attributes():
@@ -736,12 +818,22 @@ class StackedAutoencoderTransformer(GreedyStack):
             units.append(dict(vars(found)))
         return units
 
+    def _unrolled_start(self, task: LayerTask) -> tuple[list[Array], list[Array]]:
+        """Weights and biases of the encoders, and of the decoders from the top."""
+        coefs, intercepts = self.decoder_coefs_[::-1], self.decoder_intercepts_[::-1]
+        if self.objective == "detection":
+            # Logits of changed features are no features for the decoder below.
+            for i, end in enumerate(self.activations_[-2::-1]):
+                n_in, n_out = coefs[i].shape
+                coefs[i], intercepts[i] = glorot_uniform(task.rng, n_in, n_out, end)
+        return [*self.coefs_, *coefs], [*self.intercepts_, *intercepts]
+
     def _halves(self, network: Network, theta: Array, scaling) -> dict:
         """Fitted attributes from the two halves of the unrolled network."""
         n_layers = len(self.coefs_)
         dtype = self.coefs_[0].dtype
         coefs, intercepts = network.views(theta)
-        coefs, intercepts = fold(coefs, intercepts, scaling, scaling)
+        coefs, intercepts = fold(coefs, intercepts, *scaling)
         coefs = [np.array(coef, dtype) for coef in coefs]
         intercepts = [np.array(intercept, dtype) for intercept in intercepts]
         return {
@@ -757,28 +849,41 @@ class StackedAutoencoderTransformer(GreedyStack):
 
         def score() -> float:
             total = 0.0
-            for rows, z in model.pre_activations(held):
-                total += float(unit_log_likelihood(rows, z, model.blocks, ones).sum())
+            for targets, z in model.pre_activations(held):
+                likelihood = unit_log_likelihood(targets, z, model.blocks, ones)
+                total += float(likelihood.sum())
             return total / len(held)
 
         return score
 
     def _health(self, task: LayerTask, model: Backpropagation) -> dict:
-        """Reconstruction against the column means, and how much of the code is used."""
+        """What decoders give against what is known without them, and how much of the
+        code is used.
+        """
         rows = model.rows.spread(task.judged)
-        means = unit_means(model.output(rows), model.blocks)
+        targets, z = model.judged(rows)
+        code = {"code_dimension": _participation_ratio(model.codes(rows))}
+        if self.objective == "detection":
+            ones = np.ones(model.n_columns, np.float32)
+            likelihood = unit_log_likelihood(targets, z, model.blocks, ones)
+            shares = targets.mean(axis=0, dtype=float)
+            return {
+                "detection_loss": -float(likelihood.mean()) / model.n_columns,
+                "baseline_loss": float(np.mean(entr(shares) + entr(1 - shares))),
+                **code,
+            }
+        means = unit_means(z, model.blocks)
         return {
             "reconstruction_error": float(np.mean((rows - means) ** 2)),
             "baseline_error": float(np.mean(rows.var(axis=0))),
-            "code_dimension": _participation_ratio(model.codes(rows)),
+            **code,
         }
 
     def _fold(self, task: LayerTask, model: Backpropagation) -> dict:
         coefs, intercepts = model.network.views(model.theta.astype(np.float64))
-        scaling = task.units.offset, task.units.scale
-        coefs, intercepts = fold(coefs, intercepts, scaling, scaling)
+        coefs, intercepts = fold(coefs, intercepts, *self._scaling(task.units))
         end = "identity"
-        if task.layer > 0 and self._activation(task.layer - 1) in _LOSSLESS:
+        if task.layer > 0 and self._activation(task.layer - 1) in self._lossless():
             end = self._activation(task.layer - 1)
         return {
             "coefs_": coefs[0],
@@ -792,7 +897,7 @@ class StackedAutoencoderTransformer(GreedyStack):
 
     def _recall(self, layer: int, units: Units) -> Array:
         end = self.decoder_activations_[layer]
-        if end not in ("identity", *_LOSSLESS) and not self.unrolled_max_iter:
+        if end not in ("identity", *self._lossless()) and not self.unrolled_max_iter:
             warn_user(
                 f"The decoder of layer {layer + 1} ended in {end} since the unrolled "
                 "network was trained. Alone, the layer goes on with a linear one of "
@@ -800,10 +905,9 @@ class StackedAutoencoderTransformer(GreedyStack):
                 "begin elsewhere. Only a fit with unrolled_max_iter trains the whole "
                 "again."
             )
-        scaling = units.offset, units.scale
         coefs = self.coefs_[layer], self.decoder_coefs_[layer]
         intercepts = self.intercepts_[layer], self.decoder_intercepts_[layer]
-        coefs, intercepts = unfold(coefs, intercepts, scaling, scaling)
+        coefs, intercepts = unfold(coefs, intercepts, *self._scaling(units))
         width = self.coefs_[layer].shape[1]
         network = self._network(len(units.kinds), layer, width, resumed=True)
         if network.layers[-1, TRANSPOSED]:

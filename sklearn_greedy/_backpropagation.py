@@ -159,7 +159,8 @@ class CodePenalty:
 class Backpropagation:
     """A network in training: parameters, optimiser state and the kernel call.
 
-    rows, targets : what ``gather`` reads; ``targets=None`` reconstructs the rows;
+    rows, targets : what ``gather`` reads; ``targets=None`` reconstructs the rows, or
+    with ``detects`` tells which of their cells the corruption changed;
     row_weights : of all rows in the loss, or None where they weigh the same;
     traits : (n_layers, 2) share of each layer's input that is dropped, and factor of
     its learning rate (0 : frozen), or None where nothing is dropped and all move alike.
@@ -180,6 +181,7 @@ class Backpropagation:
         batch_size: int,
         seed: Array,
         targets: Any = None,
+        detects: bool = False,
         row_weights: Array | None = None,
         traits: Array | None = None,
         alpha: float = 0.0,
@@ -189,6 +191,7 @@ class Backpropagation:
     ):
         self.network, self.theta, self.epoch = network, theta, 1
         self.rows, self.targets, self.blocks = rows, targets, blocks
+        self.detects = detects
         self.optimizer, self.alpha, self.seed = optimizer, alpha, seed
         self.row_weights = None if row_weights is None else near_one(row_weights)
         self.traits = alike(len(network.layers)) if traits is None else traits
@@ -217,7 +220,9 @@ class Backpropagation:
         self._grad = np.zeros_like(theta)  # of frozen layers none is ever written
         self._work = np.empty(batch_size * width, np.float32)
         self._deltas = np.empty(batch_size * width, np.float32)
-        self._noisy = np.empty(batch_size * rows.n_columns, np.float32)
+        n_inputs = batch_size * rows.n_columns
+        self._noisy = np.empty(n_inputs, np.float32)
+        self._changed = np.empty(n_inputs if detects else 0, np.float32)
         emphasised = self.noise.kind is not None and self.noise.emphasis != 0.5
         n_cells = batch_size * int(network.layers[-1, N_OUT])
         weighted = emphasised or row_weights is not None
@@ -295,6 +300,7 @@ class Backpropagation:
             self.step,
             self.updates,
             self._noisy,
+            self._changed,
             self._weights,
             self._work,
             self._deltas,
@@ -306,13 +312,26 @@ class Backpropagation:
         return total, mass
 
     def pre_activations(self, index: Array, source: Rows | None = None):
-        """Yield (rows, pre-activations of the output) at the present parameters for
-        blocks of the rows ``index``, without noise; source : other rows than its own.
+        """Yield what ``judged`` gives at the present parameters, for blocks of the rows
+        ``index``; source : other rows than its own.
         """
         source = self.rows if source is None else source
         for part in row_blocks((len(index), self.n_columns), _HELD_ROWS):
-            rows = gathered(source, index[part])
-            yield rows, self.output(rows)
+            yield self.judged(gathered(source, index[part]))
+
+    def judged(self, rows: Array) -> tuple[Array, Array]:
+        """What the output is held against, of rows in the scaled space, and its
+        pre-activations: the rows themselves and those without noise, or which cells
+        noise changes, the same ones each time, and those with it.
+        """
+        if not self.detects:
+            return rows, self.output(rows)
+        noisy = np.empty_like(rows)
+        kind, level = CORRUPTIONS.index(self.noise.kind), float(self.noise.level)
+        keys = kernels().stream_keys(self.seed, 0, 0)
+        columns = self.noise.starts, self.noise.limits
+        kernels().corrupt(rows, noisy, kind, level, *columns, *keys)
+        return (noisy != rows).astype(rows.dtype), self.output(noisy)
 
     def output(self, rows: Array) -> Array:
         """Pre-activations of the output for rows in the scaled space."""

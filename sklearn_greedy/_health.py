@@ -50,7 +50,8 @@ def warn_of(task: LayerTask, report: dict, rate_name: str, remark: str = "") -> 
     if counts[-1] > _MOST * task.width:
         remedy = _remedy(*counts, rate, epochs) + _or_scale(task.unscaled)
         _warn_of_idle(*counts, task.width, task.place, f"{remedy}.{remark}")
-    if task.own_share == 0:  # by the targets alone: nothing was to be rebuilt
+    # Nothing was to be rebuilt: by the targets alone, or with logits of changed cells.
+    if task.own_share == 0 or "reconstruction_error" not in report:
         return
     error, baseline = report["reconstruction_error"], report["baseline_error"]
     most = baseline * (1 + _WORSE[0]) + _WORSE[1] * min(1.0, task.mean_square)

@@ -1579,6 +1579,14 @@ def corrupt(rows, noisy, corruption, level, units, limits, key0, key1):
                 noisy[r, c] = rows[other, c] if m > 1 else rows[r, c]
 
 
+@_jit(inline="always")
+def mark_changes(rows, noisy, changed):
+    """changed <- 1 where ``corrupt`` left another value, else 0; all (m, n)."""
+    for r in range(rows.shape[0]):
+        for c in range(rows.shape[1]):
+            changed[r, c] = _ONE if noisy[r, c] != rows[r, c] else _ZERO
+
+
 @_jit()
 def drop(a, rate, key0, key1):
     """a <- 0 with probability rate, else a / (1 - rate), in place (user guide, eq. 37);
@@ -2168,6 +2176,7 @@ def backprop_slice(
     step,
     updates,
     noisy,
+    changed,
     weights,
     work,
     deltas,
@@ -2176,16 +2185,18 @@ def backprop_slice(
 ):
     """Train a network on consecutive mini-batches (the last may be short).
 
-    The input is corrupted, the targets are not; then inputs and hidden units are
-    dropped as traits : (L, 2) says. row_weights : (n_rows,) or empty where
-    all rows weigh 1; the loss of a mini-batch is its weighted mean, and one of rows
-    that all weigh 0 is left out. noise : (level, weight in the loss of corrupted cells,
-    which must be 1 where the targets are not the clean input); units, limits : see
-    ``corrupt``; code : constants of the penalties on the first layer's hidden units.
-    noisy : workspace of batch_size rows of input, weights : of batch_size rows of
-    targets, or empty where all cells and rows weigh 1; step counts mini-batches from
-    the start of training (random streams), updates : (L,) those that moved each layer
-    (the optimiser's time). Returns the weighted sum over rows of the loss.
+    The input is corrupted, the targets are not, or say which cells were (changed); then
+    inputs and hidden units are dropped as traits : (L, 2) says. row_weights :
+    (n_rows,) or empty where all rows weigh 1; the loss of a mini-batch is its weighted
+    mean, and one of rows that all weigh 0 is left out. noise : (level, weight in the
+    loss of corrupted cells, which must be 1 where the targets are not of the input's
+    cells); units, limits : see ``corrupt``; code : constants of the penalties on the
+    first layer's hidden units. noisy : workspace of batch_size rows of input; changed :
+    another one for targets that say which cells differ, or empty; weights : workspace
+    of batch_size rows of targets, or empty where all cells and rows weigh 1; step
+    counts mini-batches from the start of training (random streams), updates : (L,)
+    those that moved each layer (the optimiser's time). Returns the weighted sum over
+    rows of the loss.
     """
     total = 0.0
     longest = hyper[MAX_GRADIENT]
@@ -2213,6 +2224,9 @@ def backprop_slice(
                 corrupt(x, noisy_x, corruption, noise[LEVEL], units, limits, key0, key1)
             else:
                 copy(x.reshape(x.size), noisy_x.reshape(x.size))
+            if changed.size > 0:
+                y = changed[: x.size].reshape(x.shape)
+                mark_changes(x, noisy_x, y)
             if traits[0, DROPOUT] > 0.0:
                 drop_input(noisy_x, traits[0, DROPOUT], seed, number, _FIRST)
             x = noisy_x

@@ -25,6 +25,7 @@ from sklearn_greedy._compat import (
     HasMethods,
     Interval,
     StrOptions,
+    available_if,
     fit_context,
     validate_parameter_constraints,
 )
@@ -513,6 +514,7 @@ class GreedyStack(
         """Features of validated rows."""
         return forward(X, self.coefs_, self.intercepts_, self.activations_)
 
+    @available_if(lambda stack: hasattr(stack, "score_samples"))
     def score(self, X, y=None) -> float:
         """Mean of ``score_samples``, so that a grid search can rank stacks.
 

@@ -825,6 +825,10 @@ def corrupt(rows, noisy, corruption, level, units, limits, key0, key1):
         noisy[changed] = swapped[changed]
 
 
+def mark_changes(rows, noisy, changed):
+    changed[...] = rows != noisy
+
+
 def drop(a, rate, key0, key1):
     """Zero some elements and scale up the others."""
     u = uniform_number(random_bits(np.arange(a.size, dtype=np.uint32), key0, key1))
@@ -1164,6 +1168,7 @@ def backprop_slice(
     step,
     updates,
     noisy,
+    changed,
     weights,
     work,
     deltas,
@@ -1190,6 +1195,9 @@ def backprop_slice(
         noisy_x = noisy[: x.size].reshape(x.shape)
         if corruption != NO_CORRUPTION:
             corrupt(x, noisy_x, corruption, noise[LEVEL], units, limits, *keys)
+            if changed.size:
+                y = changed[: x.size].reshape(x.shape)
+                mark_changes(x, noisy_x, y)
             x = noisy_x
         if traits[0, DROPOUT] > 0:
             noisy_x[...] = x

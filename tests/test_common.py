@@ -50,6 +50,9 @@ TRANSFORMERS = [
         max_iter=2,
     ),
     StackedAutoencoderTransformer(
+        (5, 3), objective="detection", corruption="swap", max_iter=2
+    ),
+    StackedAutoencoderTransformer(
         (5, 3),
         activation="logistic",
         corruption="salt_and_pepper",

@@ -1168,6 +1168,7 @@ def network_arguments(
     batch_size=5,
     code=None,
     emphasised=False,
+    detects=False,
     longest=0.0,
     row_weights=False,
     dropout=0.0,
@@ -1209,6 +1210,7 @@ def network_arguments(
         "step": 2,
         "updates": np.arange(len(layers)),
         "noisy": unwritten(batch_size * 6, dtype),
+        "changed": unwritten(batch_size * 6 if detects else 0, dtype),
         "weights": unwritten(n_cells if emphasised or row_weights else 0, dtype),
         "work": unwritten(batch_size * width, dtype),
         "deltas": unwritten(batch_size * width, dtype),
@@ -1609,6 +1611,29 @@ def test_penalised_training_equals_its_twin(dtype, corruption, code, row_weights
     tolerance = {np.float32: 2e-5, np.float64: 1e-12}[dtype]
     total, _ = check_twin("backprop_slice", *arguments.values(), tolerance=tolerance)
     assert np.isfinite(total)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("corruption", [MASKING, SALT_AND_PEPPER, SWAP])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_detection_of_changes_equals_its_twin(dtype, corruption, weighted, dropout):
+    """Dropped inputs are no changed cells."""
+    arguments = network_arguments(
+        dtype,
+        ADAM,
+        corruption,
+        tied=True,
+        detects=True,
+        emphasised=weighted,
+        row_weights=weighted,
+        dropout=dropout,
+    )
+    tolerance = {np.float32: 2e-5, np.float64: 1e-12}[dtype]
+    total, _ = check_twin("backprop_slice", *arguments.values(), tolerance=tolerance)
+    assert np.isfinite(total)
+    rows, changed = arguments["rows"], np.empty_like(arguments["rows"])
+    check_twin("mark_changes", rows, np.where(rows > 0, rows, 0), changed)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -171,6 +171,7 @@ OTHER = {
     "activation": "tanh",
     "hidden": "relu",
     "corruption": "swap",
+    "objective": "detection",
     "solver": "sgd",
     "schedule": None,  # the other one has no cache
     "memory": None,

@@ -893,6 +893,7 @@ def test_row_38_only_the_input_is_corrupted(corruption):
         np.zeros(2, np.int64),
         np.empty(60, F32),
         np.empty(0, F32),
+        np.empty(0, F32),
         np.empty(90, F32),
         np.empty(90, F32),
         np.empty(6, F32),
