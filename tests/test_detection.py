@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
-from scipy.special import expit
+from scipy.special import expit, logit
 from sklearn.base import clone
 from sklearn.metrics import log_loss, roc_auc_score
 
@@ -106,6 +106,12 @@ def test_layers_and_dtypes(related):
     assert [coef.shape for coef in stack.decoder_coefs_] == [(8, 8), (4, 8)]
     assert stack.decoder_activations_ == ["identity", "identity"]
     assert np.all(np.diff([curve[-1] < curve[0] for curve in stack.loss_curves_]) == 0)
+
+
+def test_output_biases_begin_at_the_log_odds_of_the_level(related):
+    stack = fit(related, (8, 4), corruption_level=[0.2, 0.1], max_iter=0)
+    means = [biases.mean() for biases in stack.decoder_intercepts_]
+    assert_allclose(means, logit([0.2, 0.1]), atol=0.4)
 
 
 def test_csr_rows_are_learned_as_dense_ones(rng):
