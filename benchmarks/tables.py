@@ -97,14 +97,27 @@ BATCH = 128
 N_JOBS = 2
 
 
-def stack(**params):
-    own = {"max_iter": 20, "batch_size": BATCH, "random_state": 0}
-    return StackedAutoencoderTransformer(WIDTHS, **{**own, **params})
+def stack(corruption_level, **params):
+    """Layers with free decoders, for rows of whose cells so many are swapped."""
+    return StackedAutoencoderTransformer(
+        WIDTHS,
+        corruption="swap",
+        corruption_level=corruption_level,
+        tied_weights=False,
+        batch_size=BATCH,
+        random_state=0,
+        **params,
+    )
 
 
-def with_targets(**params):
-    """Scheme of layers that learn from targets too."""
-    return lambda n_rows: {"pretrainer": stack(**params), "supervised_weight": 0.7}
+def layerwise(n_epochs, corruption_level, share):
+    """Scheme of layers that are trained alone; share : as in ``whole``."""
+
+    def scheme(n_rows):
+        pretrainer = stack(corruption_level, max_iter=n_epochs)
+        return {"pretrainer": pretrainer, "supervised_weight": share}
+
+    return scheme
 
 
 def whole(n_steps, corruption_level, share=1.0, **params):
@@ -114,9 +127,7 @@ def whole(n_steps, corruption_level, share=1.0, **params):
 
     def scheme(n_rows):
         pretrainer = stack(
-            corruption="swap",
-            corruption_level=corruption_level,
-            tied_weights=False,
+            corruption_level,
             max_iter=3,
             unrolled_max_iter=max(1, n_steps * BATCH // n_rows),
             **params,
@@ -124,9 +135,6 @@ def whole(n_steps, corruption_level, share=1.0, **params):
         return {"pretrainer": pretrainer, "supervised_weight": share}
 
     return scheme
-
-
-FREE = {"corruption": "swap", "corruption_level": 0.3, "tied_weights": False}
 
 
 @dataclass(frozen=True)
@@ -150,7 +158,7 @@ ALL = Search(
     },
     n_settings=4,
     schemes={
-        "free, targets": with_targets(**FREE),
+        "free, targets": layerwise(20, 0.3, share=0.7),
         "whole, noise .3": whole(50_000, 0.3),
         "whole, rows and targets": whole(25_000, 0.5, share=0.7),
     },

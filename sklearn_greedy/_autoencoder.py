@@ -596,7 +596,7 @@ class StackedAutoencoderTransformer(GreedyStack):
                 f"corruption_level in (0, 1). Got corruption={settings.corruption!r} "
                 f"and corruption_level={settings.corruption_level}."
             )
-        if settings.emphasis != 0.5 and settings.corruption in (None, "gaussian"):
+        if settings.emphasis != 0.5 and not of_cells:
             raise ValueError(
                 "emphasis tells corrupted cells from clean ones and needs corruption="
                 "'masking', 'salt_and_pepper' or 'swap'. Got corruption="
@@ -845,13 +845,10 @@ class StackedAutoencoderTransformer(GreedyStack):
         }
 
     def _monitor(self, task: LayerTask, model: Backpropagation, held: Array):
-        ones = np.ones(model.n_columns, np.float32)
-
         def score() -> float:
             total = 0.0
             for targets, z in model.pre_activations(held):
-                likelihood = unit_log_likelihood(targets, z, model.blocks, ones)
-                total += float(likelihood.sum())
+                total += float(_log_likelihood(model, targets, z).sum())
             return total / len(held)
 
         return score
@@ -864,8 +861,7 @@ class StackedAutoencoderTransformer(GreedyStack):
         targets, z = model.judged(rows)
         code = {"code_dimension": _participation_ratio(model.codes(rows))}
         if self.objective == "detection":
-            ones = np.ones(model.n_columns, np.float32)
-            likelihood = unit_log_likelihood(targets, z, model.blocks, ones)
+            likelihood = _log_likelihood(model, targets, z)
             shares = targets.mean(axis=0, dtype=float)
             return {
                 "detection_loss": -float(likelihood.mean()) / model.n_columns,
@@ -922,6 +918,14 @@ def _check_level(corruption, level) -> None:
         raise ValueError(
             f"corruption_level must be {bound} for {corruption}. Got {level!r} instead."
         )
+
+
+def _log_likelihood(model: Backpropagation, targets: Array, z: Array) -> Array:
+    """Minus the loss of each row, in the scaled space; targets, z : as from
+    ``Backpropagation.judged``.
+    """
+    ones = np.ones(model.n_columns, np.float32)
+    return unit_log_likelihood(targets, z, model.blocks, ones)
 
 
 def _participation_ratio(codes: Array) -> float:

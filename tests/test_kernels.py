@@ -1575,6 +1575,17 @@ def test_dropping_keeps_the_mean(rate):
     assert len(np.unique(a)) == 2
 
 
+def check_training(arguments):
+    """backprop_slice equals its twin, with a finite loss. Returns its arrays after."""
+    # Adam divides by the root of small second moments, which enlarges rounding.
+    tolerance = {"float32": 2e-5, "float64": 1e-12}[arguments["theta"].dtype.name]
+    total, after = check_twin(
+        "backprop_slice", *arguments.values(), tolerance=tolerance
+    )
+    assert np.isfinite(total)
+    return after
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("solver", [SGD, NESTEROV, ADAM])
 @pytest.mark.parametrize("corruption", [NO_CORRUPTION, *CORRUPTIONS])
@@ -1582,12 +1593,7 @@ def test_dropping_keeps_the_mean(rate):
 def test_network_training_equals_its_twin(dtype, solver, corruption, tied):
     arguments = network_arguments(dtype, solver, corruption, tied)
     before = arguments["theta"].copy()
-    # Adam divides by the root of small second moments, which enlarges rounding.
-    tolerance = {np.float32: 2e-5, np.float64: 1e-12}[dtype]
-    total, after = check_twin(
-        "backprop_slice", *arguments.values(), tolerance=tolerance
-    )
-    assert np.isfinite(total)
+    after = check_training(arguments)
     assert np.abs(after[4] - before).max() > 0.01
 
 
@@ -1608,9 +1614,7 @@ def test_penalised_training_equals_its_twin(dtype, corruption, code, row_weights
         row_weights=row_weights,
         longest=0.5,
     )
-    tolerance = {np.float32: 2e-5, np.float64: 1e-12}[dtype]
-    total, _ = check_twin("backprop_slice", *arguments.values(), tolerance=tolerance)
-    assert np.isfinite(total)
+    check_training(arguments)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -1629,9 +1633,7 @@ def test_detection_of_changes_equals_its_twin(dtype, corruption, weighted, dropo
         row_weights=weighted,
         dropout=dropout,
     )
-    tolerance = {np.float32: 2e-5, np.float64: 1e-12}[dtype]
-    total, _ = check_twin("backprop_slice", *arguments.values(), tolerance=tolerance)
-    assert np.isfinite(total)
+    check_training(arguments)
     rows, changed = arguments["rows"], np.empty_like(arguments["rows"])
     check_twin("mark_changes", rows, np.where(rows > 0, rows, 0), changed)
 
@@ -1652,9 +1654,7 @@ def test_training_with_dropout_equals_its_twin(dtype, solver, corruption):
         pace=[0, 0.5, 1, 1],
         max_norm=1.0,
     )
-    tolerance = {np.float32: 2e-5, np.float64: 1e-12}[dtype]
-    total, _ = check_twin("backprop_slice", *arguments.values(), tolerance=tolerance)
-    assert np.isfinite(total)
+    check_training(arguments)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -1664,9 +1664,7 @@ def test_weighted_training_equals_its_twin(dtype, corruption, tied):
     """With weights of rows, one mini-batch of which weighs nothing."""
     arguments = network_arguments(dtype, ADAM, corruption, tied, row_weights=True)
     arguments["row_weights"][5:10] = 0
-    tolerance = {np.float32: 2e-5, np.float64: 1e-12}[dtype]
-    total, _ = check_twin("backprop_slice", *arguments.values(), tolerance=tolerance)
-    assert np.isfinite(total)
+    check_training(arguments)
     check_twin("weigh_rows", np.ones((5, 3), dtype), arguments["row_weights"][:5])
     check_twin("weigh_rows", np.ones((5, 3), dtype), arguments["row_weights"][5:10])
 
