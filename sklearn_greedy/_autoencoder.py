@@ -11,6 +11,7 @@ from scipy.special import entr, logit
 
 from sklearn_greedy._backpropagation import (
     CORRUPTIONS,
+    SCHEDULES,
     Backpropagation,
     CodePenalty,
     Corruption,
@@ -149,11 +150,14 @@ class StackedAutoencoderTransformer(GreedyStack):
     solver : {"adam", "sgd"}, default="adam"
         Optimiser.
 
-    learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
-        Schedule of the step size of "sgd", as in MLPClassifier: "invscaling" divides
-        it by ``(n_rows_seen + 1) ** power_t`` after each epoch, "adaptive" by 5 when
-        training stalls, which needs ``tol`` or ``early_stopping`` and is never seen in
-        ``partial_fit``.
+    learning_rate : {"constant", "invscaling", "adaptive", "cosine"}, default="constant"
+        Schedule of the step size. "cosine" lets it fall along half a cosine, from
+        ``learning_rate_init`` in the first epoch to next to 0 in the last, of each
+        layer and of the unrolled network [7]_; in ``partial_fit``, which has no last
+        epoch, it stays. The others change that of "sgd" alone, as in MLPClassifier:
+        "invscaling" divides it by ``(n_rows_seen + 1) ** power_t`` after each epoch,
+        "adaptive" by 5 when training stalls, which needs ``tol`` or ``early_stopping``
+        and is never seen in ``partial_fit``.
 
     learning_rate_init : float or array-like, default=0.001
         Step size, in (0, inf).
@@ -320,6 +324,8 @@ class StackedAutoencoderTransformer(GreedyStack):
        neural networks", Science 313, 2006.
     .. [6] J. Yoon et al., "VIME: extending the success of self- and semi-supervised
        learning to tabular domain", NeurIPS 2020.
+    .. [7] I. Loshchilov and F. Hutter, "SGDR: stochastic gradient descent with warm
+       restarts", ICLR 2017 (equation 5, without restarts).
 
     Examples
     --------
@@ -368,7 +374,7 @@ class StackedAutoencoderTransformer(GreedyStack):
         "n_active": [Interval(Integral, 1, None, closed="left"), None, "array-like"],
         "tied_weights": ["boolean", "array-like"],
         "solver": [StrOptions({"adam", "sgd"})],
-        "learning_rate": [StrOptions({"constant", "invscaling", "adaptive"})],
+        "learning_rate": [StrOptions(set(SCHEDULES))],
         "learning_rate_init": [Interval(Real, 0, None, closed="neither"), "array-like"],
         "power_t": [Interval(Real, 0, None, closed="left")],
         "max_gradient_norm": [Interval(Real, 0, None, closed="neither"), None],

@@ -22,6 +22,7 @@ from sklearn_greedy._units import ColumnStatistics, Units, near_one, row_blocks
 Array = npt.NDArray
 
 SOLVERS = ("sgd", "nesterov", "adam")  # of the kernels
+SCHEDULES = "constant", "invscaling", "adaptive", "cosine"
 CORRUPTIONS = (None, "masking", "gaussian", "salt_and_pepper", "swap")
 
 # Held-out rows that go through a network at a time.
@@ -56,9 +57,10 @@ class Optimizer:
         nesterov = self.solver == "sgd" and self.nesterovs_momentum
         return SOLVERS.index("nesterov" if nesterov else self.solver)
 
-    def scheduled(self) -> bool:
-        """Whether the learning rate may change; Adam's never does."""
-        return self.solver == "sgd" and self.learning_rate != "constant"
+    def schedule(self) -> str:
+        """How the learning rate changes; those of MLPClassifier are for SGD alone."""
+        acts = self.solver == "sgd" or self.learning_rate == "cosine"
+        return self.learning_rate if acts else "constant"
 
     def constants(self, rate: float) -> Array:
         """Array in the kernels' order, at a learning rate."""
@@ -189,7 +191,8 @@ class Backpropagation:
         code: CodePenalty | None = None,
         state: dict | None = None,
     ):
-        self.network, self.theta, self.epoch = network, theta, 1
+        self.network, self.theta = network, theta
+        self.epoch, self.progress = 1, 0.0
         self.rows, self.targets, self.blocks = rows, targets, blocks
         self.detects = detects
         self.optimizer, self.alpha, self.seed = optimizer, alpha, seed
@@ -250,8 +253,8 @@ class Backpropagation:
 
     def slow_down(self) -> bool:
         """See ``Model.slow_down``."""
-        adaptive = self.optimizer.learning_rate == "adaptive"
-        if not (self.optimizer.scheduled() and adaptive and self._rate > _LEAST_RATE):
+        adaptive = self.optimizer.schedule() == "adaptive"
+        if not (adaptive and self._rate > _LEAST_RATE):
             return False
         self._rate /= _SLOWER
         return True
@@ -261,11 +264,15 @@ class Backpropagation:
         self._rate, self.optimizer.momentum = rate, momentum
 
     def _begin_epoch(self) -> None:
-        """The learning rate of the inverse scaling schedule, by rows seen so far."""
-        self._rated_epoch = self.epoch
-        if self.optimizer.scheduled() and self.optimizer.learning_rate == "invscaling":
-            slowed = (self._n_seen + 1) ** self.optimizer.power_t
-            self._rate = self.optimizer.learning_rate_init / slowed
+        """The learning rate of a schedule by epochs: cosine by their share that is
+        over, inverse scaling by rows seen so far.
+        """
+        self._rated_epoch, first = self.epoch, self.optimizer.learning_rate_init
+        schedule = self.optimizer.schedule()
+        if schedule == "cosine":
+            self._rate = first * (1 + np.cos(np.pi * self.progress)) / 2
+        elif schedule == "invscaling":
+            self._rate = first / (self._n_seen + 1) ** self.optimizer.power_t
 
     def train(self, index: Array, team: Array = ALONE) -> tuple[float, float]:
         """See ``Model.train``; the loss of a row is its negative log-likelihood."""

@@ -29,7 +29,8 @@ class ContrastiveDivergence:
     """An RBM in training: flat parameters (w, c, b), optimiser state, kernel call."""
 
     def __init__(self, task: LayerTask, centered: bool, sampled: list[int]):
-        self.settings, self.seed, self.epoch = task.settings, task.seed, 1
+        self.settings, self.seed = task.settings, task.seed
+        self.epoch, self.progress = 1, 0.0
         self._own_share = task.own_share
         self._scaled_epoch = 1
         self._scale_rate = _SCALE_RATE

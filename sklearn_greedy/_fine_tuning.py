@@ -13,7 +13,12 @@ from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_greedy._backpropagation import Backpropagation, Optimizer, alike
+from sklearn_greedy._backpropagation import (
+    SCHEDULES,
+    Backpropagation,
+    Optimizer,
+    alike,
+)
 from sklearn_greedy._base import GreedyEstimator
 from sklearn_greedy._callbacks import EpochTasks, task_of
 from sklearn_greedy._compat import (
@@ -148,7 +153,7 @@ class GreedyPretrainedMLP(
             StrOptions({"auto"}),
             Interval(Integral, 1, None, closed="left"),
         ],
-        "learning_rate": [StrOptions({"constant", "invscaling", "adaptive"})],
+        "learning_rate": [StrOptions(set(SCHEDULES))],
         "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
         "power_t": [Interval(Real, 0, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],

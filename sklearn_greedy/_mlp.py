@@ -79,11 +79,15 @@ class GreedyPretrainedMLPClassifier(
         Rows of a mini-batch, all where there are fewer; "auto" is
         ``min(200, n_samples)``.
 
-    learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
-        Schedule of the step size of "sgd": "invscaling" divides it by
-        ``(n_rows_seen + 1) ** power_t`` after each epoch, "adaptive" by 5 each time the
-        training would end by ``tol``, until it is below 1e-6 (never in
-        ``partial_fit``, which does not end by ``tol``).
+    learning_rate : {"constant", "invscaling", "adaptive", "cosine"}, default="constant"
+        Schedule of the step size. "cosine" lets it fall along half a cosine, from
+        ``learning_rate_init`` in the first epoch to next to 0 in epoch ``max_iter``
+        (not in ``partial_fit``, which has no last epoch) [5]_;
+        ``n_iter_no_change=np.inf`` lets training run that far. The others change that
+        of "sgd" alone: "invscaling" divides it by ``(n_rows_seen + 1) ** power_t``
+        after each epoch, "adaptive" by 5 each time the training would end by ``tol``,
+        until it is below 1e-6 (never in ``partial_fit``, which does not end by
+        ``tol``).
 
     learning_rate_init : float, default=0.001
         Step size of the fine-tuning, in (0, inf).
@@ -290,6 +294,8 @@ class GreedyPretrainedMLPClassifier(
        vision", CVPR 2016.
     .. [4] N. Srivastava et al., "Dropout: a simple way to prevent neural networks from
        overfitting", JMLR 15, 2014.
+    .. [5] I. Loshchilov and F. Hutter, "SGDR: stochastic gradient descent with warm
+       restarts", ICLR 2017 (equation 5, without restarts).
 
     Examples
     --------
@@ -672,11 +678,15 @@ class GreedyPretrainedMLPRegressor(ScoresLabelled, RegressorMixin, GreedyPretrai
         Rows of a mini-batch, all where there are fewer; "auto" is
         ``min(200, n_samples)``.
 
-    learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
-        Schedule of the step size of "sgd": "invscaling" divides it by
-        ``(n_rows_seen + 1) ** power_t`` after each epoch, "adaptive" by 5 each time the
-        training would end by ``tol``, until it is below 1e-6 (never in
-        ``partial_fit``, which does not end by ``tol``).
+    learning_rate : {"constant", "invscaling", "adaptive", "cosine"}, default="constant"
+        Schedule of the step size. "cosine" lets it fall along half a cosine, from
+        ``learning_rate_init`` in the first epoch to next to 0 in epoch ``max_iter``
+        (not in ``partial_fit``, which has no last epoch) [3]_;
+        ``n_iter_no_change=np.inf`` lets training run that far. The others change that
+        of "sgd" alone: "invscaling" divides it by ``(n_rows_seen + 1) ** power_t``
+        after each epoch, "adaptive" by 5 each time the training would end by ``tol``,
+        until it is below 1e-6 (never in ``partial_fit``, which does not end by
+        ``tol``).
 
     learning_rate_init : float, default=0.001
         Step size of the fine-tuning, in (0, inf).
@@ -865,6 +875,8 @@ class GreedyPretrainedMLPRegressor(ScoresLabelled, RegressorMixin, GreedyPretrai
     .. [1] Y. Bengio et al., "Greedy layer-wise training of deep networks", NIPS 2006.
     .. [2] N. Srivastava et al., "Dropout: a simple way to prevent neural networks from
        overfitting", JMLR 15, 2014.
+    .. [3] I. Loshchilov and F. Hutter, "SGDR: stochastic gradient descent with warm
+       restarts", ICLR 2017 (equation 5, without restarts).
 
     Examples
     --------

@@ -112,7 +112,7 @@ class SupervisedModel:
             **options,
         )
         self._index, self._queue = index, np.empty(0, dtype=index.dtype)
-        self.n_columns, self.epoch = model.n_columns, 1
+        self.n_columns, self.epoch, self.progress = model.n_columns, 1, 0.0
         self.products_per_row = model.products_per_row + self._head.products_per_row
         self.largest_product = model.largest_product
         self.calls_per_step = model.calls_per_step + self._head.calls_per_step
@@ -121,6 +121,7 @@ class SupervisedModel:
         """See ``Model.train``; the loss is the weighted sum of both."""
         model, head = self._model, self._head
         model.epoch = head.epoch = self.epoch
+        model.progress = head.progress = self.progress
         total = 0.0
         for part in gen_batches(len(index), self.batch_size):
             rows = index[part]

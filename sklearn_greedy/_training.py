@@ -31,6 +31,7 @@ class Model(Protocol):
 
     theta: Array  # flat parameters, changed in place
     epoch: int  # number of the present one in all calls, from 1, set by the loop
+    progress: float  # share of this call's epochs that are over, set by the loop
     batch_size: int
     n_columns: int  # of a row
     products_per_row: int  # multiplications of one step
@@ -203,6 +204,7 @@ def train_epoch(model: Model, order: Array, plan: Plan, epoch: int) -> float:
     """One pass over the rows in ``order``, slice by slice; the mean loss."""
     rows_per_slice = _rows_per_slice(model)
     model.epoch = plan.n_before + epoch
+    model.progress = (epoch - 1) / max(plan.max_iter, 1)
     total, weight = 0.0, 0.0
     kind = type(model), model.n_columns, model.products_per_row, model.batch_size
     for start in range(0, len(order), rows_per_slice):

@@ -11,12 +11,17 @@ from sklearn.metrics import roc_auc_score
 from sklearn.neural_network._stochastic_optimizers import SGDOptimizer
 from tools import recorded_networks
 
-from sklearn_greedy import StackedAutoencoderTransformer, StackedRBMTransformer
+from sklearn_greedy import (
+    GreedyPretrainedMLPClassifier,
+    StackedAutoencoderTransformer,
+    StackedRBMTransformer,
+)
 from sklearn_greedy._autoencoder import _participation_ratio
 from sklearn_greedy._backpropagation import Backpropagation, CodePenalty, Optimizer
 from sklearn_greedy._fitting import draw_seed
 from sklearn_greedy._network import Network, glorot_uniform
 from sklearn_greedy._rows import Rows
+from sklearn_greedy._training import Plan, run_epochs
 from sklearn_greedy._units import ColumnStatistics, choose_units
 
 SEED = np.array([20, 26], dtype=np.uint32)
@@ -482,7 +487,7 @@ def training(X, **params):
     rng = np.random.default_rng(0)
     shapes = ((X.shape[1], 4, "relu"), (4, X.shape[1], "identity"))
     theta = network.pack(*zip(*(glorot_uniform(rng, *s) for s in shapes), strict=True))
-    optimizer = Optimizer("sgd", 0.1, **params)
+    optimizer = Optimizer(**{"solver": "sgd", "learning_rate_init": 0.1, **params})
     blocks = units.blocks()
     return Backpropagation(
         network, theta, Rows(X, units), blocks, optimizer, batch_size=8, seed=SEED
@@ -498,6 +503,50 @@ def test_inverse_scaling_is_that_of_mlp_classifier(rng):
         model.train(np.arange(40))
         assert model._rate == pytest.approx(peer.learning_rate)
         peer.iteration_ends(40 * epoch)
+
+
+@pytest.mark.parametrize("solver", ["sgd", "adam"])
+def test_cosine_rate_is_that_of_torch(rng, solver):
+    """The closed form of `CosineAnnealingLR` with T_max=5, whose cosines are roots."""
+    model = training(rng.normal(size=(40, 3)), solver=solver, learning_rate="cosine")
+    rates = []
+
+    def monitor():
+        rates.append(model._rate)
+        return 0.0
+
+    lowered = "learning_rate_init", 0.1
+    plan = Plan(5, None, np.inf, True, lowered, "here", monitor, follows_monitor=False)
+    run_epochs(model, np.arange(40), plan, rng)
+    root = np.sqrt(5)
+    shares = np.array([8, 5 + root, 3 + root, 5 - root, 3 - root]) / 8
+    assert_allclose(rates, 0.1 * shares)
+
+
+@pytest.mark.parametrize("schedule", ["layerwise", "simultaneous"])
+def test_cosine_falls_in_all_that_is_trained(mixed, networks, schedule):
+    """Both layers, at each warm start anew; the unrolled network where there is one."""
+    n_unrolled = 3 if schedule == "layerwise" else 0
+    params = {"schedule": schedule, "learning_rate": "cosine", "max_iter": 4}
+    stack = fit(mixed, (4, 3), unrolled_max_iter=n_unrolled, warm_start=True, **params)
+    stack.fit(mixed)
+    last = 0.01 * (1 + np.cos(np.pi * 3 / 4)) / 2
+    last_unrolled = 0.01 * (1 + np.cos(np.pi * 2 / 3)) / 2
+    once = [last, last, last_unrolled][: 2 + (n_unrolled > 0)]
+    assert_allclose([network._rate for network in networks], 2 * once)
+    stack.partial_fit(mixed)  # has no last epoch
+    assert networks[-1]._rate == 0.01
+
+
+def test_cosine_falls_for_targets_too(mixed, rng, monkeypatch):
+    """Their share of the loss has its share of the step."""
+    heads = recorded_networks(monkeypatch, "_supervision")
+    stack = StackedAutoencoderTransformer((4,), learning_rate="cosine", max_iter=4)
+    clf = GreedyPretrainedMLPClassifier(pretrainer=stack, supervised_weight=0.25)
+    clf.set_params(max_iter=1, n_iter_no_change=np.inf)
+    clf.fit(mixed, rng.integers(0, 2, len(mixed)))
+    last = 0.001 * (1 + np.cos(np.pi * 3 / 4)) / 2
+    assert [head._rate for head in heads] == [pytest.approx(0.25 * last)]
 
 
 def test_adaptive_rate_is_that_of_mlp_classifier(rng):

@@ -1283,6 +1283,21 @@ def test_hidden_activations_lead_to_the_output(iris):
         ours.hidden_activations(X, 2)
 
 
+@pytest.mark.parametrize("solver", ["sgd", "adam"])
+def test_cosine_lets_networks_settle(solver, iris):
+    """The last of many epochs moves next to nothing, unlike at a constant rate."""
+    params = {"solver": solver, "max_iter": 100, "learning_rate_init": 0.01}
+    params |= {"tol": 0, "n_iter_no_change": np.inf, "batch_size": 15}
+    moved = {}
+    for learning_rate in ("constant", "cosine"):
+        clf = classifier(learning_rate=learning_rate, **params)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            clf.fit(*iris)
+        moved[learning_rate] = abs(clf.loss_curve_[-1] - clf.loss_curve_[-2])
+    assert moved["cosine"] < 0.01 * moved["constant"]
+
+
 @pytest.mark.parametrize("learning_rate", ["invscaling", "adaptive"])
 def test_schedules_slow_fine_tuning_down(learning_rate, iris):
     params = {"solver": "sgd", "learning_rate_init": 0.1, "pretrainer": None}
