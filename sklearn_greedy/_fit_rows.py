@@ -77,9 +77,8 @@ class FitRows:
 
     @property
     def uneven_weights(self) -> Array | None:
-        """Weights of all rows for the pre-training, where only their ratios count."""
-        weights = self.all_weights
-        return None if weights is None or np.ptp(weights) == 0 else near_one(weights)
+        """Weights of all rows to draw them by."""
+        return uneven(self.all_weights)
 
     def weigh(self, factors: Array) -> None:
         """Multiply the weights of the rows with a target."""
@@ -98,6 +97,13 @@ class FitRows:
             self.all_X = sparse.vstack(parts, format="csr", dtype=self.all_X.dtype)
         else:
             self.all_X = TwoParts(*parts)
+
+
+def uneven(weights: Array | None) -> Array | None:
+    """Weights that rows are drawn by, where only their ratios count; None where they
+    are all the same.
+    """
+    return None if weights is None or np.ptp(weights) == 0 else near_one(weights)
 
 
 def fit_rows(

@@ -21,7 +21,7 @@ from sklearn_greedy._compat import (
     validate_params,
     warn_user,
 )
-from sklearn_greedy._fit_rows import FitRows, fit_rows
+from sklearn_greedy._fit_rows import FitRows, fit_rows, uneven
 from sklearn_greedy._fitting import draw_seed, fitting
 from sklearn_greedy._memory import warn_of_no_seed
 from sklearn_greedy._parameters import (
@@ -91,7 +91,7 @@ class StackedRBMClassifier(
     See Also
     --------
     GreedyPretrainedMLPClassifier : Fine-tunes a stack by backpropagation, which gives
-        better predictions where labels are not few, and takes weights.
+        better predictions where labels are not few.
 
     Notes
     -----
@@ -129,7 +129,7 @@ class StackedRBMClassifier(
         self.random_state = random_state
 
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y, X_unlabeled=None) -> Self:
+    def fit(self, X, y, sample_weight=None, X_unlabeled=None) -> Self:
         """Train the layers one after the other, the last with the labels.
 
         Parameters
@@ -138,10 +138,13 @@ class StackedRBMClassifier(
             Training data.
         y : array-like of shape (n_samples,)
             Labels; rows with the value ``unlabeled`` have none.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows, not negative. Each RBM draws its rows in proportion to
+            them, and classes have their shares of the weight as mean probabilities.
         X_unlabeled : {array-like, sparse matrix} of shape (n_unlabeled, n_features), \
                 default=None
-            More rows for the layers below the top. It is metadata, as that of
-            `GreedyPretrainedMLPClassifier.fit`.
+            More rows for the layers below the top, each of weight 1. It is metadata,
+            as that of `GreedyPretrainedMLPClassifier.fit`.
 
         Returns
         -------
@@ -151,7 +154,8 @@ class StackedRBMClassifier(
         Raises
         ------
         ValueError
-            If training diverges, or a parameter of ``stack`` does not fit the data.
+            If training diverges, or a parameter of ``stack`` does not fit the data; if
+            a weight is negative or all rows with a label have weight 0.
 
         Warns
         -----
@@ -159,10 +163,10 @@ class StackedRBMClassifier(
             If there is no layer below the top that would learn from ``X_unlabeled``.
         """
         with fitting(self):
-            return self._fit(X, y, X_unlabeled)
+            return self._fit(X, y, sample_weight, X_unlabeled)
 
-    def _fit(self, X, y, X_unlabeled):
-        rows = fit_rows(self, X, y, more=X_unlabeled)
+    def _fit(self, X, y, sample_weight, X_unlabeled):
+        rows = fit_rows(self, X, y, sample_weight, more=X_unlabeled)
         X, y = rows.X, rows.y
         check_classification_targets(y)
         self.classes_, codes = np.unique(y, return_inverse=True)
@@ -184,8 +188,8 @@ class StackedRBMClassifier(
         self.top_.set_params(visible=[*(pairs or []), ("softmax", labels)])
         beside = _beside(H, np.eye(len(self.classes_), dtype=X.dtype)[codes])
         with task_of(root, "top RBM", 0, self, inner=self.top_, X=X, y=y):
-            self.top_.fit(beside)
-        self._set_label_biases(X, codes)
+            self.top_._fit_within(beside, beside, uneven(rows.weights))
+        self._set_label_biases(X, codes, rows.weights)
         root.call_on_fit_task_end(
             estimator=self, X=X, y=y, reconstruction_attributes={}
         )
@@ -197,29 +201,32 @@ class StackedRBMClassifier(
         """
         if pairs is not None:
             self.features_.set_params(visible=pairs)
-        self.features_._fit_within(rows.all_X, rows.given)
+        self.features_._fit_within(rows.all_X, rows.given, rows.uneven_weights)
         H = self.features_._encode(rows.X)
         kind = self.features_._kind_above(len(self.features_.coefs_))
         return H, [(kind, slice(0, H.shape[1]))]
 
-    def _set_label_biases(self, X, codes: Array) -> None:
-        """Give each class its share of the rows as mean probability, at which the
-        biases of the label units maximise the likelihood of the labels given the rows.
+    def _set_label_biases(self, X, codes: Array, weights: Array | None) -> None:
+        """Give each class its share of the rows, or of their weight, as mean
+        probability, at which the biases of the label units maximise the likelihood of
+        the labels given the rows.
 
         The last mini-batch of the RBM leaves them anywhere about there. Each round adds
         the log of what a class lacks (iterative scaling, which has one limit).
         """
+        weights = np.ones(len(codes)) if weights is None else weights
         by_class = np.argsort(codes, kind="stable")
-        some = np.sort(spread_rows(by_class, _BIAS_ROWS))
-        X, codes = X[some], codes[some]
-        counts = np.bincount(codes, minlength=len(self.classes_))
-        present = counts > 0  # a rare class may not be among some rows
-        log_count = np.log(np.maximum(counts, 1))
+        some = np.sort(spread_rows(by_class[weights[by_class] > 0], _BIAS_ROWS))
+        X, codes, weights = X[some], codes[some], weights[some]
+        wanted = np.bincount(codes, weights, minlength=len(self.classes_))
+        present = wanted > 0  # a rare class may not be among some rows
+        log_wanted = np.log(np.where(present, wanted, 1.0))
         log_joint = self._in_blocks(log_softmax, X).astype(np.float64)
         biases = np.zeros(len(self.classes_))
         for _ in range(_BIAS_ROUNDS):
-            log_mass = logsumexp(log_softmax(log_joint + biases, axis=1), axis=0)
-            missing = np.where(present, log_count - log_mass, 0.0)
+            log_p = log_softmax(log_joint + biases, axis=1)
+            log_mass = logsumexp(log_p, axis=0, b=weights[:, np.newaxis])
+            missing = np.where(present, log_wanted - log_mass, 0.0)
             biases += missing
             if np.abs(missing).max() < 1e-6:
                 break

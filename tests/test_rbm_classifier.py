@@ -74,7 +74,7 @@ def test_interrupted_refit_leaves_the_earlier_fit(monkeypatch, rng):
     rbm = StackedRBMClassifier(StackedRBMTransformer((5, 3)), random_state=0).fit(X, y)
     before, attributes = rbm.predict_proba(X), set(vars(rbm))
 
-    def interrupted(self, X, codes):
+    def interrupted(self, X, codes, weights):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(StackedRBMClassifier, "_set_label_biases", interrupted)
@@ -344,16 +344,74 @@ def test_classes_that_alternate_keep_their_shares(n_classes, rng):
     assert_allclose(shares, 1 / n_classes, atol=0.02)
 
 
-# --- rows without a label ----------------------------------------------------------
-
-
 def assert_same_fit(one, other):
-    for a, b in [(one.features_, other.features_), (one.top_, other.top_)]:
+    parts = [(one.features_, other.features_), (one.top_, other.top_)]
+    for a, b in parts[one.features_ is None :]:
         for mine, theirs in zip(a.coefs_, b.coefs_, strict=True):
             assert_array_equal(mine, theirs)
     assert_array_equal(
         one.top_.visible_intercepts_[0], other.top_.visible_intercepts_[0]
     )
+
+
+# --- weights -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sizes", [(4,), (5, 4)])
+def test_rows_of_weight_0_have_no_part(sizes, rng):
+    X, y = rows_of_three_classes(rng)
+    weights = rng.integers(0, 3, 300)
+    rbm = StackedRBMClassifier(StackedRBMTransformer(sizes), random_state=0)
+    expected = clone(rbm).fit(X, y, sample_weight=weights)
+    out = weights == 0
+    X[out], y[out] = 1 - X[out], 2 - y[out]
+    assert_same_fit(rbm.fit(X, y, sample_weight=weights), expected)
+
+
+@pytest.mark.parametrize("sizes", [(4,), (5, 4)])
+def test_even_weights_are_none(sizes, rng):
+    X, y = rows_of_three_classes(rng)
+    rbm = StackedRBMClassifier(StackedRBMTransformer(sizes), random_state=0)
+    expected = clone(rbm).fit(X, y).predict_proba(X)
+    found = rbm.fit(X, y, sample_weight=np.full(300, 3.7)).predict_proba(X)
+    assert_allclose(found, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("sizes", [(4,), (5, 4)])
+def test_classes_have_their_shares_of_the_weight(sizes, rng):
+    X, y = rows_of_three_classes(rng)
+    weights = rng.random(300) * np.array([0.5, 1.0, 4.0])[y]
+    rbm = StackedRBMClassifier(StackedRBMTransformer(sizes), random_state=0)
+    p = rbm.fit(X, y, sample_weight=weights).predict_proba(X)
+    shares = np.bincount(y, weights) / weights.sum()
+    assert_allclose(np.average(p, axis=0, weights=weights), shares, atol=1e-4)
+
+
+def test_weights_reach_all_layers(rng):
+    """Those of marked rows the layers below alone."""
+    X, y = rows_of_three_classes(rng)
+    known = np.arange(300) % 3 == 0
+    weights = rng.random(300)
+    stack = StackedRBMTransformer((5, 4))
+    rbm = StackedRBMClassifier(stack, unlabeled=-1, random_state=0)
+    rbm.fit(X, np.where(known, y, -1), sample_weight=weights)
+    below, top = clone(rbm.features_), clone(rbm.top_)
+    below._fit_within(X, X, weights)
+    assert_array_equal(rbm.features_.coefs_[0], below.coefs_[0])
+    beside = np.hstack([below.transform(X[known]), np.eye(3)[y[known]]])
+    top._fit_within(beside, beside, weights[known])
+    assert_array_equal(rbm.top_.coefs_[0], top.coefs_[0])
+
+
+def test_labelled_rows_of_no_weight_raise(rng):
+    X, y = rows_of_three_classes(rng)
+    few = np.where(np.arange(300) < 40, y, -1)
+    rbm = StackedRBMClassifier(unlabeled=-1)
+    with pytest.raises(ValueError, match="zeros for all 40 labelled rows"):
+        rbm.fit(X, few, sample_weight=few == -1)
+
+
+# --- rows without a label ----------------------------------------------------------
 
 
 @pytest.mark.parametrize("marker", [-1, np.nan, "?"])
@@ -450,4 +508,4 @@ def test_memory_map_beside_x_is_not_copied(rng, tmp_path):
     more = np.load(tmp_path / "more.npy", mmap_mode="r")
     stack = StackedRBMTransformer((4, 4), max_iter=1, batch_size=1000)
     rbm = StackedRBMClassifier(stack, random_state=0).fit(X, y, X_unlabeled=more[:100])
-    assert peak_memory(rbm.fit, X, y, more) < more.nbytes / 2
+    assert peak_memory(rbm.fit, X, y, None, more) < more.nbytes / 2
