@@ -73,8 +73,9 @@ class Plan:
     of all rows, in proportion to which they are drawn anew in each epoch, or None;
     tasks : what callbacks are told of the epochs; n_averaged : last epochs
     whose parameters are averaged; n_before : epochs of earlier calls, for all that
-    changes with their number; limit : the parameter that ``max_iter`` is; unscaled :
-    what the user could scale against divergence, or nothing.
+    changes with their number; limit : the parameter that ``max_iter`` is; settles :
+    whether the learning rate falls to next to 0 in the last epoch; unscaled : what the
+    user could scale against divergence, or nothing.
     """
 
     max_iter: int
@@ -91,6 +92,7 @@ class Plan:
     n_averaged: int = 1
     n_before: int = 0
     limit: str = "max_iter"
+    settles: bool = False
     unscaled: str = ""
 
     def visited(self, index: Array, rng) -> Array:
@@ -165,7 +167,7 @@ def run_epochs(model: Model, index: Array, plan: Plan, rng) -> History:
                 break
             history.stale = 0
     else:
-        if plan.tol is not None and plan.max_iter > 0:
+        if plan.tol is not None and plan.max_iter > 0 and not plan.settles:
             _warn_of_limit(plan, history, follows)
     if best is not None:
         model.restore(best)

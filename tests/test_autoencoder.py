@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import roc_auc_score
 from sklearn.neural_network._stochastic_optimizers import SGDOptimizer
 from tools import recorded_networks
@@ -536,6 +537,16 @@ def test_cosine_falls_in_all_that_is_trained(mixed, networks, schedule):
     assert_allclose([network._rate for network in networks], 2 * once)
     stack.partial_fit(mixed)  # has no last epoch
     assert networks[-1]._rate == 0.01
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_cosine_that_has_fallen_asks_for_no_more_epochs(mixed, early_stopping):
+    params = {"tol": 0.0, "early_stopping": early_stopping, "max_iter": 3}
+    params["unrolled_max_iter"] = 3
+    with pytest.warns(ConvergenceWarning) as told:
+        fit(mixed, **params)
+    assert len(told) == 2  # of the layer and the unrolled network
+    fit(mixed, learning_rate="cosine", **params)  # a warning would be an error
 
 
 def test_cosine_falls_for_targets_too(mixed, rng, monkeypatch):

@@ -1285,15 +1285,18 @@ def test_hidden_activations_lead_to_the_output(iris):
 
 @pytest.mark.parametrize("solver", ["sgd", "adam"])
 def test_cosine_lets_networks_settle(solver, iris):
-    """The last of many epochs moves next to nothing, unlike at a constant rate."""
+    """The last of many epochs moves next to nothing, unlike at a constant rate, so that
+    nothing is said of more epochs.
+    """
     params = {"solver": solver, "max_iter": 100, "learning_rate_init": 0.01}
     params |= {"tol": 0, "n_iter_no_change": np.inf, "batch_size": 15}
     moved = {}
     for learning_rate in ("constant", "cosine"):
         clf = classifier(learning_rate=learning_rate, **params)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
             clf.fit(*iris)
+        assert len(told) == (learning_rate == "constant")
         moved[learning_rate] = abs(clf.loss_curve_[-1] - clf.loss_curve_[-2])
     assert moved["cosine"] < 0.01 * moved["constant"]
 
