@@ -722,9 +722,6 @@ class StackedAutoencoderTransformer(GreedyStack):
         model.rows = Rows(task.data, task.units)
         model.noise = self._corruption_of(task)
 
-    def _settles(self) -> bool:
-        return self.learning_rate == "cosine"
-
     def _optimizer(self, settings, share: float) -> Optimizer:
         """Optimiser of a loss that has this share of the learning rate."""
         return Optimizer(

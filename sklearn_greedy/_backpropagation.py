@@ -259,6 +259,10 @@ class Backpropagation:
         self._rate /= _SLOWER
         return True
 
+    def settles(self) -> bool:
+        """See ``Model.settles``."""
+        return self.optimizer.schedule() == "cosine"
+
     def follow(self, rate: float, momentum: float) -> None:
         """Go on at this learning rate and momentum."""
         self._rate, self.optimizer.momentum = rate, momentum

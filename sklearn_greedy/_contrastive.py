@@ -268,6 +268,10 @@ class ContrastiveDivergence:
         """The learning rate has no schedule that waits for a stall."""
         return False
 
+    def settles(self) -> bool:
+        """Nor one that ends with the epochs."""
+        return False
+
     def penalty(self) -> float:
         """The reported reconstruction error holds no penalty."""
         return 0.0

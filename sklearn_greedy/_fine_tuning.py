@@ -987,7 +987,6 @@ class GreedyPretrainedMLP(
                 "place": name if place is None else f"{name}, {place}",
                 "monitor": monitor,
                 "follows_monitor": self.early_stopping,
-                "settles": self.learning_rate == "cosine",
                 "unscaled": self._unscaled(),
                 "report": print if self.verbose else None,
                 **changes,

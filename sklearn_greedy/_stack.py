@@ -747,13 +747,8 @@ class GreedyStack(
             n_averaged=getattr(task.settings, "n_iter_averaged", 1),
             n_before=task.n_before,
             limit=task.limit,
-            settles=self._settles(),
             unscaled=task.unscaled,
         )
-
-    def _settles(self) -> bool:
-        """Whether the learning rate falls to next to 0 in the last epoch."""
-        return False
 
     def _trainer(self, task: LayerTask, model: Model) -> Model:
         """What the training loop trains: the layer's model, with its head if any."""

@@ -168,6 +168,10 @@ class SupervisedModel:
         self._head.slow_down()
         return self._model.slow_down()
 
+    def settles(self) -> bool:
+        """See ``Model.settles``; the head follows the model."""
+        return self._model.settles()
+
     def state(self) -> dict:
         """Optimiser state of the model, without the head's."""
         return self._model.state()

@@ -57,6 +57,9 @@ class Model(Protocol):
         False where it does not, so that training ends.
         """
 
+    def settles(self) -> bool:
+        """Whether the learning rate falls to next to 0 in the last epoch."""
+
     def state(self) -> dict:
         """Optimiser state as plain arrays, lists and numbers."""
 
@@ -73,9 +76,8 @@ class Plan:
     of all rows, in proportion to which they are drawn anew in each epoch, or None;
     tasks : what callbacks are told of the epochs; n_averaged : last epochs
     whose parameters are averaged; n_before : epochs of earlier calls, for all that
-    changes with their number; limit : the parameter that ``max_iter`` is; settles :
-    whether the learning rate falls to next to 0 in the last epoch; unscaled : what the
-    user could scale against divergence, or nothing.
+    changes with their number; limit : the parameter that ``max_iter`` is; unscaled :
+    what the user could scale against divergence, or nothing.
     """
 
     max_iter: int
@@ -92,7 +94,6 @@ class Plan:
     n_averaged: int = 1
     n_before: int = 0
     limit: str = "max_iter"
-    settles: bool = False
     unscaled: str = ""
 
     def visited(self, index: Array, rng) -> Array:
@@ -167,7 +168,7 @@ def run_epochs(model: Model, index: Array, plan: Plan, rng) -> History:
                 break
             history.stale = 0
     else:
-        if plan.tol is not None and plan.max_iter > 0 and not plan.settles:
+        if plan.tol is not None and plan.max_iter > 0 and not model.settles():
             _warn_of_limit(plan, history, follows)
     if best is not None:
         model.restore(best)
@@ -206,6 +207,7 @@ def train_epoch(model: Model, order: Array, plan: Plan, epoch: int) -> float:
     """One pass over the rows in ``order``, slice by slice; the mean loss."""
     rows_per_slice = _rows_per_slice(model)
     model.epoch = plan.n_before + epoch
+    # A chunk of partial_fit is an epoch, even with max_iter=0.
     model.progress = (epoch - 1) / max(plan.max_iter, 1)
     total, weight = 0.0, 0.0
     kind = type(model), model.n_columns, model.products_per_row, model.batch_size

@@ -1,6 +1,7 @@
 """What only autoencoder stacks do: corruptions, penalties, unrolling, reports."""
 
 import re
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -546,16 +547,23 @@ def test_cosine_that_has_fallen_asks_for_no_more_epochs(mixed, early_stopping):
     with pytest.warns(ConvergenceWarning) as told:
         fit(mixed, **params)
     assert len(told) == 2  # of the layer and the unrolled network
-    fit(mixed, learning_rate="cosine", **params)  # a warning would be an error
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        fit(mixed, learning_rate="cosine", **params)
 
 
 def test_cosine_falls_for_targets_too(mixed, rng, monkeypatch):
-    """Their share of the loss has its share of the step."""
+    """Their share of the loss has its share of the step, and nothing is said of more
+    epochs, though tol might stop it.
+    """
     heads = recorded_networks(monkeypatch, "_supervision")
     stack = StackedAutoencoderTransformer((4,), learning_rate="cosine", max_iter=4)
+    stack.set_params(tol=0.0)
     clf = GreedyPretrainedMLPClassifier(pretrainer=stack, supervised_weight=0.25)
-    clf.set_params(max_iter=1, n_iter_no_change=np.inf)
-    clf.fit(mixed, rng.integers(0, 2, len(mixed)))
+    clf.set_params(max_iter=1, learning_rate="cosine")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        clf.fit(mixed, rng.integers(0, 2, len(mixed)))
     last = 0.001 * (1 + np.cos(np.pi * 3 / 4)) / 2
     assert [head._rate for head in heads] == [pytest.approx(0.25 * last)]
 
