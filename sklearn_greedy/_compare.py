@@ -287,6 +287,7 @@ def _from_scratch(pretrained, prefix: str, network, seed: int):
         "activation": activation,
         # These are for layers that were trained before.
         "supervised_weight": 0.0,
+        "teacher": None,
         "layer_decay": 1.0,
         "n_frozen_layers": 0,
         "head_max_iter": 0,

@@ -59,7 +59,7 @@ from sklearn_greedy._network import (
     unfold,
 )
 from sklearn_greedy._parameters import HoldsEstimator, check_same_sizes, layer_sizes
-from sklearn_greedy._rows import SOME_ROWS, Rows, without
+from sklearn_greedy._rows import SOME_ROWS, Rows, gathered, without
 from sklearn_greedy._stack import GreedyStack
 from sklearn_greedy._start import (
     DEFAULT_SIZES,
@@ -72,6 +72,7 @@ from sklearn_greedy._start import (
 )
 from sklearn_greedy._stream import followed_units
 from sklearn_greedy._supervision import Supervision
+from sklearn_greedy._teacher import fitted_teacher
 from sklearn_greedy._training import History, Plan, run_epochs, train_epoch
 from sklearn_greedy._units import (
     BERNOULLI,
@@ -132,6 +133,7 @@ class GreedyPretrainedMLP(
     coefs_: list[Array]
     intercepts_: list[Array]
     pretrainer_: Any
+    teacher_: Any
 
     _parameter_constraints: dict = {
         "hidden_layer_sizes": [
@@ -215,6 +217,7 @@ class GreedyPretrainedMLP(
         unlabeled,
         head_max_iter,
         supervised_weight,
+        teacher,
         keep_head,
         dropout,
         input_dropout,
@@ -249,6 +252,7 @@ class GreedyPretrainedMLP(
         self.unlabeled = unlabeled
         self.head_max_iter = head_max_iter
         self.supervised_weight = supervised_weight
+        self.teacher = teacher
         self.keep_head = keep_head
         self.dropout = dropout
         self.input_dropout = input_dropout
@@ -269,6 +273,10 @@ class GreedyPretrainedMLP(
         """What the training loop gathers targets from; without ``training`` they are
         not smoothed.
         """
+
+    @abstractmethod
+    def _taught_rows(self, X):
+        """The same for rows without a target, which ``teacher_`` gives them."""
 
     @abstractmethod
     def _held_out_score(self, y: Array, means: Array, weights) -> float:
@@ -555,6 +563,12 @@ class GreedyPretrainedMLP(
                 f"{self.pretrainer!r} trains none. Set supervised_weight=0, or use "
                 "pretrainer='autoencoder', 'rbm' or an unfitted stack."
             )
+        if self.teacher is not None and self.supervised_weight == 0:
+            raise ValueError(
+                f"teacher={type(self.teacher).__name__} says the targets of rows "
+                "without one, which the pre-training learns with supervised_weight "
+                "alone, and that is 0. Set it in (0, 1], or teacher=None."
+            )
         if self.solver != "lbfgs":
             return
         for name, off in _MINI_BATCHES_ONLY.items():
@@ -592,7 +606,7 @@ class GreedyPretrainedMLP(
             reason = "a warm start goes on with the fine-tuning"
         elif isinstance(self.pretrainer, idle):
             reason = f"pretrainer={reprlib.repr(self.pretrainer)} trains no layer"
-        elif self._by_targets or self.supervised_weight == 1:
+        elif self._by_targets or (self.supervised_weight == 1 and self.teacher is None):
             # It takes part in the scale of the columns, and in the length of an epoch.
             found = "teaches the layers nothing"
             reason = "they learn by the targets alone"
@@ -601,7 +615,7 @@ class GreedyPretrainedMLP(
         warn_user(
             f"X_unlabeled {found}: {reason}. Rows without a target only matter to "
             "pre-training, by 'autoencoder', 'rbm' or an unfitted stack in a first "
-            "fit, with a supervised_weight below 1."
+            "fit, with a supervised_weight below 1 or a teacher."
         )
 
     def _validation_rows(self, X_val, y_val):
@@ -713,7 +727,7 @@ class GreedyPretrainedMLP(
         """The hidden layers that the fine-tuning begins with. Sets ``pretrainer_`` and
         what is known of the layers.
         """
-        self.pretrainer_ = None
+        self.pretrainer_ = self.teacher_ = None
         self._pretrained_by = digest(self.pretrainer)
         self.pretraining_loss_curves_: list[list[float]] = []
         self.head_loss_curve_: list[float] = []
@@ -751,7 +765,8 @@ class GreedyPretrainedMLP(
             verbose=self.verbose,
         )
         names = getattr(self, "feature_names_in_", None)
-        training = rows, self._supervision(rows, index), names
+        rng = np.random.default_rng(seed)
+        training = rows, self._supervision(rows, index, rng), names
         if isinstance(self.pretrainer_, FrozenEstimator):
             start = fitted_start(self.pretrainer_, *training)
         else:
@@ -761,19 +776,46 @@ class GreedyPretrainedMLP(
         self.pretraining_loss_curves_ = [list(curve) for curve in curves]
         return start
 
-    def _supervision(self, rows: FitRows, index: Array) -> Supervision | None:
+    def _supervision(self, rows: FitRows, index: Array, rng) -> Supervision | None:
         """What temporary heads learn, by the numbers of all rows."""
         if self.supervised_weight == 0:
             return None
-        y = np.zeros((len(rows), *rows.y.shape[1:]), rows.y.dtype)
-        y[rows.places] = rows.y
+        known = rows.places[index]
+        nobody_to_teach = len(rows.y) == len(rows)
+        if self.teacher is not None and nobody_to_teach:
+            warn_user(
+                f"teacher={type(self.teacher).__name__} is not used: all rows have a "
+                "target. Give rows without one as X_unlabeled, or mark them in y."
+            )
+        if self.teacher is None or nobody_to_teach:
+            y = np.zeros((len(rows), *rows.y.shape[1:]), rows.y.dtype)
+            y[rows.places] = rows.y
+            targets = self._target_rows(y)
+        else:
+            self.teacher_ = self._fitted_teacher(rows, index, rng)
+            targets = self._taught_targets(rows)
+            known = np.sort(np.append(known, rows.other_places))
         return Supervision(
-            self.supervised_weight,
-            rows.places[index],
-            self._target_rows(y),
-            self._blocks(),
-            rows.all_weights,
+            self.supervised_weight, known, targets, self._blocks(), rows.all_weights
         )
+
+    def _fitted_teacher(self, rows: FitRows, index: Array, rng):
+        """The teacher, fitted on the rows with a target that nothing holds out."""
+        X, y, weights = rows.X, rows.y, rows.sample_weight
+        if len(index) < len(y):
+            X, y = X[index], y[index]
+            weights = None if weights is None else weights[index]
+        y = self._given_targets(y)
+        return fitted_teacher(self.teacher, X, y, weights, rows.others, rng)
+
+    def _taught_targets(self, rows: FitRows) -> Rows:
+        """Targets of all rows, of which the teacher says those that have none."""
+        targets = np.empty((len(rows), self.n_outputs_), np.float32)
+        sources = self._target_rows(rows.y), self._taught_rows(rows.others)
+        parts = rows.places, rows.other_places
+        for places, source in zip(parts, sources, strict=True):
+            targets[places] = gathered(source, np.arange(len(places)))
+        return Rows(targets)
 
     def _train_greedily(self, rows: FitRows, index: Array, rng, seed: Array) -> Start:
         """Hidden layers trained on the targets, each with a temporary head on top and

@@ -9,6 +9,7 @@ from scipy import sparse
 from sklearn.utils import check_X_y
 
 from sklearn_greedy._compat import check_sample_weight, told_of
+from sklearn_greedy._rows import without
 from sklearn_greedy._units import near_one
 from sklearn_greedy._unlabeled import check_marker, checked_marks, labelled, narrowed
 from sklearn_greedy._validation import ROW_OPTIONS, validated
@@ -79,6 +80,19 @@ class FitRows:
     def uneven_weights(self) -> Array | None:
         """Weights of all rows to draw them by."""
         return uneven(self.all_weights)
+
+    @property
+    def other_places(self) -> Array:
+        """Numbers of the rows without a target."""
+        return without(np.arange(len(self)), self.places)
+
+    @property
+    def others(self):
+        """The rows without a target; no copy where they follow each other."""
+        places = self.other_places
+        if len(places) and places[-1] - places[0] + 1 == len(places):
+            return self.all_X[places[0] : places[-1] + 1]
+        return self.all_X[places]
 
     def weigh(self, factors: Array) -> None:
         """Multiply the weights of the rows with a target."""

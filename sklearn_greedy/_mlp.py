@@ -9,7 +9,7 @@ import numpy.typing as npt
 from scipy import sparse
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.metrics import r2_score
-from sklearn.utils import column_or_1d
+from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import (
     check_classification_targets,
@@ -19,6 +19,7 @@ from sklearn.utils.multiclass import (
 
 from sklearn_greedy._base import ScoresLabelled
 from sklearn_greedy._compat import (
+    HasMethods,
     Interval,
     StrOptions,
     available_if,
@@ -29,10 +30,14 @@ from sklearn_greedy._compat import (
 from sklearn_greedy._fine_tuning import GreedyPretrainedMLP, has_epochs
 from sklearn_greedy._fitting import fitting
 from sklearn_greedy._rows import OneHotRows, Rows
+from sklearn_greedy._teacher import said_by
 from sklearn_greedy._units import ColumnStatistics, Units, choose_units
 from sklearn_greedy._unlabeled import marked_rows
 
 Array = npt.NDArray
+
+# By so much probabilities may lie outside of [0, 1].
+_ROUNDING = 1e-6
 
 
 class GreedyPretrainedMLPClassifier(
@@ -169,6 +174,15 @@ class GreedyPretrainedMLPClassifier(
         and ``early_stopping`` of the stack, which follows a score of its own, is an
         error.
 
+    teacher : estimator or None, default=None
+        Gives rows without a label targets for the pre-training: its ``predict_proba``,
+        which the temporary output layers of ``supervised_weight`` learn beside the
+        labels ([6]_). It is cloned and fitted on the rows with a label and their
+        weights, and on those without where its ``fit`` takes ``X_unlabeled``; a fitted
+        one wrapped in `~sklearn.frozen.FrozenEstimator` is used as it is. The
+        fine-tuning sees labels alone. A network like this one, without a teacher,
+        makes a good one.
+
     keep_head : bool, default=True
         Whether the output layer begins as the temporary one of the last layer (or of
         the unrolled network) ended, where the targets took part in the pre-training
@@ -217,6 +231,9 @@ class GreedyPretrainedMLPClassifier(
 
     pretrainer_ : estimator or None
         The fitted transformer, where there is one.
+
+    teacher_ : estimator or None
+        The fitted teacher, where it taught.
 
     pretraining_loss_curves_ : list of list of float
         Training loss in each epoch of the pre-training, one list per layer.
@@ -296,6 +313,8 @@ class GreedyPretrainedMLPClassifier(
        overfitting", JMLR 15, 2014.
     .. [5] I. Loshchilov and F. Hutter, "SGDR: stochastic gradient descent with warm
        restarts", ICLR 2017 (equation 5, without restarts).
+    .. [6] Q. Xie et al., "Self-training with Noisy Student improves ImageNet
+       classification", CVPR 2020 (soft labels, and noise for who learns them).
 
     Examples
     --------
@@ -309,6 +328,7 @@ class GreedyPretrainedMLPClassifier(
 
     _parameter_constraints: dict = {
         **GreedyPretrainedMLP._parameter_constraints,
+        "teacher": [HasMethods(["fit", "predict_proba"]), None],
         "class_weight": [StrOptions({"balanced"}), dict, list, None],
         "label_smoothing": [Interval(Real, 0, 1, closed="left")],
     }
@@ -343,6 +363,7 @@ class GreedyPretrainedMLPClassifier(
         unlabeled=None,
         head_max_iter=0,
         supervised_weight=0.0,
+        teacher=None,
         keep_head=True,
         dropout=0.0,
         input_dropout=0.0,
@@ -380,6 +401,7 @@ class GreedyPretrainedMLPClassifier(
             unlabeled=unlabeled,
             head_max_iter=head_max_iter,
             supervised_weight=supervised_weight,
+            teacher=teacher,
             keep_head=keep_head,
             dropout=dropout,
             input_dropout=input_dropout,
@@ -618,6 +640,29 @@ class GreedyPretrainedMLPClassifier(
             y = y * (1 - smoothing) + smoothing / 2
         return Rows(y)
 
+    def _taught_rows(self, X) -> Rows:
+        known = getattr(self.teacher_, "classes_", self.classes_)
+        if not (self._multilabel or np.array_equal(known, self.classes_)):
+            raise ValueError(
+                f"teacher knows the classes {reprlib.repr(list(known))}, but y has "
+                f"{reprlib.repr(self.classes_.tolist())}. Give one that was fitted on "
+                "these, or an unfitted one."
+            )
+        proba = said_by(self.teacher_, X, "predict_proba")
+        binary = self.n_outputs_ == 1
+        expected = X.shape[0], 2 if binary else self.n_outputs_
+        if proba.shape != expected:
+            raise ValueError(
+                "predict_proba of the teacher must return an array of shape "
+                f"{expected}. Got {proba.shape}."
+            )
+        if not np.all(np.abs(proba - 0.5) <= 0.5 + _ROUNDING):
+            raise ValueError(
+                "predict_proba of the teacher must return probabilities. Got values "
+                f"from {proba.min():.4g} to {proba.max():.4g}."
+            )
+        return Rows(proba[:, 1:] if binary else proba)
+
     def _held_out_score(self, y: Array, means: Array, weights) -> float:
         if self._multilabel:
             right = np.all((means > 0.5) == y, axis=1)
@@ -766,6 +811,15 @@ class GreedyPretrainedMLPRegressor(ScoresLabelled, RegressorMixin, GreedyPretrai
         and ``early_stopping`` of the stack, which follows a score of its own, is an
         error.
 
+    teacher : estimator or None, default=None
+        Gives rows without a target one for the pre-training, which it predicts, and
+        the temporary output layers of ``supervised_weight`` learn beside the others
+        ([4]_). It is cloned and fitted on the rows with a target and their weights,
+        and on those without where its ``fit`` takes ``X_unlabeled``; a fitted one
+        wrapped in `~sklearn.frozen.FrozenEstimator` is used as it is. The fine-tuning
+        sees given targets alone. A network like this one, without a teacher, makes a
+        good one.
+
     keep_head : bool, default=True
         Whether the output layer begins as the temporary one of the last layer (or of
         the unrolled network) ended, where the targets took part in the pre-training
@@ -801,6 +855,9 @@ class GreedyPretrainedMLPRegressor(ScoresLabelled, RegressorMixin, GreedyPretrai
     ----------
     pretrainer_ : estimator or None
         The fitted transformer, where there is one.
+
+    teacher_ : estimator or None
+        The fitted teacher, where it taught.
 
     pretraining_loss_curves_ : list of list of float
         Training loss in each epoch of the pre-training, one list per layer.
@@ -877,6 +934,8 @@ class GreedyPretrainedMLPRegressor(ScoresLabelled, RegressorMixin, GreedyPretrai
        overfitting", JMLR 15, 2014.
     .. [3] I. Loshchilov and F. Hutter, "SGDR: stochastic gradient descent with warm
        restarts", ICLR 2017 (equation 5, without restarts).
+    .. [4] Q. Xie et al., "Self-training with Noisy Student improves ImageNet
+       classification", CVPR 2020 (soft labels, and noise for who learns them).
 
     Examples
     --------
@@ -890,6 +949,7 @@ class GreedyPretrainedMLPRegressor(ScoresLabelled, RegressorMixin, GreedyPretrai
 
     _parameter_constraints: dict = {
         **GreedyPretrainedMLP._parameter_constraints,
+        "teacher": [HasMethods(["fit", "predict"]), None],
         "loss": [StrOptions({"squared_error", "poisson"})],
     }
 
@@ -923,6 +983,7 @@ class GreedyPretrainedMLPRegressor(ScoresLabelled, RegressorMixin, GreedyPretrai
         unlabeled=None,
         head_max_iter=0,
         supervised_weight=0.0,
+        teacher=None,
         keep_head=True,
         dropout=0.0,
         input_dropout=0.0,
@@ -959,6 +1020,7 @@ class GreedyPretrainedMLPRegressor(ScoresLabelled, RegressorMixin, GreedyPretrai
             unlabeled=unlabeled,
             head_max_iter=head_max_iter,
             supervised_weight=supervised_weight,
+            teacher=teacher,
             keep_head=keep_head,
             dropout=dropout,
             input_dropout=input_dropout,
@@ -1081,6 +1143,12 @@ class GreedyPretrainedMLPRegressor(ScoresLabelled, RegressorMixin, GreedyPretrai
 
     def _target_rows(self, y: Array, training: bool = True) -> Rows:
         return Rows(y, Units.all_gaussian(self._target_offset, self._target_scale))
+
+    def _taught_rows(self, X) -> Rows:
+        with told_of("predictions of the teacher as y"):
+            y = said_by(self.teacher_, X, "predict")
+            y = check_array(y, dtype=np.float64, ensure_2d=False)
+            return self._target_rows(self._check_targets(y, reset=False))
 
     def _given_targets(self, y: Array) -> Array:
         return y.ravel() if self._flat else y
