@@ -14,11 +14,13 @@ The network has two layers of 256 relu units and an output layer that begins ran
 both sides (keep_head=False), trained by Adam for at most 100 epochs with early
 stopping. A random search draws settings of the fine-tuning, the same for both sides,
 which the pre-trained one tries with each scheme of pre-training: some train each layer
-for 20 epochs, "whole" three, and then both for 25,000 or 50,000 mini-batches of the
+for 20 epochs, "whole" three, and then both for 10,000 to 50,000 mini-batches of the
 unrolled network, which rebuilds rows with noise or tells which cells it changed, learns
 their targets, or both. Where labels are few there are more settings: the number of
 epochs, and how much slower lower layers move (layer_decay), from which either side
-gains on some tables.
+gains on some tables; and in the last scheme a teacher gives rows without a label their
+targets, the mean of the four best networks of the other scheme. What such a mean says
+of the test rows stands beside, that of four networks from scratch too.
 
 All of it is trained on five splits, since the rows of one cannot tell candidates apart
 that differ by 2 %. What a side is on a split is chosen by rows of all five, but the
@@ -33,17 +35,18 @@ import tempfile
 import time
 import warnings
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import joblib
 import numpy as np
 from common import one_hot, run_study, softmax_groups, table_rows, versions
 from scipy.stats import sem
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 from sklearn.ensemble import (
     HistGradientBoostingClassifier,
     HistGradientBoostingRegressor,
 )
+from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import ParameterSampler
 from sklearn.preprocessing import QuantileTransformer, StandardScaler
 
@@ -80,6 +83,8 @@ ORDERED = ("letter", "satimage")
 MOST_CATEGORIES = 60
 
 SIDES = "scratch", "pretrained", "boosting"
+# Means of the best networks, which no side may be.
+AVERAGED = "mean_scratch", "mean_pretrained"
 
 WIDTHS = (256, 256)
 FINE_TUNING = {
@@ -95,6 +100,8 @@ FINE_TUNING = {
 BATCH = 128
 # Splits and schemes are tried side by side, each with one thread.
 N_JOBS = 2
+# Networks whose mean is a teacher.
+N_TEACHERS = 4
 
 
 def stack(corruption_level, **params):
@@ -141,13 +148,14 @@ def whole(n_steps, corruption_level, share=1.0, **params):
 class Search:
     """Parameters of the network: those that stay, values from which n_settings are
     drawn, and schemes, by which its hidden layers may be pre-trained: functions of the
-    number of rows.
+    number of rows. Those in ``taught`` have a teacher, made of the best of the others.
     """
 
     fixed: dict
     settings: dict
     n_settings: int
     schemes: dict
+    taught: dict = field(default_factory=dict)
 
 
 ALL = Search(
@@ -176,8 +184,15 @@ FEW = Search(
     n_settings=16,
     schemes={
         "whole, changes": whole(25_000, 0.3, share=0.0, objective="detection"),
-        "whole, changes and targets": whole(
-            25_000, 0.3, share=0.5, objective="detection"
+    },
+    taught={
+        "whole, changes and teacher": whole(
+            10_000,
+            0.3,
+            share=0.5,
+            objective="detection",
+            learning_rate="cosine",
+            learning_rate_init=3e-3,
         ),
     },
 )
@@ -307,6 +322,31 @@ def error(run, losses):
     return 100 * (np.sqrt(mean) if run.regression else mean)
 
 
+class Mean(BaseEstimator):
+    """What fitted networks say on average, as one estimator."""
+
+    def __init__(self, networks):
+        self.networks = networks
+
+    def fit(self, X, y):
+        return self
+
+    def __sklearn_is_fitted__(self):
+        return True
+
+    @property
+    def classes_(self):
+        return self.networks[0].classes_
+
+    def predict(self, X):
+        if hasattr(self, "classes_"):
+            return self.classes_[self.predict_proba(X).argmax(axis=1)]
+        return np.mean([network.predict(X) for network in self.networks], axis=0)
+
+    def predict_proba(self, X):
+        return np.mean([network.predict_proba(X) for network in self.networks], axis=0)
+
+
 def fitted(run, rows, seed, params):
     """A network with these parameters."""
     cls = (
@@ -330,14 +370,19 @@ def fitted(run, rows, seed, params):
 
 @dataclass
 class Found:
-    """What a candidate does on a split: losses of rows to choose by, and test error."""
+    """What a candidate does on a split: losses of rows to choose by, and test error;
+    and the network.
+    """
 
     choose: np.ndarray
     test: float
+    network: object
 
 
-def tried_on(run, rows, seed, scheme):
-    """What each setting does on a split with a scheme, that trains its layers once."""
+def tried_on(run, rows, seed, scheme, teacher):
+    """What each setting does on a split with a scheme, that trains its layers once, for
+    which there may be a teacher.
+    """
     settings = ParameterSampler(
         run.search.settings, run.search.n_settings, random_state=0
     )
@@ -346,6 +391,8 @@ def tried_on(run, rows, seed, scheme):
     with tempfile.TemporaryDirectory() as memory:
         for setting in settings:
             params = {**scheme(rows.n_rows), **setting}
+            if teacher is not None:
+                params["teacher"] = FrozenEstimator(teacher)
             if "pretrainer" in params:
                 params["pretrainer"].set_params(memory=memory)
             model = fitted(run, rows, seed, params)
@@ -353,16 +400,18 @@ def tried_on(run, rows, seed, scheme):
             tested = losses(run, model, rows.X_test, rows.y_test)
             # In the order of rows.choose, which may have no test rows.
             chosen_by = np.append(stopped_by, tested)[: len(rows.choose)]
-            found.append(Found(chosen_by, error(run, tested)))
+            found.append(Found(chosen_by, error(run, tested), model))
     return found
 
 
-def tried(run, splits, schemes):
-    """What each candidate does on each split, by its scheme and setting."""
+def tried(run, splits, schemes, teachers):
+    """What each candidate does on each split, by its scheme and setting; teachers : of
+    the splits, or None for each.
+    """
     tasks = (
-        joblib.delayed(tried_on)(run, rows, seed, scheme)
+        joblib.delayed(tried_on)(run, rows, seed, scheme, teacher)
         for scheme in schemes.values()
-        for seed, rows in zip(SEEDS, splits, strict=True)
+        for seed, rows, teacher in zip(SEEDS, splits, teachers, strict=True)
     )
     by_task = iter(joblib.Parallel(N_JOBS)(tasks))
     found = {}
@@ -373,9 +422,9 @@ def tried(run, splits, schemes):
     return found
 
 
-def choice(found, splits, test):
-    """The candidate of the least mean loss on the rows to choose by of all splits, but
-    those among the test rows of one, for which it is the choice.
+def ranked(found, splits, test):
+    """Candidates by their mean loss on the rows to choose by of all splits, but those
+    among the test rows of one, for which they are ranked; the best first.
     """
     kept = [~np.isin(rows.choose, test) for rows in splits]
 
@@ -383,7 +432,13 @@ def choice(found, splits, test):
         each = zip(found[candidate], kept, strict=True)
         return np.mean(np.concatenate([own.choose[rows] for own, rows in each]))
 
-    return min(found, key=mean_loss)
+    return sorted(found, key=mean_loss)
+
+
+def mean_of_best(found, splits, number):
+    """Mean of the best candidates on a split, by its number."""
+    best = ranked(found, splits, splits[number].test)[:N_TEACHERS]
+    return Mean([found[candidate][number].network for candidate in best])
 
 
 def boosting(run, rows, seed):
@@ -396,26 +451,36 @@ def boosting(run, rows, seed):
 
 
 def row_of(name, options):
-    """The record of one run: test errors of both sides and of boosting, by seed, what
-    was chosen, and the test errors of all there was to choose from.
+    """The record of one run: test errors of both sides, of boosting and of means of
+    networks, by seed, what was chosen, and the test errors of all there was to choose
+    from.
     """
     start, run = time.perf_counter(), RUNS[name]
-    table = load(options.data, run.data)
+    table, search = load(options.data, run.data), run.search
     splits = [split(run, table, seed) for seed in SEEDS]
+    numbers, nobody = range(len(splits)), [None] * len(splits)
     sides = {
-        "scratch": tried(run, splits, {"scratch": lambda n_rows: {}}),
-        "pretrained": tried(run, splits, run.search.schemes),
+        "scratch": tried(run, splits, {"scratch": lambda n_rows: {}}, nobody),
+        "pretrained": tried(run, splits, search.schemes, nobody),
     }
+    averaged = {
+        f"mean_{side}": [mean_of_best(found, splits, number) for number in numbers]
+        for side, found in sides.items()
+    }
+    teachers = averaged["mean_pretrained"]
+    sides["pretrained"] |= tried(run, splits, search.taught, teachers)
     figures, chosen = [], {side: [] for side in sides}
     for number, (seed, rows) in enumerate(zip(SEEDS, splits, strict=True)):
         figures.append({})
         for side, found in sides.items():
-            best = choice(found, splits, rows.test)
+            best = ranked(found, splits, rows.test)[0]
             chosen[side].append(list(best))
             figures[-1][side] = found[best][number].test
-        model = boosting(run, rows, seed)
-        tested = losses(run, model, rows.X_test, rows.y_test)
-        figures[-1]["boosting"] = error(run, tested)
+        others = {name: of_split[number] for name, of_split in averaged.items()}
+        others["boosting"] = boosting(run, rows, seed)
+        for side, model in others.items():
+            tested = losses(run, model, rows.X_test, rows.y_test)
+            figures[-1][side] = error(run, tested)
     candidates = {
         f"{scheme}/{setting}": [round(each.test, 3) for each in on_splits]
         for found in sides.values()
@@ -434,14 +499,15 @@ def row_of(name, options):
 
 
 def means(row):
-    """Mean error of each side."""
-    return {side: np.mean([found[side] for found in row["figures"]]) for side in SIDES}
+    """Mean error of each side, and of means of networks where there are any."""
+    figures = row["figures"]
+    return {side: np.mean([found[side] for found in figures]) for side in figures[0]}
 
 
-def cut(row):
-    """What pre-training takes off the mean error, in percent of it."""
+def cut(row, side="scratch"):
+    """What pre-training takes off the mean error of a side, in percent of it."""
     found = means(row)
-    return 100 * (1 - found["pretrained"] / found["scratch"])
+    return 100 * (1 - found["pretrained"] / found[side])
 
 
 def cut_error(row):
@@ -464,9 +530,12 @@ def cut_of_best(row):
 def cells(name, run, row):
     """What a line of the table says of a run."""
     errors = []
-    for side in SIDES:
-        values = [found[side] for found in row["figures"]]
-        errors.append(f"{np.mean(values):.2f} ± {np.std(values, ddof=1):.2f}")
+    for side in (*SIDES, *AVERAGED):
+        values = [found[side] for found in row["figures"] if side in found]
+        shown = "-"  # all labels need no teacher
+        if values:
+            shown = f"{np.mean(values):.2f} ± {np.std(values, ddof=1):.2f}"
+        errors.append(shown)
     gain = f"{cut(row):+.1f} ± {cut_error(row):.1f} %"
     schemes = Counter(scheme for scheme, _ in row["chosen"]["pretrained"])
     counted = [f"{scheme} ({count})" for scheme, count in schemes.most_common()]
@@ -481,6 +550,9 @@ def summary(rows, ending):
     if not there:
         return f"| {ending} | not run |"
     cuts = [cut(row) for row in there]
+    of_four = "-"
+    if all("mean_scratch" in means(row) for row in there):
+        of_four = f"{np.mean([cut(row, 'mean_scratch') for row in there]):+.1f} %"
     best = [min(SIDES, key=means(row).get) for row in there]
     cells = [
         ending,
@@ -489,6 +561,7 @@ def summary(rows, ending):
         f"{np.mean(cuts):+.1f} %",
         f"{min(cuts):+.1f} to {max(cuts):+.1f} %",
         f"{np.mean([cut_of_best(row) for row in there]):+.1f} %",
+        of_four,
         *(str(best.count(side)) for side in SIDES),
     ]
     return f"| {' | '.join(cells)} |"
@@ -507,20 +580,24 @@ def table(rows):
         "network, trained long by the targets alone with .3 of the cells swapped, by",
         "rows and targets with half of them, where the targets have .7 of the loss, or",
         "by which cells are swapped (changes), .3 of them, alone or with targets, that",
-        "have .5 of the loss.",
+        "have .5 of the loss. With a teacher rows without a label have targets too,",
+        "what four pre-trained networks say of them on average: the best ones that had",
+        "no teacher. Four pre-trained, and the four best from scratch, are such means",
+        "taken as a model, and the mean cut from four is what a single pre-trained",
+        "network takes off the error of the latter.",
         "",
         "The mean cut by test errors is what it would be, had both sides been chosen",
         "by these: what a better choice could gain.",
         "",
         "| labels | tables | pre-training wins | mean cut | cuts "
-        "| mean cut, by test errors | best from scratch | best pre-trained "
-        "| best boosting |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| mean cut, by test errors | mean cut, from four | best from scratch "
+        "| best pre-trained | best boosting |",
+        "|---|---|---|---|---|---|---|---|---|---|",
         *(summary(rows, ending) for ending in ("all", "few")),
         "",
-        "| run | from scratch | pre-trained | gradient boosting | cut | scheme | seeds "
-        "| seconds | date and versions |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| run | from scratch | pre-trained | gradient boosting | four from scratch "
+        "| four pre-trained | cut | scheme | seeds | seconds | date and versions |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
         *table_rows(RUNS, rows, cells),
     ]
 
