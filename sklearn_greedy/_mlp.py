@@ -171,17 +171,17 @@ class GreedyPretrainedMLPClassifier(
         at ``1 - s`` and ``s`` times the learning rate. Penalties belong to the former.
         Rows held out by ``early_stopping`` take no part in the latter. At 1 the targets
         of (corrupted) rows are all that is learned: rows without one teach nothing,
-        and ``early_stopping`` of the stack, which follows a score of its own, is an
-        error.
+        unless a ``teacher`` gives them one, and ``early_stopping`` of the stack, which
+        follows a score of its own, is an error.
 
     teacher : estimator or None, default=None
         Gives rows without a label targets for the pre-training: its ``predict_proba``,
         which the temporary output layers of ``supervised_weight`` learn beside the
-        labels ([6]_). It is cloned and fitted on the rows with a label and their
-        weights, and on those without where its ``fit`` takes ``X_unlabeled``; a fitted
-        one wrapped in `~sklearn.frozen.FrozenEstimator` is used as it is. The
-        fine-tuning sees labels alone. A network like this one, without a teacher,
-        makes a good one.
+        labels ([6]_). It is cloned and fitted on the rows with a label that are not
+        held out, with their weights, and on those without where its ``fit`` takes
+        ``X_unlabeled``; a fitted one wrapped in `~sklearn.frozen.FrozenEstimator` is
+        used as it is. The fine-tuning sees labels alone. A network like this one,
+        without a teacher, makes a good one.
 
     keep_head : bool, default=True
         Whether the output layer begins as the temporary one of the last layer (or of
@@ -808,17 +808,17 @@ class GreedyPretrainedMLPRegressor(ScoresLabelled, RegressorMixin, GreedyPretrai
         at ``1 - s`` and ``s`` times the learning rate. Penalties belong to the former.
         Rows held out by ``early_stopping`` take no part in the latter. At 1 the targets
         of (corrupted) rows are all that is learned: rows without one teach nothing,
-        and ``early_stopping`` of the stack, which follows a score of its own, is an
-        error.
+        unless a ``teacher`` gives them one, and ``early_stopping`` of the stack, which
+        follows a score of its own, is an error.
 
     teacher : estimator or None, default=None
         Gives rows without a target one for the pre-training, which it predicts, and
         the temporary output layers of ``supervised_weight`` learn beside the others
-        ([4]_). It is cloned and fitted on the rows with a target and their weights,
-        and on those without where its ``fit`` takes ``X_unlabeled``; a fitted one
-        wrapped in `~sklearn.frozen.FrozenEstimator` is used as it is. The fine-tuning
-        sees given targets alone. A network like this one, without a teacher, makes a
-        good one.
+        ([4]_). It is cloned and fitted on the rows with a target that are not held out,
+        with their weights, and on those without where its ``fit`` takes
+        ``X_unlabeled``; a fitted one wrapped in `~sklearn.frozen.FrozenEstimator` is
+        used as it is. The fine-tuning sees given targets alone. A network like this
+        one, without a teacher, makes a good one.
 
     keep_head : bool, default=True
         Whether the output layer begins as the temporary one of the last layer (or of
