@@ -464,10 +464,10 @@ def row_of(name, options):
         "pretrained": tried(run, splits, search.schemes, nobody),
     }
     averaged = {
-        f"mean_{side}": [mean_of_best(found, splits, number) for number in numbers]
-        for side, found in sides.items()
+        side: [mean_of_best(found, splits, number) for number in numbers]
+        for side, found in zip(AVERAGED, sides.values(), strict=True)
     }
-    teachers = averaged["mean_pretrained"]
+    _, teachers = averaged.values()
     sides["pretrained"] |= tried(run, splits, search.taught, teachers)
     figures, chosen = [], {side: [] for side in sides}
     for number, (seed, rows) in enumerate(zip(SEEDS, splits, strict=True)):
@@ -476,7 +476,7 @@ def row_of(name, options):
             best = ranked(found, splits, rows.test)[0]
             chosen[side].append(list(best))
             figures[-1][side] = found[best][number].test
-        others = {name: of_split[number] for name, of_split in averaged.items()}
+        others = {side: models[number] for side, models in averaged.items()}
         others["boosting"] = boosting(run, rows, seed)
         for side, model in others.items():
             tested = losses(run, model, rows.X_test, rows.y_test)

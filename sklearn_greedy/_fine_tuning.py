@@ -765,8 +765,7 @@ class GreedyPretrainedMLP(
             verbose=self.verbose,
         )
         names = getattr(self, "feature_names_in_", None)
-        rng = np.random.default_rng(seed)
-        training = rows, self._supervision(rows, index, rng), names
+        training = rows, self._supervision(rows, index, seed), names
         if isinstance(self.pretrainer_, FrozenEstimator):
             start = fitted_start(self.pretrainer_, *training)
         else:
@@ -776,7 +775,9 @@ class GreedyPretrainedMLP(
         self.pretraining_loss_curves_ = [list(curve) for curve in curves]
         return start
 
-    def _supervision(self, rows: FitRows, index: Array, rng) -> Supervision | None:
+    def _supervision(
+        self, rows: FitRows, index: Array, seed: Array
+    ) -> Supervision | None:
         """What temporary heads learn, by the numbers of all rows."""
         if self.supervised_weight == 0:
             return None
@@ -792,26 +793,24 @@ class GreedyPretrainedMLP(
             y[rows.places] = rows.y
             targets = self._target_rows(y)
         else:
-            self.teacher_ = self._fitted_teacher(rows, index, rng)
-            targets = self._taught_targets(rows)
+            targets = self._taught_targets(rows, index, seed)
             known = np.sort(np.append(known, rows.other_places))
         return Supervision(
             self.supervised_weight, known, targets, self._blocks(), rows.all_weights
         )
 
-    def _fitted_teacher(self, rows: FitRows, index: Array, rng):
-        """The teacher, fitted on the rows with a target that nothing holds out."""
-        X, y, weights = rows.X, rows.y, rows.sample_weight
+    def _taught_targets(self, rows: FitRows, index: Array, seed: Array) -> Rows:
+        """Targets of all rows; those that have none get them from the teacher, which
+        is fitted on the others that nothing holds out.
+        """
+        X, y, weights, others = rows.X, rows.y, rows.sample_weight, rows.others
         if len(index) < len(y):
             X, y = X[index], y[index]
             weights = None if weights is None else weights[index]
-        y = self._given_targets(y)
-        return fitted_teacher(self.teacher, X, y, weights, rows.others, rng)
-
-    def _taught_targets(self, rows: FitRows) -> Rows:
-        """Targets of all rows, of which the teacher says those that have none."""
+        y, rng = self._given_targets(y), np.random.default_rng(seed)
+        self.teacher_ = fitted_teacher(self.teacher, X, y, weights, others, rng)
         targets = np.empty((len(rows), self.n_outputs_), np.float32)
-        sources = self._target_rows(rows.y), self._taught_rows(rows.others)
+        sources = self._target_rows(rows.y), self._taught_rows(others)
         parts = rows.places, rows.other_places
         for places, source in zip(parts, sources, strict=True):
             targets[places] = gathered(source, np.arange(len(places)))

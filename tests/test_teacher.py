@@ -220,7 +220,7 @@ def test_rows_without_a_label_teach_where_the_targets_are_all_that_is_learned(ir
     rows = {"X": X[::2], "y": y[::2], "X_unlabeled": X[1::2]}
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
-        warnings.filterwarnings("ignore", "X_val|.*reached max_iter")
+        warnings.filterwarnings("ignore", ".*reached max_iter")
         clf = network(supervised_weight=1, teacher=KNeighborsClassifier()).fit(**rows)
     with pytest.warns(UserWarning, match="or a teacher"):
         other = network(supervised_weight=1).fit(**rows)
