@@ -14,13 +14,18 @@ plain-NumPy twin with the same name in ``tests/reference.py``.
 
 import math
 import os
+from functools import reduce
 from typing import Any
 
 import numba
 import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
+from numba.core.errors import TypingError
+from numba.core.imputils import impl_ret_borrowed
+from numba.core.registry import CPUDispatcher
 from numba.extending import intrinsic
+from numba.np.arrayobj import populate_array
 from numba.np.linalg import ensure_blas
 
 _CACHE = os.environ.get("SKLEARN_GREEDY_NUMBA_CACHE", "1").lower() not in {
@@ -38,14 +43,30 @@ _FUSE = frozenset({"contract"})
 _REORDER = frozenset({"reassoc", "nsz", "contract"})
 
 
-def _jit(fastmath=False, inline="never", forceinline=False):
+class Inner(CPUDispatcher):
+    """A kernel that only kernels call. It goes without the wrapper for calls from
+    Python, and a call without one would end the process.
+    """
+
+    def __call__(self, *arguments, **named):
+        """Refuse."""
+        raise TypeError(
+            f"{self.py_func.__name__} is for other kernels alone. To call it from "
+            "Python, compile its py_func anew, or say entry=True where it is defined."
+        )
+
+
+def _jit(fastmath=False, inline="never", forceinline=False, entry=False):
     """Compile lazily with the package's options; cache on disk where possible.
 
-    Functions with one caller are put into it (inline="always"), since LLVM would
-    optimise them twice: alone and in the caller. They must have its fastmath. The
-    wrapper for calls from C, which nobody makes, is left out. Both together take a
-    fifth off the time of compiling. A function with many callers costs less of it with
-    ``forceinline``, where LLVM alone puts it into them.
+    entry : whether Python calls it; only then it gets the wrapper for that. The one for
+    calls from C, which nobody makes, is left out.
+
+    Functions that do little themselves and call others, and those with one caller, are
+    put into their callers (inline="always"), since LLVM would optimise all below them
+    twice: alone and in the caller. They must have its fastmath. A function with many
+    callers costs less time of compiling with ``forceinline``, where LLVM alone puts it
+    into them.
 
     A read-only install without a writable home has no place for a cache: numba then
     raises in the decorator, and the function is compiled in each process instead.
@@ -57,18 +78,27 @@ def _jit(fastmath=False, inline="never", forceinline=False):
             "error_model": "numpy",
             "inline": inline,
             "forceinline": forceinline,
+            "no_cpython_wrapper": not entry,
             "no_cfunc_wrapper": True,
             "fastmath": set(fastmath) if fastmath else False,
         }
-        if _CACHE:
-            try:
-                return numba.njit(cache=True, **options)(func)
-            except RuntimeError as exc:
-                if "no locator available" not in str(exc):
-                    raise
-        return numba.njit(cache=False, **options)(func)
+        kernel = _dispatcher(func, options)
+        if COMPILED and not entry:
+            kernel.__class__ = Inner
+        return kernel
 
     return decorate
+
+
+def _dispatcher(func, options):
+    """What compiles a function at its first call, with a cache where there may be."""
+    if _CACHE:
+        try:
+            return numba.njit(cache=True, **options)(func)
+        except RuntimeError as exc:
+            if "no locator available" not in str(exc):
+                raise
+    return numba.njit(cache=False, **options)(func)
 
 
 # Integer codes of activations, unit kinds, solvers and corruptions.
@@ -135,9 +165,10 @@ LEFT_TURNED, RIGHT_TURNED, ITEM_SIZE = range(6, 9)
 # A helper that has found nothing to do this often leaves (some tenths of a second).
 PATIENCE = 1 << 26
 
-# Zero as a phase or a counter. A literal 0 would be a type of its own and compile the
-# callee a second time.
+# Zero as a phase or a counter, and whether a factor of a product is turned. A literal 0
+# or False would be a type of its own and compile the callee a second time.
 _FIRST = np.int64(0)
+AS_IT_IS, TURNED = np.bool_(False), np.bool_(True)
 
 _F32 = np.float32
 _ZERO = np.float32(0.0)
@@ -198,6 +229,102 @@ _MANY = np.float32(30.0)
 _MARGIN = np.float32(1e-6)
 
 
+# --- operations ----------------------------------------------------------------
+
+
+def _operation(plain=None) -> Any:
+    """Decorate what generates the instructions of an operation, in the compiler's own
+    terms: the first parameter is not one of the caller's. Without the compiler
+    ``plain`` stands for it.
+    """
+    return intrinsic if COMPILED else lambda generator: plain
+
+
+def _view_type(a, n_dim):
+    """Type of a view of this many dimensions into a contiguous array."""
+    if a.layout != "C":
+        raise TypingError(f"a view is of a C-contiguous array, not of {a}")
+    return types.Array(a.dtype, n_dim, "C", readonly=not a.mutable)
+
+
+def _view(context, builder, kind, array, start, shape):
+    """View of a type and a shape into a contiguous array, from element ``start`` on."""
+    if context.enable_boundscheck:
+        end = builder.add(start, reduce(builder.mul, shape))
+        room = builder.add(array.nitems, context.get_constant(types.intp, 1))
+        for place in (start, end):
+            cgutils.do_boundscheck(context, builder, place, room)
+    size = context.get_constant(types.intp, kind.dtype.bitwidth // 8)
+    view = context.make_array(kind)(context, builder)
+    populate_array(
+        view,
+        data=builder.gep(array.data, [start]),
+        shape=shape,
+        strides=[*(builder.mul(size, n) for n in shape[1:]), size],
+        itemsize=size,
+        meminfo=array.meminfo,
+        parent=array.parent,
+    )
+    return impl_ret_borrowed(context, builder, kind, view._getvalue())
+
+
+def _view_at(a, n_dim):
+    """Signature and generator of an operation (a, start, *shape)."""
+    kind = _view_type(a, n_dim)
+
+    def generate(context, builder, signature, arguments):
+        array = context.make_array(a)(context, builder, arguments[0])
+        start, *shape = arguments[1:]
+        return _view(context, builder, kind, array, start, shape)
+
+    return kind(a, *[types.intp] * (1 + n_dim)), generate
+
+
+# The slices and shapes of NumPy see to every case there is, at a tenth of a second of
+# compiling wherever they stand. These look at nothing: what they are asked for must be
+# there. (With NUMBA_BOUNDSCHECK they raise IndexError, and without the compiler
+# ValueError.)
+
+
+@_operation(lambda a, start, size: a.reshape(-1)[start : start + size].reshape(size))
+def vector_at(typing_context, a, start, size):
+    """``size`` elements of a contiguous array, from ``start`` on, as a view."""
+    return _view_at(a, 1)
+
+
+@_operation(lambda a, start, m, n: a.reshape(-1)[start : start + m * n].reshape(m, n))
+def matrix_at(typing_context, a, start, m, n):
+    """m n elements of a contiguous array, from ``start`` on, as an (m, n) view."""
+    return _view_at(a, 2)
+
+
+@_operation(lambda a: a.reshape(-1))
+def flat(typing_context, a):
+    """All elements of a contiguous array, as a view."""
+    kind = _view_type(a, 1)
+
+    def generate(context, builder, signature, arguments):
+        array = context.make_array(a)(context, builder, arguments[0])
+        start = context.get_constant(types.intp, 0)
+        return _view(context, builder, kind, array, start, [array.nitems])
+
+    return kind(a), generate
+
+
+@_operation(lambda a, first, m: a[first : first + m].reshape(m, a.shape[1]))
+def rows_at(typing_context, a, first, m):
+    """m rows of a contiguous matrix, from row ``first`` on, as a view."""
+    kind = _view_type(a, 2)
+
+    def generate(context, builder, signature, arguments):
+        array = context.make_array(a)(context, builder, arguments[0])
+        width = cgutils.unpack_tuple(builder, array.shape)[1]
+        start, shape = builder.mul(arguments[1], width), [arguments[2], width]
+        return _view(context, builder, kind, array, start, shape)
+
+    return kind(a, types.intp, types.intp), generate
+
+
 # --- random numbers ------------------------------------------------------------
 
 
@@ -221,7 +348,7 @@ def random_bits(counter, key0, key1):
     return scramble(np.uint32(x + key1))
 
 
-@_jit()
+@_jit(entry=True)
 def stream_keys(seed, step, phase):
     """Two key words of the stream of one phase of one mini-batch.
 
@@ -422,6 +549,13 @@ def copy(a, out):
 
 
 @_jit()
+def fill(a, value):
+    """a <- value; a : (size,)."""
+    for i in range(a.size):
+        a[i] = value
+
+
+@_jit()
 def add_bias(z, bias):
     """z <- z + bias, row by row; z : (rows, n), bias : (n,)."""
     for r in range(z.shape[0]):
@@ -440,8 +574,7 @@ def subtract_row(a, row):
 @_jit()
 def column_sums(a, out):
     """out <- sum of the rows of a; a : (rows, n), out : (n,)."""
-    for j in range(out.size):
-        out[j] = _ZERO
+    fill(out, _ZERO)
     for r in range(a.shape[0]):
         for j in range(a.shape[1]):
             out[j] += a[r, j]
@@ -532,11 +665,8 @@ def add_normal(a, scale, counter, key0, key1):
 
 # --- products that threads share -----------------------------------------------
 
-# Written in the compiler's own terms; its first parameter is not one of the caller's.
-_operation: Any = intrinsic
 
-
-@_operation
+@_operation()
 def atomic_load(typing_context, array, place):
     """array[place], before anything that is read later."""
 
@@ -547,7 +677,7 @@ def atomic_load(typing_context, array, place):
     return types.int64(array, types.intp), generate
 
 
-@_operation
+@_operation()
 def atomic_add(typing_context, array, place, number):
     """array[place] += number, in one step; what was there before."""
 
@@ -558,7 +688,7 @@ def atomic_add(typing_context, array, place, number):
     return types.int64(array, types.intp, types.int64), generate
 
 
-@_operation
+@_operation()
 def atomic_store(typing_context, array, place, number):
     """array[place] <- number, after anything that was written before."""
 
@@ -576,7 +706,7 @@ def _address(context, builder, signature, arguments):
     return builder.gep(array.data, [arguments[1]])
 
 
-@_operation
+@_operation()
 def blas_gemm(
     typing_context, turned_a, turned_b, m, n, k, a, lda, b, ldb, c, ldc, item_size
 ):
@@ -659,14 +789,14 @@ def take_parts(team):
         state = atomic_add(team, TAKEN, 1)
         part, n_parts = state & 0xFFFF, state >> 16
         if part < n_parts:
-            multiply_part(team[PRODUCT:], part, n_parts)
+            multiply_part(vector_at(team, PRODUCT, TEAM_SIZE - PRODUCT), part, n_parts)
             atomic_add(team, DONE, 1)
             n_mine += 1
         state = atomic_load(team, TAKEN)
     return n_mine
 
 
-@_jit()
+@_jit(entry=True)
 def assist(team):
     """Take parts of a team's products until its work is over, or long after there was
     one to take. team : (TEAM_SIZE,) state.
@@ -704,7 +834,7 @@ def matmul(a, w, a_turned, w_turned, out, team):
         else:
             np.dot(a, w, out)
         return
-    product = team[PRODUCT:]
+    product = vector_at(team, PRODUCT, TEAM_SIZE - PRODUCT)
     product[LEFT], product[RIGHT] = a.ctypes.data, w.ctypes.data
     product[OUT] = out.ctypes.data
     product[N_ROWS], product[N_INNER], product[N_COLUMNS] = m, k, n
@@ -794,7 +924,7 @@ def nonzero_places(row, places):
     """
     n = 0
     whole = row.size // TILE
-    tiles = row[: whole * TILE].reshape(whole, TILE)
+    tiles = matrix_at(row, 0, whole, TILE)
     for t in range(whole):
         tile = tiles[t]
         size = row.dtype.type(0.0)
@@ -824,7 +954,9 @@ def few_nonzeros(a, starts, places):
     most = starts[0] + np.int64(SPARSE_SHARE * a.size)
     for r in range(a.shape[0]):
         start = starts[r]
-        starts[r + 1] = start + nonzero_places(a[r], places[start:])
+        starts[r + 1] = start + nonzero_places(
+            a[r], vector_at(places, start, places.size - start)
+        )
         if starts[r + 1] > most:
             return False
     return True
@@ -847,8 +979,7 @@ def sparse_product(a, w, starts, places, out):
     """
     for r in range(a.shape[0]):
         row, total = a[r], out[r]
-        for j in range(total.size):
-            total[j] = _ZERO
+        fill(total, _ZERO)
         start, end = starts[r], starts[r + 1]
         whole = end - (end - start) % 4
         for p in range(start, whole, 4):
@@ -883,7 +1014,7 @@ def by_column(starts, places, k):
             i = places[p]
             rows[ends[i]] = r
             ends[i] += 1
-    return rows, ends[:k]
+    return rows, vector_at(ends, 0, k)
 
 
 @_jit(fastmath=_FUSE)
@@ -894,8 +1025,7 @@ def sparse_outer_product(a, d, rows, ends, first, out):
     p = ends[first - 1] if first > 0 else _FIRST
     for i in range(first, first + out.shape[0]):
         total = out[i - first]
-        for j in range(total.size):
-            total[j] = _ZERO
+        fill(total, _ZERO)
         while p + 1 < ends[i]:
             r0, r1 = rows[p], rows[p + 1]
             x0, x1 = a[r0, i], a[r1, i]
@@ -910,13 +1040,13 @@ def sparse_outer_product(a, d, rows, ends, first, out):
             p += 1
 
 
-@_jit()
+@_jit(inline="always")
 def dense_product(a, w, out, team):
     """out <- a w; a : (m, k), w : (k, n), out : (m, n)."""
     if a.shape[0] <= FEW_ROWS and w.shape[1] >= LONG_ROW:
         few_rows_product(a, w, out)
     else:
-        matmul(a, w, False, False, out, team)
+        matmul(a, w, AS_IT_IS, AS_IT_IS, out, team)
 
 
 @_jit()
@@ -934,7 +1064,7 @@ def listed_product(a, w, starts, places, out, team):
     return few
 
 
-@_jit()
+@_jit(inline="always")
 def product(a, w, out, team):
     """out <- a w, dense or over what is not 0; a : (m, k), w : (k, n), out : (m, n)."""
     m, k = a.shape
@@ -943,7 +1073,7 @@ def product(a, w, out, team):
     listed_product(a, w, starts, places, out, team)
 
 
-@_jit()
+@_jit(inline="always")
 def outer_product(a, d, out, team):
     """out <- a' d, dense or over what is not 0; a : (m, k), d : (m, n), out :
     (k, n).
@@ -955,16 +1085,16 @@ def outer_product(a, d, out, team):
         rows, ends = by_column(starts, places, k)
         sparse_outer_product(a, d, rows, ends, _FIRST, out)
     else:
-        matmul(a, d, True, False, out, team)
+        matmul(a, d, TURNED, AS_IT_IS, out, team)
 
 
-@_jit()
+@_jit(inline="always")
 def product_transposed(a, w, out, team):
     """out <- a w'; a : (m, k), w : (n, k), out : (m, n)."""
     if a.shape[0] <= FEW_ROWS and w.shape[1] >= LONG_ROW:
         few_rows_product_transposed(a, w, out)
     else:
-        matmul(a, w, False, True, out, team)
+        matmul(a, w, AS_IT_IS, TURNED, out, team)
 
 
 # --- contrastive divergence ----------------------------------------------------
@@ -1045,7 +1175,6 @@ def hidden_units(x, states, hidden, drawn, key0, key1):
 def visible_means(z, blocks):
     """z <- E[v | h] from the visible pre-activations, block by block; z : (rows, n)."""
     n = z.shape[1]
-    flat = z.reshape(z.size)
     # One block covers all rows, unless a row is a group of its own.
     whole = blocks.shape[0] == 1 and blocks[0, KIND] != SOFTMAX
     runs = 1 if whole else z.shape[0]
@@ -1054,11 +1183,11 @@ def visible_means(z, blocks):
             start = r * n + blocks[b, START]
             stop = z.size if whole else r * n + blocks[b, STOP]
             if blocks[b, KIND] == BERNOULLI:
-                logistic(flat[start:stop])
+                logistic(vector_at(z, start, stop - start))
             elif blocks[b, KIND] == SOFTMAX:
-                softmax(flat[start:stop])
+                softmax(vector_at(z, start, stop - start))
             elif blocks[b, KIND] == POISSON:
-                exponential(flat[start:stop])
+                exponential(vector_at(z, start, stop - start))
 
 
 @_jit()
@@ -1069,7 +1198,6 @@ def sample_visible(v, blocks, key0, key1):
     variance) get normal noise.
     """
     n = v.shape[1]
-    flat = v.reshape(v.size)
     whole = blocks.shape[0] == 1 and blocks[0, KIND] != SOFTMAX
     runs = 1 if whole else v.shape[0]
     for r in range(runs):
@@ -1079,21 +1207,21 @@ def sample_visible(v, blocks, key0, key1):
             if blocks[b, SAMPLED] == 0:
                 continue
             if blocks[b, KIND] == BERNOULLI:
-                sample_bernoulli(flat[start:stop], start, key0, key1)
+                sample_bernoulli(vector_at(v, start, stop - start), start, key0, key1)
             elif blocks[b, KIND] == SOFTMAX:
-                sample_softmax(flat[start:stop], start, key0, key1)
+                sample_softmax(vector_at(v, start, stop - start), start, key0, key1)
             elif blocks[b, KIND] == POISSON:
-                sample_poisson(flat[start:stop], start, key0, key1)
+                sample_poisson(vector_at(v, start, stop - start), start, key0, key1)
             else:
                 one = v.dtype.type(1.0)
-                add_normal(flat[start:stop], one, start, key0, key1)
+                add_normal(vector_at(v, start, stop - start), one, start, key0, key1)
 
 
 @_jit()
 def reconstruction_error(rows, v, n):
     """Squared distance of the first n rows of both; rows, v : (>= n, n_visible)."""
     size = n * rows.shape[1]
-    return squared_distance(rows.reshape(rows.size)[:size], v.reshape(v.size)[:size])
+    return squared_distance(vector_at(rows, 0, size), vector_at(v, 0, size))
 
 
 @_jit()
@@ -1183,27 +1311,37 @@ def cd_statistics(
     m = rows.shape[0]
     persistent = chain.shape[0] > 0
     tempered = betas.size > 1
-    hidden_shift, visible_shift = shifts[: h.shape[1]], shifts[h.shape[1] :]
+    hidden_shift = vector_at(shifts, 0, w.shape[1])
+    visible_shift = vector_at(shifts, w.shape[1], w.shape[0])
     n_paired = m
-    copy(rows.reshape(rows.size), v.reshape(v.size))
-    h0, v1, h1 = h[:m], v[m:], h[m:]
-    states = s.reshape(s.size)
+    copy(flat(rows), flat(v))
+    n_chains = v.shape[0] - m
+    h0, v1, h1 = (
+        rows_at(h, 0, m),
+        rows_at(v, m, n_chains),
+        rows_at(h, m, n_chains),
+    )
+    states = flat(s)
     starts[0] = 0
-    few, few_below = listed_product(v[:m], w, starts, places, h0, team), False
+    few, few_below = (
+        listed_product(rows_at(v, 0, m), w, starts, places, h0, team),
+        False,
+    )
     if not few:
         starts[m] = 0
     add_bias(h0, hidden_bias)
     key0, key1 = stream_keys(seed, step, _FIRST)
-    hidden_units(h0.reshape(h0.size), states, hidden, not persistent, key0, key1)
+    hidden_units(flat(h0), states, hidden, not persistent, key0, key1)
     if persistent:
         # No more rows than there are chains to hold their reconstructions.
         n_paired = (m + PERSISTENT_LOSS_SHARE - 1) // PERSISTENT_LOSS_SHARE
         n_paired = min(n_paired, chain.shape[0])
-        product_transposed(h0[:n_paired], w, v1[:n_paired], team)
-        add_bias(v1[:n_paired], visible_bias)
-        visible_means(v1[:n_paired], blocks)
+        paired = rows_at(v1, 0, n_paired)
+        product_transposed(rows_at(h0, 0, n_paired), w, paired, team)
+        add_bias(paired, visible_bias)
+        visible_means(paired, blocks)
         loss = reconstruction_error(rows, v1, n_paired)
-        copy(chain.reshape(chain.size), states)
+        copy(flat(chain), states)
     else:
         loss = rows.dtype.type(0.0)
     for k in range(gibbs):
@@ -1215,20 +1353,22 @@ def cd_statistics(
             loss = reconstruction_error(rows, v1, n_paired)
         key0, key1 = stream_keys(seed, step, 2 * k + 1)
         sample_visible(v1, blocks, key0, key1)
-        few_below = listed_product(v1, w, starts[m:], places, h1, team)
+        few_below = listed_product(
+            v1, w, vector_at(starts, m, n_chains + 1), places, h1, team
+        )
         if tempered:
-            copy(h1.reshape(h1.size), fields.reshape(fields.size))
+            copy(flat(h1), flat(fields))
             subtract_row(fields, hidden_shift)
             scale_rows(h1, betas, hidden_shift)
         add_bias(h1, hidden_bias)
         key0, key1 = stream_keys(seed, step, 2 * k + 2)
         drawn = persistent or k < gibbs - 1
-        hidden_units(h1.reshape(h1.size), states, hidden, drawn, key0, key1)
+        hidden_units(flat(h1), states, hidden, drawn, key0, key1)
     if tempered:
         key0, key1 = stream_keys(seed, step, 2 * gibbs + 1)
         swap_chains(s, fields, lam, betas, step % 2, key0, key1)
     if persistent:
-        copy(states, chain.reshape(chain.size))
+        copy(states, flat(chain))
     return loss, n_paired, few and few_below
 
 
@@ -1262,8 +1402,7 @@ def weighted_column_sums(v, m, out):
     """out <- mean of the first m rows of v minus the mean of the others."""
     positive = v.dtype.type(1.0 / m)
     negative = v.dtype.type(-1.0 / (v.shape[0] - m))
-    for j in range(out.size):
-        out[j] = _ZERO
+    fill(out, _ZERO)
     for r in range(v.shape[0]):
         weight = positive if r < m else negative
         for j in range(v.shape[1]):
@@ -1275,8 +1414,7 @@ def listed_column_sums(v, m, starts, places, out):
     """weighted_column_sums over the elements of v that are listed."""
     positive = v.dtype.type(1.0 / m)
     negative = v.dtype.type(-1.0 / (v.shape[0] - m))
-    for j in range(out.size):
-        out[j] = _ZERO
+    fill(out, _ZERO)
     for r in range(v.shape[0]):
         weight = positive if r < m else negative
         for p in range(starts[r], starts[r + 1]):
@@ -1312,16 +1450,16 @@ def cd_gradient(v, h, m, centered, mu, lam, grad, team):
     """
     n_visible, n_hidden = mu.size, lam.size
     size = n_visible * n_hidden
-    gw = grad[:size].reshape(n_visible, n_hidden)
-    gc = grad[size : size + n_hidden]
-    gb = grad[size + n_hidden :]
+    gw = matrix_at(grad, 0, n_visible, n_hidden)
+    gc = vector_at(grad, size, n_hidden)
+    gb = vector_at(grad, size + n_hidden, n_visible)
     weighted_column_sums(v, m, gb)
     weighted_column_sums(h, m, gc)
     if centered:
         subtract_row(v, mu)
         subtract_row(h, lam)
     weigh_phases(h, m)
-    matmul(v, h, True, False, gw, team)
+    matmul(v, h, TURNED, AS_IT_IS, gw, team)
     if centered:
         centre_biases(gw, mu, lam, gc, gb)
 
@@ -1394,7 +1532,10 @@ def sparse_ascent(
     """
     n_visible, n_hidden = v.shape[1], h.shape[1]
     size = n_visible * n_hidden
-    gc, gb = grad[size : size + n_hidden], grad[size + n_hidden :]
+    gc, gb = (
+        vector_at(grad, size, n_hidden),
+        vector_at(grad, size + n_hidden, n_visible),
+    )
     weighted_column_sums(h, m, gc)
     listed_column_sums(v, m, starts, places, gb)
     if centered:
@@ -1404,22 +1545,41 @@ def sparse_ascent(
     rows, ends = by_column(starts, places, n_visible)
     for first in range(0, n_visible, ROWS_AT_ONCE):
         last = min(first + ROWS_AT_ONCE, n_visible)
-        start, stop = first * n_hidden, last * n_hidden
-        part = grad[start:stop]
-        gw = part.reshape(last - first, n_hidden)
+        start = first * n_hidden
+        gw = matrix_at(grad, start, last - first, n_hidden)
         sparse_outer_product(v, h, rows, ends, first, gw)
         if centered:
             for i in range(gw.shape[0]):
                 for j in range(n_hidden):
                     gw[i, j] -= mu[first + i] * difference[j]
-            centre_biases(gw, mu[first:last], lam, gc, gb[first:last])
+            centre_biases(
+                gw,
+                vector_at(mu, first, last - first),
+                lam,
+                gc,
+                vector_at(gb, first, last - first),
+            )
+        n = gw.size
         momentum_ascent(
-            theta[start:stop], velocity[start:stop], part, part.size, rate, hyper
+            vector_at(theta, start, n),
+            vector_at(velocity, start, n),
+            flat(gw),
+            n,
+            rate,
+            hyper,
         )
-    momentum_ascent(theta[size:], velocity[size:], grad[size:], _FIRST, rate, hyper)
+    n = n_hidden + n_visible
+    momentum_ascent(
+        vector_at(theta, size, n),
+        vector_at(velocity, size, n),
+        vector_at(grad, size, n),
+        _FIRST,
+        rate,
+        hyper,
+    )
 
 
-@_jit()
+@_jit(entry=True)
 def cd_slice(
     rows,
     batch_size,
@@ -1454,32 +1614,32 @@ def cd_slice(
     """
     n_visible, n_hidden = mu.size, lam.size
     size = n_visible * n_hidden
-    w = theta[:size].reshape(n_visible, n_hidden)
-    hidden_bias = theta[size : size + n_hidden]
-    visible_bias = theta[size + n_hidden :]
+    w = matrix_at(theta, 0, n_visible, n_hidden)
+    hidden_bias = vector_at(theta, size, n_hidden)
+    visible_bias = vector_at(theta, size + n_hidden, n_visible)
     total, count = 0.0, 0
     # The gradient is written after the statistics are taken.
-    shifts = grad[: n_hidden + n_visible]
+    shifts = vector_at(grad, 0, n_hidden + n_visible)
     most = batch_size + max(batch_size, chain.shape[0])
     starts = np.empty(most + 1, np.int64)
     places = np.empty(nonzero_room(most, n_visible, n_hidden), np.int64)
     for start in range(0, rows.shape[0], batch_size):
-        batch = rows[start : start + batch_size]
-        m = batch.shape[0]
+        m = min(batch_size, rows.shape[0] - start)
+        batch = rows_at(rows, start, m)
         n_chains = chain.shape[0] if chain.shape[0] > 0 else m
         n = m + n_chains
-        v = work[: n * n_visible].reshape(n, n_visible)
+        v = matrix_at(work, 0, n, n_visible)
         at = n * n_visible
-        h = work[at : at + n * n_hidden].reshape(n, n_hidden)
+        h = matrix_at(work, at, n, n_hidden)
         at += n * n_hidden
-        s = work[at : at + n_chains * n_hidden].reshape(n_chains, n_hidden)
+        s = matrix_at(work, at, n_chains, n_hidden)
         at += n_chains * n_hidden
-        fields = work[at : at + n_chains * n_hidden].reshape(n_chains, n_hidden)
+        fields = matrix_at(work, at, n_chains, n_hidden)
         if betas.size > 1:
-            above = shifts[:n_hidden].reshape(1, n_hidden)
-            product(mu.reshape(1, n_visible), w, above, team)
-            below = shifts[n_hidden:].reshape(1, n_visible)
-            product_transposed(lam.reshape(1, n_hidden), w, below, team)
+            above = matrix_at(shifts, 0, 1, n_hidden)
+            product(matrix_at(mu, 0, 1, n_visible), w, above, team)
+            below = matrix_at(shifts, n_hidden, 1, n_visible)
+            product_transposed(matrix_at(lam, 0, 1, n_hidden), w, below, team)
         loss, n_paired, listed = cd_statistics(
             batch,
             w,
@@ -1505,19 +1665,19 @@ def cd_slice(
         total += loss
         count += n_paired * n_visible
         if sliding > 0.0:
-            slide(mu, v[:m], sliding)
-            slide(lam, h[:m], sliding)
+            slide(mu, rows_at(v, 0, m), sliding)
+            slide(lam, rows_at(h, 0, m), sliding)
         if hyper[SPARSITY] > 0.0:
-            add_sparsity(h[:m], hyper[TARGET], hyper[SPARSITY])
+            add_sparsity(rows_at(h, 0, m), hyper[TARGET], hyper[SPARSITY])
         counted = m + n_chains // betas.size
-        v, h = v[:counted], h[:counted]
+        v, h = rows_at(v, 0, counted), rows_at(h, 0, counted)
         rate = hyper[RATE] / (1.0 + hyper[RATE_DECAY] * step)
         if listed:
             sparse_ascent(
                 v,
                 h,
                 m,
-                starts[: counted + 1],
+                vector_at(starts, 0, counted + 1),
                 places,
                 centered,
                 mu,
@@ -1539,7 +1699,7 @@ def cd_slice(
 # --- backpropagation -----------------------------------------------------------
 
 
-@_jit()
+@_jit(entry=True)
 def corrupt(rows, noisy, corruption, level, units, limits, key0, key1):
     """noisy <- corrupted rows; both (m, n).
 
@@ -1552,10 +1712,8 @@ def corrupt(rows, noisy, corruption, level, units, limits, key0, key1):
     m, n = rows.shape
     amount = _F32(level)
     if corruption == GAUSSIAN_NOISE:
-        copy(rows.reshape(rows.size), noisy.reshape(noisy.size))
-        add_normal(
-            noisy.reshape(noisy.size), rows.dtype.type(level), _FIRST, key0, key1
-        )
+        copy(flat(rows), flat(noisy))
+        add_normal(flat(noisy), rows.dtype.type(level), _FIRST, key0, key1)
         return
     half, stride = amount * _HALF, _F32((m - 1) / level)
     for r in range(m):
@@ -1719,7 +1877,7 @@ def weighted_loss(z, y, weights, kind):
                 width = 1
     total = 0.0
     for i in range(0, z.size, width):
-        loss = block_loss(z[i : i + width], y[i : i + width], kind)
+        loss = block_loss(vector_at(z, i, width), vector_at(y, i, width), kind)
         total += weights[i] * loss
         for k in range(i, i + width):
             z[k] *= weights[i]
@@ -1735,25 +1893,24 @@ def output_delta(z, y, weights, blocks):
     summed negative log-likelihood of the columns.
     """
     m, n = z.shape
-    flat_z, flat_y = z.reshape(z.size), y.reshape(y.size)
-    flat_weights = weights.reshape(weights.size)
     total = 0.0
     # Units of one kind that do not depend on each other need no loop over rows.
     alike = blocks.shape[0] == 1 and blocks[0, KIND] != SOFTMAX and weights.size == 0
     if alike:
-        total += block_loss(flat_z, flat_y, blocks[0, KIND])
+        total += block_loss(flat(z), flat(y), blocks[0, KIND])
     for r in range(0 if alike else m):
         for b in range(blocks.shape[0]):
-            first, stop = r * n + blocks[b, START], r * n + blocks[b, STOP]
-            part_z, part_y = flat_z[first:stop], flat_y[first:stop]
+            first, width = r * n + blocks[b, START], blocks[b, STOP] - blocks[b, START]
+            part_z, part_y = vector_at(z, first, width), vector_at(y, first, width)
             if weights.size > 0:
-                part_weights = flat_weights[first:stop]
+                part_weights = vector_at(weights, first, width)
                 total += weighted_loss(part_z, part_y, part_weights, blocks[b, KIND])
             else:
                 total += block_loss(part_z, part_y, blocks[b, KIND])
     scale = z.dtype.type(1.0 / m)
-    for i in range(z.size):
-        flat_z[i] *= scale
+    for r in range(m):
+        for j in range(n):
+            z[r, j] *= scale
     return total / m
 
 
@@ -1787,52 +1944,54 @@ def keep_largest(h, n_active):
 def drop_input(a, rate, seed, step, layer):
     """Drop some of the input of a layer, the same ones for a step; a : (m, n)."""
     key0, key1 = stream_keys(seed, step, layer + 1)  # phase 0 corrupts
-    drop(a.reshape(a.size), rate, key0, key1)
+    drop(flat(a), rate, key0, key1)
 
 
 @_jit(inline="always")
 def forward(rows, theta, layers, traits, code, seed, step, work, team):
     """Activations of all layers, one after the other in work; the last layer is left
-    at its pre-activation. rows : (m, n_in of the first layer), of which some may have
-    been dropped; layers : (L, 6); traits : (L, 2), of which DROPOUT counts here; code :
-    constants of the penalties, of which N_ACTIVE counts here.
+    at its pre-activation : (m, n_out), which is returned. rows : (m, n_in of the first
+    layer), of which some may have been dropped; layers : (L, 6); traits : (L, 2), of
+    which DROPOUT counts here; code : constants of the penalties, of which N_ACTIVE
+    counts here.
     """
     m = rows.shape[0]
     a = rows
     at = 0
     for i in range(layers.shape[0]):
         n_in, n_out = layers[i, N_IN], layers[i, N_OUT]
-        z = work[at : at + m * n_out].reshape(m, n_out)
-        weights = theta[layers[i, WEIGHT] : layers[i, WEIGHT] + n_in * n_out]
+        z = matrix_at(work, at, m, n_out)
+        first = layers[i, WEIGHT]
         if i == 0:
-            product(a, weights.reshape(n_in, n_out), z, team)
+            product(a, matrix_at(theta, first, n_in, n_out), z, team)
         elif layers[i, TRANSPOSED] == 0:
-            matmul(a, weights.reshape(n_in, n_out), False, False, z, team)
+            matmul(a, matrix_at(theta, first, n_in, n_out), AS_IT_IS, AS_IT_IS, z, team)
         else:
-            matmul(a, weights.reshape(n_out, n_in), False, True, z, team)
-        add_bias(z, theta[layers[i, BIAS] : layers[i, BIAS] + n_out])
+            matmul(a, matrix_at(theta, first, n_out, n_in), AS_IT_IS, TURNED, z, team)
+        add_bias(z, vector_at(theta, layers[i, BIAS], n_out))
         if i < layers.shape[0] - 1:
-            activate(z.reshape(z.size), layers[i, ACTIVATION])
+            activate(flat(z), layers[i, ACTIVATION])
         if i == 0 and code[N_ACTIVE] > 0.0:
             keep_largest(z, np.int64(code[N_ACTIVE]))
         if i < layers.shape[0] - 1 and traits[i + 1, DROPOUT] > 0.0:
             drop_input(z, traits[i + 1, DROPOUT], seed, step, i + 1)
         a = z
         at += m * n_out
+    return a
 
 
-@_jit()
+@_jit(inline="always")
 def weight_gradient(a, delta, transposed, shared, grad, scratch, team):
     """grad <- a' delta (or delta' a for transposed weights); added to what is there
     when the weights are shared with a layer further up. a : (m, n_in), delta :
     (m, n_out), grad, scratch : (n_in * n_out,).
     """
     n_in, n_out = a.shape[1], delta.shape[1]
-    out = scratch[: n_in * n_out] if shared else grad
+    out = vector_at(scratch if shared else grad, 0, n_in * n_out)
     if transposed == 0:
-        outer_product(a, delta, out.reshape(n_in, n_out), team)
+        outer_product(a, delta, matrix_at(out, 0, n_in, n_out), team)
     else:
-        matmul(delta, a, True, False, out.reshape(n_out, n_in), team)
+        matmul(delta, a, TURNED, AS_IT_IS, matrix_at(out, 0, n_out, n_in), team)
     if shared:
         for i in range(grad.size):
             grad[i] += scratch[i]
@@ -1841,8 +2000,7 @@ def weight_gradient(a, delta, transposed, shared, grad, scratch, team):
 @_jit()
 def squared_columns(w, out):
     """out <- sum of the squares of each column; w : (rows, n), out : (n,)."""
-    for j in range(out.size):
-        out[j] = _ZERO
+    fill(out, _ZERO)
     for i in range(w.shape[0]):
         for j in range(out.size):
             out[j] += w[i, j] * w[i, j]
@@ -1904,8 +2062,7 @@ def add_contraction(h, w, activation, code, grad, sums):
     m, n = h.shape
     factor = h.dtype.type(2.0 * code[CONTRACTION] / m)
     lost = code[N_ACTIVE] > 0.0
-    for j in range(n):
-        sums[j] = _ZERO
+    fill(sums, _ZERO)
     for r in range(m):
         for j in range(n):
             slope = slope_number(h[r, j], activation)
@@ -1937,7 +2094,7 @@ def backward(
     for i in range(layers.shape[0] - 1):
         at += m * layers[i, N_OUT]
     n_out = layers[layers.shape[0] - 1, N_OUT]
-    delta = work[at : at + m * n_out].reshape(m, n_out)
+    delta = matrix_at(work, at, m, n_out)
     penalty = 0.0
     for i in range(layers.shape[0] - 1, lowest - 1, -1):
         n_in, n_out = layers[i, N_IN], layers[i, N_OUT]
@@ -1946,24 +2103,23 @@ def backward(
             if layers[k, WEIGHT] == layers[i, WEIGHT]:
                 n_sharing += 1
         first = layers[i, WEIGHT]
-        part = grad[first : first + n_in * n_out]
+        own = vector_at(grad, first, n_in * n_out)
         transposed = layers[i, TRANSPOSED]
         if i > 0:
             at -= m * n_in
-            a = work[at : at + m * n_in].reshape(m, n_in)
+            a = matrix_at(work, at, m, n_in)
         else:
             a = rows
-        weight_gradient(a, delta, transposed, n_sharing > 0, part, scratch, team)
-        column_sums(delta, grad[layers[i, BIAS] : layers[i, BIAS] + n_out])
+        weight_gradient(a, delta, transposed, n_sharing > 0, own, scratch, team)
+        column_sums(delta, vector_at(grad, layers[i, BIAS], n_out))
         if i > lowest:
-            below = deltas[at : at + m * n_in].reshape(m, n_in)
-            weights = theta[first : first + n_in * n_out]
+            below = matrix_at(deltas, at, m, n_in)
             if transposed == 0:
-                w = weights.reshape(n_in, n_out)
-                matmul(delta, w, False, True, below, team)
+                w = matrix_at(theta, first, n_in, n_out)
+                matmul(delta, w, AS_IT_IS, TURNED, below, team)
             else:
-                w = weights.reshape(n_out, n_in)
-                matmul(delta, w, False, False, below, team)
+                w = matrix_at(theta, first, n_out, n_in)
+                matmul(delta, w, AS_IT_IS, AS_IT_IS, below, team)
             activation = layers[i - 1, ACTIVATION]
             if traits[i, DROPOUT] > 0.0:
                 # The derivative is written on what the unit was before.
@@ -1973,13 +2129,10 @@ def backward(
                     for j in range(n_in):
                         a[r, j] *= before
             if i == 1:
-                size = layers[0, N_IN] * n_in
-                w = theta[layers[0, WEIGHT] : layers[0, WEIGHT] + size]
-                w = w.reshape(layers[0, N_IN], n_in)
-                penalty = code_penalty(a, below, w, activation, code, scratch[:n_in])
-            multiply_derivative(
-                below.reshape(below.size), a.reshape(a.size), activation
-            )
+                w = matrix_at(theta, layers[0, WEIGHT], layers[0, N_IN], n_in)
+                sums = vector_at(scratch, 0, n_in)
+                penalty = code_penalty(a, below, w, activation, code, sums)
+            multiply_derivative(flat(below), flat(a), activation)
             if i == 1 and code[N_ACTIVE] > 0.0:  # units that lost do not learn
                 for r in range(m):
                     for j in range(n_in):
@@ -1989,17 +2142,17 @@ def backward(
         n_in, n_out = layers[0, N_IN], layers[0, N_OUT]
         first = layers[0, WEIGHT]
         add_contraction(
-            work[: m * n_out].reshape(m, n_out),
-            theta[first : first + n_in * n_out].reshape(n_in, n_out),
+            matrix_at(work, 0, m, n_out),
+            matrix_at(theta, first, n_in, n_out),
             layers[0, ACTIVATION],
             code,
-            grad[first : first + n_in * n_out].reshape(n_in, n_out),
-            scratch[:n_out],
+            matrix_at(grad, first, n_in, n_out),
+            vector_at(scratch, 0, n_out),
         )
     return penalty
 
 
-@_jit(inline="always")
+@_jit(entry=True)
 def loss_gradient(
     rows,
     targets,
@@ -2023,13 +2176,7 @@ def loss_gradient(
     rows : (m, n_in), targets : (m, n_out); seed, step : which hidden units are
     dropped; see ``forward``, ``output_delta`` and ``backward``.
     """
-    m = rows.shape[0]
-    forward(rows, theta, layers, traits, code, seed, step, work, team)
-    at = 0
-    for i in range(layers.shape[0] - 1):
-        at += m * layers[i, N_OUT]
-    n_out = layers[layers.shape[0] - 1, N_OUT]
-    z = work[at : at + m * n_out].reshape(m, n_out)
+    z = forward(rows, theta, layers, traits, code, seed, step, work, team)
     loss = output_delta(z, targets, weights, blocks)
     return loss + backward(
         rows, theta, grad, layers, traits, code, seed, step, work, deltas, scratch, team
@@ -2122,23 +2269,23 @@ def update_parameters(
     which are counted here; scratch : a row of the widest layer. Tied weights are
     updated once, with the layer that holds them untransposed.
     """
-    first, second = state[0], state[1]
     for i in range(layers.shape[0]):
         pace = traits[i, PACE]
         if pace == 0.0:
             continue
-        for part in (WEIGHT, BIAS):
-            if part == WEIGHT and layers[i, TRANSPOSED] == 1:
+        for which in (WEIGHT, BIAS):
+            if which == WEIGHT and layers[i, TRANSPOSED] == 1:
                 continue
-            a = layers[i, part]
-            size = layers[i, N_IN] if part == WEIGHT else 1
-            b = a + size * layers[i, N_OUT]
-            decay = alpha if part == WEIGHT else 0.0
+            a = layers[i, which]
+            size = layers[i, N_OUT]
+            if which == WEIGHT:
+                size *= layers[i, N_IN]
+            decay = alpha if which == WEIGHT else 0.0
             update_part(
-                theta[a:b],
-                first[a:b],
-                second[a:b],
-                grad[a:b],
+                vector_at(theta, a, size),
+                vector_at(state, a, size),
+                vector_at(state, theta.size + a, size),
+                vector_at(grad, a, size),
                 solver,
                 hyper,
                 updates[i],
@@ -2148,11 +2295,11 @@ def update_parameters(
         updates[i] += 1
         if hyper[MAX_NORM] > 0.0 and i < layers.shape[0] - 1:
             a, n_in, n_out = layers[i, WEIGHT], layers[i, N_IN], layers[i, N_OUT]
-            w = theta[a : a + n_in * n_out].reshape(n_in, n_out)
-            limit_columns(w, hyper[MAX_NORM], scratch[:n_out])
+            w = matrix_at(theta, a, n_in, n_out)
+            limit_columns(w, hyper[MAX_NORM], vector_at(scratch, 0, n_out))
 
 
-@_jit()
+@_jit(entry=True)
 def backprop_slice(
     rows,
     targets,
@@ -2201,44 +2348,42 @@ def backprop_slice(
     total = 0.0
     longest = hyper[MAX_GRADIENT]
     for start in range(0, rows.shape[0], batch_size):
-        x = rows[start : start + batch_size]
-        y = targets[start : start + batch_size]
-        m = x.shape[0]
+        m = min(batch_size, rows.shape[0] - start)
+        x, y = rows_at(rows, start, m), rows_at(targets, start, m)
         mass = float(m)
         number = step + start // batch_size
         key0, key1 = stream_keys(seed, number, _FIRST)
-        cells = weights[:0].reshape(0, y.shape[1])
+        cells = matrix_at(weights, 0, 0, y.shape[1])
         if weights.size > 0:
-            cells = weights[: y.size].reshape(y.shape)
+            cells = matrix_at(weights, 0, m, y.shape[1])
             if corruption != NO_CORRUPTION and noise[EMPHASIS] != 1.0:
                 weigh_cells(cells, noise, units, key0, key1)
             else:
-                cells[:, :] = cells.dtype.type(1.0)
+                fill(flat(cells), _ONE)
             if row_weights.size > 0:
-                mass = weigh_rows(cells, row_weights[start : start + m])
+                mass = weigh_rows(cells, vector_at(row_weights, start, m))
             if mass == 0.0:
                 continue
         if corruption != NO_CORRUPTION or traits[0, DROPOUT] > 0.0:
-            noisy_x = noisy[: x.size].reshape(x.shape)
+            noisy_x = matrix_at(noisy, 0, m, x.shape[1])
             if corruption != NO_CORRUPTION:
                 corrupt(x, noisy_x, corruption, noise[LEVEL], units, limits, key0, key1)
             else:
-                copy(x.reshape(x.size), noisy_x.reshape(x.size))
+                copy(flat(x), flat(noisy_x))
             if changed.size > 0:
-                y = changed[: x.size].reshape(x.shape)
+                y = matrix_at(changed, 0, m, x.shape[1])
                 mark_changes(x, noisy_x, y)
             if traits[0, DROPOUT] > 0.0:
                 drop_input(noisy_x, traits[0, DROPOUT], seed, number, _FIRST)
             x = noisy_x
-        loss = loss_gradient(
+        z = forward(x, theta, layers, traits, code, seed, number, work, team)
+        loss = output_delta(z, y, cells, blocks)
+        loss += backward(
             x,
-            y,
-            cells,
             theta,
             grad,
             layers,
             traits,
-            blocks,
             code,
             seed,
             number,
@@ -2277,7 +2422,7 @@ def softplus_difference(x, t, u):
     return total
 
 
-@_jit()
+@_jit(entry=True)
 def ais_slice(v, w, c, a, b, blocks, temperatures, seed, step, x, s, log_weights, team):
     """Carry annealing runs through some temperatures (user guide, eq. 18).
 
@@ -2291,7 +2436,7 @@ def ais_slice(v, w, c, a, b, blocks, temperatures, seed, step, x, s, log_weights
     sampled; step : number of the first temperature; x, s : (n_runs, n_hidden)
     workspace; log_weights : (n_runs,) float64, added to.
     """
-    flat_s = s.reshape(s.size)
+    flat_s = flat(s)
     for k in range(temperatures.size - 1):
         t, u = temperatures[k], temperatures[k + 1]
         product(v, w, x, team)

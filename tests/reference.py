@@ -268,6 +268,11 @@ def copy(a, out):
     out[: a.size] = a
 
 
+def fill(a, value):
+    """One value everywhere."""
+    a[...] = value
+
+
 def add_bias(z, bias):
     z += bias
 
@@ -959,6 +964,7 @@ def forward(rows, theta, layers, traits, code, seed, step, work, team):
         if i < len(layers) - 1 and traits[i + 1, DROPOUT] > 0:
             drop_input(outputs[i], traits[i + 1, DROPOUT], seed, step, i + 1)
         a = outputs[i]
+    return a
 
 
 def weight_gradient(a, delta, transposed, shared, grad, scratch, team):
@@ -1072,8 +1078,7 @@ def loss_gradient(
     team,
 ):
     """Mean loss of a batch with its penalties, and its gradient in grad."""
-    forward(rows, theta, layers, traits, code, seed, step, work, team)
-    output = _activations(layers, len(rows), work)[-1]
+    output = forward(rows, theta, layers, traits, code, seed, step, work, team)
     loss = output_delta(output, targets, weights, blocks)
     return loss + backward(
         rows, theta, grad, layers, traits, code, seed, step, work, deltas, scratch, team

@@ -8,10 +8,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOptimizer
-from tools import rbm_constants, solver_constants, traits_of
+from tools import kernels, rbm_constants, solver_constants, traits_of
 
 from sklearn_greedy import GreedyPretrainedMLPClassifier, GreedyPretrainedMLPRegressor
-from sklearn_greedy import _kernels as kernels
 from sklearn_greedy._kernels import (
     ADAM,
     BERNOULLI,

@@ -8,19 +8,22 @@ Workspaces start as NaN, so that a kernel that reads one before writing it fails
 import ast
 import inspect
 import itertools
+import os
+import subprocess
+import sys
 import threading
 import time
 
+import numba
 import numpy as np
 import pytest
 import reference
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import expit, logsumexp, ndtri, softmax, xlogy
 from scipy.stats import chi2, poisson
-from tools import no_list, rbm_constants, solver_constants, traits_of
+from tools import kernels, no_list, rbm_constants, solver_constants, traits_of
 
-from sklearn_greedy import _backpropagation, _network, _units
-from sklearn_greedy import _kernels as kernels
+from sklearn_greedy import _backpropagation, _kernels, _network, _units
 from sklearn_greedy._kernels import (
     ADAM,
     BERNOULLI,
@@ -45,9 +48,9 @@ from sklearn_greedy._network import Network
 from sklearn_greedy._threads import ALONE
 from sklearn_greedy._units import output_blocks
 
-SOURCE = inspect.getsource(kernels)
+SOURCE = inspect.getsource(_kernels)
 DISPATCHERS = {
-    name: value for name, value in vars(kernels).items() if hasattr(value, "py_func")
+    name: value for name, value in vars(_kernels).items() if hasattr(value, "py_func")
 }
 DTYPES = [np.float32, np.float64]
 NAMES_OF_ACTIVATIONS = ["logistic", "tanh", "relu", "identity", "softplus", "elu"]
@@ -63,16 +66,16 @@ KEYS = np.uint32(0x12345678), np.uint32(0x9ABCDEF0)
 @pytest.mark.parametrize("module", [_network, _units, _backpropagation])
 def test_numbers_of_kinds_and_columns_are_those_of_the_kernels(module):
     """They stand twice, since a cached kernel would not notice a change elsewhere."""
-    both = vars(module).keys() & vars(kernels).keys()
-    numbers = {name for name in both if isinstance(vars(kernels)[name], int)}
+    both = vars(module).keys() & vars(_kernels).keys()
+    numbers = {name for name in both if isinstance(vars(_kernels)[name], int)}
     assert numbers
     for name in numbers:
-        assert vars(module)[name] == vars(kernels)[name], name
+        assert vars(module)[name] == vars(_kernels)[name], name
 
 
 def test_names_of_kinds_are_in_the_order_of_the_kernels():
     for names in (_network.ACTIVATIONS, _units.KINDS, _backpropagation.SOLVERS):
-        numbers = [vars(kernels)[name.upper()] for name in names]
+        numbers = [vars(_kernels)[name.upper()] for name in names]
         assert numbers == list(range(len(names)))
 
 
@@ -175,9 +178,101 @@ def test_every_function_of_the_module_is_compiled():
     operations = {node.name for node in decorated if "_operation" in ast.dump(node)}
     assert {node.name for node in decorated} - operations == set(DISPATCHERS)
     # What is written in the compiler's own terms, and what writes that.
-    assert operations == {"atomic_load", "atomic_add", "atomic_store", "blas_gemm"}
+    views = {"flat", "vector_at", "matrix_at", "rows_at"}
+    atomic = {"atomic_load", "atomic_add", "atomic_store"}
+    assert operations == {*views, *atomic, "blas_gemm"}
     others = {node.name for node in functions} - {node.name for node in decorated}
-    assert others == {"_jit", "_address"}
+    helpers = {"_jit", "_dispatcher", "_operation", "_address"}
+    assert others == helpers | {"_view", "_view_at", "_view_type"}
+
+
+@pytest.mark.skipif(not _kernels.COMPILED, reason="plain functions may be called")
+def test_kernels_for_kernels_alone_refuse_calls_from_python():
+    """They have no wrapper for these: without the refusal the process would end."""
+    inner = {n for n, k in DISPATCHERS.items() if isinstance(k, _kernels.Inner)}
+    slices = {"cd_slice", "backprop_slice", "ais_slice"}
+    others = {"loss_gradient", "stream_keys", "corrupt", "assist"}
+    assert set(DISPATCHERS) - inner == slices | others
+    with pytest.raises(TypeError, match="exp32 is for other kernels alone"):
+        _kernels.exp32(np.float32(1))
+
+
+# --- views ---------------------------------------------------------------------
+
+
+# In this form numba finds them where their module is patched or compiled anew.
+flat, vector_at, matrix_at, rows_at = (
+    vars(_kernels)[name] for name in ("flat", "vector_at", "matrix_at", "rows_at")
+)
+VIEWS = {
+    "flat": (lambda a: flat(a), lambda a: a.reshape(-1)),
+    "vector": (lambda a: vector_at(a, 5, 6), lambda a: a.reshape(-1)[5:11]),
+    "no vector": (lambda a: vector_at(a, 12, 0), lambda a: a.reshape(-1)[12:]),
+    "matrix": (
+        lambda a: matrix_at(a, 2, 5, 2),
+        lambda a: a.reshape(-1)[2:].reshape(5, 2),
+    ),
+    "rows": (lambda a: rows_at(a, 1, 2), lambda a: a[1:]),
+    "no rows": (lambda a: rows_at(a, 3, 0), lambda a: a[3:]),
+}
+
+
+@pytest.mark.parametrize("name", VIEWS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64])
+@pytest.mark.parametrize("writeable", [True, False])
+def test_views_are_those_of_numpy(name, dtype, writeable):
+    """The same elements of the same memory, read-only where that is."""
+    compiled, plain = VIEWS[name]
+    a = np.arange(12, dtype=dtype).reshape(3, 4)
+    a.flags.writeable = writeable
+    view, expected = numba.njit(compiled)(a), plain(a)
+    assert_array_equal(view, expected)
+    assert view.dtype == dtype
+    assert view.shape == expected.shape
+    assert view.strides == expected.strides or view.size == 0
+    assert view.flags.writeable == writeable
+    assert view.size == 0 or np.shares_memory(view, a)
+
+
+@pytest.mark.skipif(not _kernels.COMPILED, reason="NumPy copies such an array")
+@pytest.mark.parametrize("name", VIEWS)
+def test_views_of_arrays_that_are_not_contiguous_are_not_compiled(name):
+    with pytest.raises(numba.TypingError, match="a view is of a C-contiguous array"):
+        numba.njit(VIEWS[name][0])(np.zeros((3, 8))[:, ::2])
+
+
+def test_views_of_vectors_keep_them_alive():
+    """A view counts as a user of the memory that it shows."""
+
+    @numba.njit
+    def last():
+        return vector_at(np.arange(1000), 990, 10)
+
+    views = [last() for _ in range(100)]
+    for view in views:
+        assert_array_equal(view, np.arange(990, 1000))
+
+
+@pytest.mark.parametrize("setting", ["NUMBA_BOUNDSCHECK", "NUMBA_DISABLE_JIT"])
+def test_views_beyond_an_array_are_found_where_bounds_are_checked(setting):
+    code = """
+import numba, numpy as np
+from sklearn_greedy._kernels import matrix_at, rows_at, vector_at
+for beyond in (
+    lambda a: vector_at(a, 8, 5),
+    lambda a: vector_at(a, -1, 5),
+    lambda a: matrix_at(a, 0, 5, 3),
+    lambda a: rows_at(a, 2, 2),
+):
+    try:
+        numba.njit(beyond)(np.arange(12.0).reshape(3, 4))
+    except (IndexError, ValueError):
+        print("found")
+"""
+    run = [sys.executable, "-c", code]
+    environment = {**os.environ, setting: "1"}
+    done = subprocess.run(run, env=environment, capture_output=True, text=True)
+    assert done.stdout.split() == ["found"] * 4, done.stderr
 
 
 def test_source_draws_no_numpy_random_numbers():
@@ -197,7 +292,8 @@ def test_source_imports_nothing_of_the_package():
             assert node.level == 0
             imported.add(node.module)
     packages = {name.split(".")[0] for name in imported}
-    assert packages == {"math", "os", "typing", "numba", "llvmlite", "numpy"}
+    standard = {"functools", "math", "os", "typing"}
+    assert packages == {*standard, "numba", "llvmlite", "numpy"}
 
 
 # --- random numbers ------------------------------------------------------------
@@ -560,6 +656,7 @@ def test_products_equal_their_twins(dtype, m, k, n, rng):
         check_twin(name, a, w, unwritten((m, n), dtype), ALONE)
     check_twin("product_transposed", a, turned, unwritten((m, n), dtype), ALONE)
     check_twin("copy", a.ravel(), unwritten(m * k + 2, dtype))
+    check_twin("fill", unwritten(m * k, dtype), dtype(2.5))
     d = rng.normal(size=(m, n)).astype(dtype)
     check_twin("outer_product", a, d, unwritten((k, n), dtype), ALONE)
 

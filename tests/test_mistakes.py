@@ -30,7 +30,14 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from tools import bit_states, no_list, rbm_constants, solver_constants, traits_of
+from tools import (
+    bit_states,
+    kernels,
+    no_list,
+    rbm_constants,
+    solver_constants,
+    traits_of,
+)
 
 import sklearn_greedy
 from sklearn_greedy import (
@@ -39,7 +46,6 @@ from sklearn_greedy import (
     StackedAutoencoderTransformer,
     StackedRBMTransformer,
 )
-from sklearn_greedy import _kernels as kernels
 from sklearn_greedy._threads import ALONE
 from sklearn_greedy._training import Plan, run_epochs
 

@@ -11,8 +11,9 @@ import pytest
 import reference
 from numpy.testing import assert_array_equal
 from scipy import stats
+from tools import kernels
 
-from sklearn_greedy import _kernels as kernels
+from sklearn_greedy import _kernels
 from sklearn_greedy._fitting import draw_seed, layer_streams
 
 N = 1 << 18
@@ -25,9 +26,9 @@ MULTIPLIERS = 0x7FEB352D, 0x846CA68B
 def _fill(bits, seed, first_step, phase):
     """Row r of bits <- the stream of step first_step + r."""
     for r in range(bits.shape[0]):
-        key0, key1 = kernels.stream_keys(seed, first_step + r, phase)
+        key0, key1 = _kernels.stream_keys(seed, first_step + r, phase)
         for i in range(bits.shape[1]):
-            bits[r, i] = kernels.random_bits(i, key0, key1)
+            bits[r, i] = _kernels.random_bits(i, key0, key1)
 
 
 def draw(n, seed=(0, 0), step=0, phase=0, n_steps=1):

@@ -19,10 +19,9 @@ from numpy.testing import assert_allclose
 from scipy.integrate import quad
 from scipy.special import expit, logsumexp, softmax
 from scipy.stats import chi2, chisquare
-from tools import no_list, numeric_gradient, rbm_constants
+from tools import kernels, no_list, numeric_gradient, rbm_constants
 
 from sklearn_greedy import StackedRBMTransformer
-from sklearn_greedy import _kernels as kernels
 from sklearn_greedy._energy import RBM
 from sklearn_greedy._fitting import draw_seed, layer_streams
 from sklearn_greedy._likelihood import pseudo_log_likelihood

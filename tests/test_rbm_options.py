@@ -8,14 +8,14 @@ from scipy import sparse
 from scipy.special import expit, logit
 from sklearn.compose import make_column_selector
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
-from tools import linear_score
+from tools import kernels, linear_score
 
 from sklearn_greedy import (
     GreedyPretrainedMLPClassifier,
     GreedyPretrainedMLPRegressor,
     StackedRBMTransformer,
+    _kernels,
 )
-from sklearn_greedy import _kernels as kernels
 from sklearn_greedy._health import idle_units
 
 KINDS = ["gaussian", "bernoulli", "softmax", "softmax", "softmax", "poisson"]
@@ -210,7 +210,7 @@ def recorded_constants(monkeypatch, X, **params):
         calls.append((arguments[15], arguments[11].copy()))
         return kernel(*arguments)
 
-    monkeypatch.setattr(kernels, "cd_slice", spy)
+    monkeypatch.setattr(_kernels, "cd_slice", spy)
     fit(X, **params)
     return calls
 

@@ -13,9 +13,8 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy.integrate import quad
 from scipy.special import logsumexp, softmax
-from tools import bit_states, no_list, numeric_gradient
+from tools import bit_states, kernels, no_list, numeric_gradient
 
-from sklearn_greedy import _kernels as kernels
 from sklearn_greedy._energy import HIDDEN_KINDS, RBM
 from sklearn_greedy._threads import ALONE
 from sklearn_greedy._units import BERNOULLI, GAUSSIAN, POISSON, SOFTMAX

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 from threadpoolctl import threadpool_info, threadpool_limits
+from tools import kernels
 
 from sklearn_greedy import (
     GreedyPretrainedMLPClassifier,
@@ -102,7 +103,7 @@ def test_helpers_are_asked_only_where_products_are_shared(monkeypatch):
     def work(n_inner):
         a = np.ones((300, n_inner), np.float32)
         with team_for((1,), 300, LARGE) as team:
-            _kernels.matmul(a, a, False, True, np.empty((300, 300), np.float32), team)
+            kernels.matmul(a, a, False, True, np.empty((300, 300), np.float32), team)
 
     for n_inner, n_asked in [(3, 0), (300, 2)]:
         for _ in range(4):
@@ -277,7 +278,8 @@ _threads.Pace.helpers_pay = lambda self: True
 stack = StackedRBMTransformer((300,), batch_size=300, max_iter=1, random_state=0)
 def compiles():
     stack.set_params(n_gibbs_steps=2, persistent=True).fit(X.astype(np.float64))
-    _threads.kernels().n_parts_of(1, 1.0, 1)  # of another type: not in the cache
+    seed = np.zeros(2, np.uint32)
+    _threads.kernels().stream_keys(seed, 1.0, 0)  # another type: not in the cache
 with threadpool_limits(2):
     stack.fit(X)
 child = multiprocessing.get_context("fork").Process(target=compiles)

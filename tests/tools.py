@@ -3,6 +3,7 @@
 import itertools
 import tracemalloc
 
+import numba
 import numpy as np
 import sklearn
 from sklearn.base import BaseEstimator
@@ -11,10 +12,28 @@ from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from sklearn_greedy import _kernels
 from sklearn_greedy._backpropagation import Backpropagation
 from sklearn_greedy._energy import RBM
 
 SCIKIT_LEARN = tuple(int(part) for part in sklearn.__version__.split(".")[:2])
+
+
+class _KernelsFromPython:
+    """The kernels as functions that Python may call: those that only kernels call are
+    compiled anew, with a way in.
+    """
+
+    def __getattr__(self, name):
+        kernel = getattr(_kernels, name)
+        if isinstance(kernel, _kernels.Inner):
+            options = {**kernel.targetoptions, "no_cpython_wrapper": False}
+            kernel = numba.jit(**options)(kernel.py_func)
+        setattr(self, name, kernel)
+        return kernel
+
+
+kernels = _KernelsFromPython()
 
 
 def rbm_constants(
