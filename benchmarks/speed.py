@@ -6,19 +6,15 @@
 Every line is whole fits at equal epochs on the same float32 rows, in one process, warm
 and interleaved (A B C A B C ...), so that ratios hold on a noisy machine. "GEMM floor"
 is the time of the bare BLAS products of the same shapes, in the BLAS that the kernels
-use. torch is timed where it is installed (`pip install torch`). Start-up is
-measured in new processes with an empty and with a filled cache. Time to quality is
+use. torch is timed where it is installed (`pip install torch`). Time to quality is
 that of the shortest of our fits whose exact log-likelihood on adult (``bin_adult.npz``
-in DIR) passes that of BernoulliRBM.
+in DIR) passes that of BernoulliRBM. Seconds of compiling: ``startup.py``.
 """
 
 import datetime
 import itertools
 import os
 import platform
-import subprocess
-import sys
-import tempfile
 import time
 import warnings
 
@@ -66,25 +62,6 @@ AUTOENCODER_CASES = [
 CALLBACK_ROWS = 1000
 # layer widths, rows, iterations of the full-batch solver in float64
 LBFGS_CASE = (54, 100, 7), 5000, 50
-
-STARTUP = """
-import time, warnings
-import numpy as np
-import sklearn.neural_network
-import sklearn_greedy as sg
-warnings.simplefilter("ignore")
-X = np.random.default_rng(0).random((200, 20), dtype=np.float32)
-y = np.arange(200) % 3
-def fit_all():
-    start = time.perf_counter()
-    sg.StackedRBMTransformer((8,), max_iter=2).fit(X)
-    sg.StackedAutoencoderTransformer((8,), max_iter=2).fit(X)
-    sg.GreedyPretrainedMLPClassifier((8,), max_iter=2).fit(X, y)
-    sg.GreedyPretrainedMLPRegressor((8,), max_iter=2).fit(X, y)
-    return time.perf_counter() - start
-first = fit_all()
-print(first - fit_all())
-"""
 
 
 @numba.njit
@@ -335,31 +312,6 @@ def all_cases():
         yield label, autoencoder_contenders(*sizes), (*sizes, f"torch {least:g}x")
 
 
-def startup_seconds(cache):
-    """Seconds that the first fits of all four estimators cost more than the second."""
-    env = {**os.environ, "NUMBA_CACHE_DIR": cache}
-    out = subprocess.run(
-        [sys.executable, "-c", STARTUP],
-        env=env,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return float(out.stdout)
-
-
-def startup_lines():
-    with tempfile.TemporaryDirectory() as cache:
-        cold = startup_seconds(cache)
-        cached = [startup_seconds(cache) for _ in range(3)]
-    return [
-        "| start-up of all four estimators | seconds | at most |",
-        "|---|---|---|",
-        f"| first fits in a fresh environment (compiling) | {cold:.1f} | 15 |",
-        f"| first fits in a new process (cached) | {np.median(cached):.2f} | 0.5 |",
-    ]
-
-
 class WithoutCallbacks(StackedRBMTransformer):
     """The same stack with nothing behind its calls of callbacks."""
 
@@ -472,7 +424,6 @@ def main():
         lines += ["", callback_line(options.repeats)]
         if (options.data / "bin_adult.npz").exists():
             lines += ["", *quality_lines(options.data, options.repeats)]
-    lines += ["", *startup_lines()]
     publish(options.record, lines, options.write)
 
 

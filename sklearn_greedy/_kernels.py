@@ -1182,12 +1182,13 @@ def visible_means(z, blocks):
         for b in range(blocks.shape[0]):
             start = r * n + blocks[b, START]
             stop = z.size if whole else r * n + blocks[b, STOP]
+            block = vector_at(z, start, stop - start)
             if blocks[b, KIND] == BERNOULLI:
-                logistic(vector_at(z, start, stop - start))
+                logistic(block)
             elif blocks[b, KIND] == SOFTMAX:
-                softmax(vector_at(z, start, stop - start))
+                softmax(block)
             elif blocks[b, KIND] == POISSON:
-                exponential(vector_at(z, start, stop - start))
+                exponential(block)
 
 
 @_jit()
@@ -1206,15 +1207,15 @@ def sample_visible(v, blocks, key0, key1):
             stop = v.size if whole else r * n + blocks[b, STOP]
             if blocks[b, SAMPLED] == 0:
                 continue
+            block = vector_at(v, start, stop - start)
             if blocks[b, KIND] == BERNOULLI:
-                sample_bernoulli(vector_at(v, start, stop - start), start, key0, key1)
+                sample_bernoulli(block, start, key0, key1)
             elif blocks[b, KIND] == SOFTMAX:
-                sample_softmax(vector_at(v, start, stop - start), start, key0, key1)
+                sample_softmax(block, start, key0, key1)
             elif blocks[b, KIND] == POISSON:
-                sample_poisson(vector_at(v, start, stop - start), start, key0, key1)
+                sample_poisson(block, start, key0, key1)
             else:
-                one = v.dtype.type(1.0)
-                add_normal(vector_at(v, start, stop - start), one, start, key0, key1)
+                add_normal(block, v.dtype.type(1.0), start, key0, key1)
 
 
 @_jit()
@@ -1313,20 +1314,13 @@ def cd_statistics(
     tempered = betas.size > 1
     hidden_shift = vector_at(shifts, 0, w.shape[1])
     visible_shift = vector_at(shifts, w.shape[1], w.shape[0])
-    n_paired = m
+    n_paired, n_chains = m, v.shape[0] - m
     copy(flat(rows), flat(v))
-    n_chains = v.shape[0] - m
-    h0, v1, h1 = (
-        rows_at(h, 0, m),
-        rows_at(v, m, n_chains),
-        rows_at(h, m, n_chains),
-    )
+    v0, v1 = rows_at(v, 0, m), rows_at(v, m, n_chains)
+    h0, h1 = rows_at(h, 0, m), rows_at(h, m, n_chains)
     states = flat(s)
     starts[0] = 0
-    few, few_below = (
-        listed_product(rows_at(v, 0, m), w, starts, places, h0, team),
-        False,
-    )
+    few, few_below = listed_product(v0, w, starts, places, h0, team), False
     if not few:
         starts[m] = 0
     add_bias(h0, hidden_bias)
@@ -1353,9 +1347,8 @@ def cd_statistics(
             loss = reconstruction_error(rows, v1, n_paired)
         key0, key1 = stream_keys(seed, step, 2 * k + 1)
         sample_visible(v1, blocks, key0, key1)
-        few_below = listed_product(
-            v1, w, vector_at(starts, m, n_chains + 1), places, h1, team
-        )
+        starts_below = vector_at(starts, m, n_chains + 1)
+        few_below = listed_product(v1, w, starts_below, places, h1, team)
         if tempered:
             copy(flat(h1), flat(fields))
             subtract_row(fields, hidden_shift)
@@ -1532,10 +1525,8 @@ def sparse_ascent(
     """
     n_visible, n_hidden = v.shape[1], h.shape[1]
     size = n_visible * n_hidden
-    gc, gb = (
-        vector_at(grad, size, n_hidden),
-        vector_at(grad, size + n_hidden, n_visible),
-    )
+    gc = vector_at(grad, size, n_hidden)
+    gb = vector_at(grad, size + n_hidden, n_visible)
     weighted_column_sums(h, m, gc)
     listed_column_sums(v, m, starts, places, gb)
     if centered:
@@ -1544,22 +1535,16 @@ def sparse_ascent(
     weigh_phases(h, m)
     rows, ends = by_column(starts, places, n_visible)
     for first in range(0, n_visible, ROWS_AT_ONCE):
-        last = min(first + ROWS_AT_ONCE, n_visible)
-        start = first * n_hidden
-        gw = matrix_at(grad, start, last - first, n_hidden)
+        n_rows = min(ROWS_AT_ONCE, n_visible - first)
+        start, n = first * n_hidden, n_rows * n_hidden
+        gw = matrix_at(grad, start, n_rows, n_hidden)
         sparse_outer_product(v, h, rows, ends, first, gw)
         if centered:
-            for i in range(gw.shape[0]):
+            offsets, slopes = vector_at(mu, first, n_rows), vector_at(gb, first, n_rows)
+            for i in range(n_rows):
                 for j in range(n_hidden):
-                    gw[i, j] -= mu[first + i] * difference[j]
-            centre_biases(
-                gw,
-                vector_at(mu, first, last - first),
-                lam,
-                gc,
-                vector_at(gb, first, last - first),
-            )
-        n = gw.size
+                    gw[i, j] -= offsets[i] * difference[j]
+            centre_biases(gw, offsets, lam, gc, slopes)
         momentum_ascent(
             vector_at(theta, start, n),
             vector_at(velocity, start, n),
