@@ -140,8 +140,8 @@ def main():
     )
     warnings.simplefilter("ignore")
     lines = [
-        f"{stamp(versions())}; float32, one BLAS thread; from "
-        "`python benchmarks/nonzeros.py --write`.",
+        f"{stamp(versions())}; kernels in float32, one BLAS thread; from "
+        f"`python benchmarks/nonzeros.py --write --record {options.record}`.",
         "",
     ]
     dense = kernels_with(0.0)

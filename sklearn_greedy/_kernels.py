@@ -64,9 +64,10 @@ def _jit(fastmath=False, inline="never", forceinline=False, entry=False):
 
     Functions that do little themselves and call others, and those with one caller, are
     put into their callers (inline="always"), since LLVM would optimise all below them
-    twice: alone and in the caller. They must have its fastmath. A function with many
-    callers costs less time of compiling with ``forceinline``, where LLVM alone puts it
-    into them.
+    twice: alone and in the caller. They must have its fastmath. They should be short
+    and not nest deeply: numba copies all their variables once for each of their blocks,
+    and again for each level. A function with many callers costs less time of compiling
+    with ``forceinline``, where LLVM alone puts it into them.
 
     A read-only install without a writable home has no place for a cache: numba then
     raises in the decorator, and the function is compiled in each process instead.
@@ -240,44 +241,36 @@ def _operation(plain=None) -> Any:
     return intrinsic if COMPILED else lambda generator: plain
 
 
-def _view_type(a, n_dim):
-    """Type of a view of this many dimensions into a contiguous array."""
+def _view(a, n_dim, n_numbers, place):
+    """Signature and generator of an operation (a, *numbers) that shows some of a
+    contiguous array: place(builder, array, *numbers) gives its first element and shape.
+    """
     if a.layout != "C":
         raise TypingError(f"a view is of a C-contiguous array, not of {a}")
-    return types.Array(a.dtype, n_dim, "C", readonly=not a.mutable)
-
-
-def _view(context, builder, kind, array, start, shape):
-    """View of a type and a shape into a contiguous array, from element ``start`` on."""
-    if context.enable_boundscheck:
-        end = builder.add(start, reduce(builder.mul, shape))
-        room = builder.add(array.nitems, context.get_constant(types.intp, 1))
-        for place in (start, end):
-            cgutils.do_boundscheck(context, builder, place, room)
-    size = context.get_constant(types.intp, kind.dtype.bitwidth // 8)
-    view = context.make_array(kind)(context, builder)
-    populate_array(
-        view,
-        data=builder.gep(array.data, [start]),
-        shape=shape,
-        strides=[*(builder.mul(size, n) for n in shape[1:]), size],
-        itemsize=size,
-        meminfo=array.meminfo,
-        parent=array.parent,
-    )
-    return impl_ret_borrowed(context, builder, kind, view._getvalue())
-
-
-def _view_at(a, n_dim):
-    """Signature and generator of an operation (a, start, *shape)."""
-    kind = _view_type(a, n_dim)
+    kind = types.Array(a.dtype, n_dim, "C", readonly=not a.mutable)
 
     def generate(context, builder, signature, arguments):
         array = context.make_array(a)(context, builder, arguments[0])
-        start, *shape = arguments[1:]
-        return _view(context, builder, kind, array, start, shape)
+        start, shape = place(builder, array, *arguments[1:])
+        if context.enable_boundscheck:
+            end = builder.add(start, reduce(builder.mul, shape))
+            room = builder.add(array.nitems, context.get_constant(types.intp, 1))
+            for bound in (start, end):
+                cgutils.do_boundscheck(context, builder, bound, room)
+        size = context.get_constant(types.intp, kind.dtype.bitwidth // 8)
+        view = context.make_array(kind)(context, builder)
+        populate_array(
+            view,
+            data=builder.gep(array.data, [start]),
+            shape=shape,
+            strides=[*(builder.mul(size, n) for n in shape[1:]), size],
+            itemsize=size,
+            meminfo=array.meminfo,
+            parent=array.parent,
+        )
+        return impl_ret_borrowed(context, builder, kind, view._getvalue())
 
-    return kind(a, *[types.intp] * (1 + n_dim)), generate
+    return kind(a, *[types.intp] * n_numbers), generate
 
 
 # The slices and shapes of NumPy see to every case there is, at a tenth of a second of
@@ -289,40 +282,30 @@ def _view_at(a, n_dim):
 @_operation(lambda a, start, size: a.reshape(-1)[start : start + size].reshape(size))
 def vector_at(typing_context, a, start, size):
     """``size`` elements of a contiguous array, from ``start`` on, as a view."""
-    return _view_at(a, 1)
+    return _view(a, 1, 2, lambda builder, array, start, size: (start, [size]))
 
 
 @_operation(lambda a, start, m, n: a.reshape(-1)[start : start + m * n].reshape(m, n))
 def matrix_at(typing_context, a, start, m, n):
     """m n elements of a contiguous array, from ``start`` on, as an (m, n) view."""
-    return _view_at(a, 2)
+    return _view(a, 2, 3, lambda builder, array, start, m, n: (start, [m, n]))
 
 
 @_operation(lambda a: a.reshape(-1))
 def flat(typing_context, a):
     """All elements of a contiguous array, as a view."""
-    kind = _view_type(a, 1)
-
-    def generate(context, builder, signature, arguments):
-        array = context.make_array(a)(context, builder, arguments[0])
-        start = context.get_constant(types.intp, 0)
-        return _view(context, builder, kind, array, start, [array.nitems])
-
-    return kind(a), generate
+    return _view(a, 1, 0, lambda builder, array: (array.nitems.type(0), [array.nitems]))
 
 
 @_operation(lambda a, first, m: a[first : first + m].reshape(m, a.shape[1]))
 def rows_at(typing_context, a, first, m):
     """m rows of a contiguous matrix, from row ``first`` on, as a view."""
-    kind = _view_type(a, 2)
 
-    def generate(context, builder, signature, arguments):
-        array = context.make_array(a)(context, builder, arguments[0])
+    def place(builder, array, first, m):
         width = cgutils.unpack_tuple(builder, array.shape)[1]
-        start, shape = builder.mul(arguments[1], width), [arguments[2], width]
-        return _view(context, builder, kind, array, start, shape)
+        return builder.mul(first, width), [m, width]
 
-    return kind(a, types.intp, types.intp), generate
+    return _view(a, 2, 2, place)
 
 
 # --- random numbers ------------------------------------------------------------
@@ -2361,6 +2344,7 @@ def backprop_slice(
             if traits[0, DROPOUT] > 0.0:
                 drop_input(noisy_x, traits[0, DROPOUT], seed, number, _FIRST)
             x = noisy_x
+        # As loss_gradient does, which would be one level more to put in (see _jit).
         z = forward(x, theta, layers, traits, code, seed, number, work, team)
         loss = output_delta(z, y, cells, blocks)
         loss += backward(

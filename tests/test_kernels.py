@@ -43,6 +43,10 @@ from sklearn_greedy._kernels import (
     SOFTPLUS,
     SWAP,
     TANH,
+    flat,
+    matrix_at,
+    rows_at,
+    vector_at,
 )
 from sklearn_greedy._network import Network
 from sklearn_greedy._threads import ALONE
@@ -182,8 +186,8 @@ def test_every_function_of_the_module_is_compiled():
     atomic = {"atomic_load", "atomic_add", "atomic_store"}
     assert operations == {*views, *atomic, "blas_gemm"}
     others = {node.name for node in functions} - {node.name for node in decorated}
-    helpers = {"_jit", "_dispatcher", "_operation", "_address"}
-    assert others == helpers | {"_view", "_view_at", "_view_type"}
+    helpers = {"_jit", "_dispatcher", "_operation", "_view", "_address"}
+    assert others == helpers
 
 
 @pytest.mark.skipif(not _kernels.COMPILED, reason="plain functions may be called")
@@ -200,10 +204,6 @@ def test_kernels_for_kernels_alone_refuse_calls_from_python():
 # --- views ---------------------------------------------------------------------
 
 
-# In this form numba finds them where their module is patched or compiled anew.
-flat, vector_at, matrix_at, rows_at = (
-    vars(_kernels)[name] for name in ("flat", "vector_at", "matrix_at", "rows_at")
-)
 VIEWS = {
     "flat": (lambda a: flat(a), lambda a: a.reshape(-1)),
     "vector": (lambda a: vector_at(a, 5, 6), lambda a: a.reshape(-1)[5:11]),
