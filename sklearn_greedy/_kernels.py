@@ -308,6 +308,24 @@ def rows_at(typing_context, a, first, m):
     return _view(a, 2, 2, place)
 
 
+def _by_type(single, double) -> Any:
+    """An operation on a number: ``single`` in float32 and ``double`` in float64. (Two
+    branches would both be compiled wherever they stand.)
+    """
+
+    @_operation(lambda x: single(x) if x.dtype == np.float32 else double(x))
+    def operation(typing_context, x):
+        chosen = single if x == types.float32 else double
+        function = typing_context.resolve_value_type(chosen)
+
+        def generate(context, builder, signature, arguments):
+            return context.get_function(function, signature)(builder, arguments)
+
+        return function.get_call_type(typing_context, (x,), {}), generate
+
+    return operation
+
+
 # --- random numbers ------------------------------------------------------------
 
 
@@ -429,15 +447,15 @@ def log32(x):
     return f + y + n * _LN2_HI
 
 
+exp = _by_type(exp32, math.exp)
+log = _by_type(log32, math.log)
+
+
 @_jit(fastmath=_FUSE)
 def logistic(z):
     """z <- 1 / (1 + exp(-z)), in place; z : (size,). NaN passes through."""
-    if z.itemsize == 4:
-        for i in range(z.size):
-            z[i] = _ONE / (_ONE + exp32(-z[i]))
-    else:
-        for i in range(z.size):
-            z[i] = 1.0 / (1.0 + math.exp(-z[i]))
+    for i in range(z.size):
+        z[i] = _ONE / (_ONE + exp(-z[i]))
 
 
 @_jit(fastmath=_FUSE)
@@ -446,12 +464,8 @@ def activate(z, activation):
     if activation == LOGISTIC:
         logistic(z)
     elif activation == TANH:
-        if z.itemsize == 4:
-            for i in range(z.size):  # tanh(x) = 2 logistic(2 x) - 1
-                z[i] = _TWO / (_ONE + exp32(-_TWO * z[i])) - _ONE
-        else:
-            for i in range(z.size):
-                z[i] = math.tanh(z[i])
+        for i in range(z.size):  # tanh(x) = 2 logistic(2 x) - 1
+            z[i] = _TWO / (_ONE + exp(-_TWO * z[i])) - _ONE
     elif activation == RELU:
         for i in range(z.size):
             # A product, since a choice between 0 and z[i] becomes a masked store,
@@ -460,16 +474,10 @@ def activate(z, activation):
     elif activation == SOFTPLUS:
         softplus(z)
     elif activation == ELU:
-        if z.itemsize == 4:
-            for i in range(z.size):
-                x = z[i]
-                below = exp32(-abs(x)) - _ONE
-                z[i] = x if x > _ZERO else below
-        else:
-            for i in range(z.size):
-                x = z[i]
-                below = math.expm1(-abs(x))
-                z[i] = x if x > 0.0 else below
+        for i in range(z.size):
+            x = z[i]
+            below = exp(-abs(x)) - _ONE
+            z[i] = x if x > _ZERO else below
 
 
 @_jit()
@@ -1092,7 +1100,7 @@ def softmax(z):
     total = 0.0
     for j in range(z.size):
         x = z[j] - top
-        z[j] = exp32(x) if z.itemsize == 4 else math.exp(x)
+        z[j] = exp(x)
         total += z[j]
     scale = z.dtype.type(1.0 / total)
     for j in range(z.size):
@@ -1103,20 +1111,15 @@ def softmax(z):
 def exponential(z):
     """z <- exp(z), in place; z : (size,)."""
     for i in range(z.size):
-        z[i] = exp32(z[i]) if z.itemsize == 4 else math.exp(z[i])
+        z[i] = exp(z[i])
 
 
 @_jit(fastmath=_FUSE)
 def softplus(z):
     """z <- log(1 + exp(z)), in place; z : (size,). NaN passes through."""
-    if z.itemsize == 4:
-        for i in range(z.size):
-            x = z[i]
-            z[i] = max(x, _ZERO) + log32(_ONE + exp32(-abs(x)))
-    else:
-        for i in range(z.size):
-            x = z[i]
-            z[i] = max(x, 0.0) + math.log1p(math.exp(-abs(x)))
+    for i in range(z.size):
+        x = z[i]
+        z[i] = max(x, _ZERO) + log(_ONE + exp(-abs(x)))
 
 
 @_jit()
@@ -1126,8 +1129,7 @@ def sample_rectified(x, key0, key1):
     """
     for i in range(x.size):
         z = normal_number(random_bits(np.uint32(i), key0, key1))
-        e = exp32(-x[i]) if x.itemsize == 4 else math.exp(-x[i])
-        variance = _ONE / (_ONE + e)
+        variance = _ONE / (_ONE + exp(-x[i]))
         x[i] = max(x[i] + np.sqrt(variance) * z, _ZERO)
 
 
@@ -1761,18 +1763,11 @@ def weigh_rows(weights, row_weights):
 def bernoulli_loss(z, y):
     """Negative log-likelihood sum log(1 + exp(z)) - y z, and z <- logistic(z) - y."""
     total = z.dtype.type(0.0)
-    if z.itemsize == 4:
-        for i in range(z.size):
-            x = z[i]
-            t = exp32(-abs(x))
-            total += max(x, _ZERO) + log32(_ONE + t) - y[i] * x
-            z[i] = (_ONE if x >= _ZERO else t) / (_ONE + t) - y[i]
-    else:
-        for i in range(z.size):
-            x = z[i]
-            t = math.exp(-abs(x))
-            total += max(x, 0.0) + math.log1p(t) - y[i] * x
-            z[i] = (1.0 if x >= 0.0 else t) / (1.0 + t) - y[i]
+    for i in range(z.size):
+        x = z[i]
+        t = exp(-abs(x))
+        total += max(x, _ZERO) + log(_ONE + t) - y[i] * x
+        z[i] = (_ONE if x >= _ZERO else t) / (_ONE + t) - y[i]
     return total
 
 
@@ -1787,7 +1782,7 @@ def softmax_loss(z, y):
     for j in range(z.size):
         x = z[j] - top
         loss -= y[j] * x
-        z[j] = exp32(x) if z.itemsize == 4 else math.exp(x)
+        z[j] = exp(x)
         total += z[j]
     scale = z.dtype.type(1.0 / total)
     for j in range(z.size):
@@ -2377,17 +2372,11 @@ def backprop_slice(
 def softplus_difference(x, t, u):
     """sum log(1 + exp(u x)) - log(1 + exp(t x)); x : (n_hidden,)."""
     total = x.dtype.type(0.0)
-    if x.itemsize == 4:
-        low, high = _F32(t), _F32(u)
-        for j in range(x.size):
-            y, z = low * x[j], high * x[j]
-            total += max(z, _ZERO) - max(y, _ZERO)
-            total += log32(_ONE + exp32(-abs(z))) - log32(_ONE + exp32(-abs(y)))
-    else:
-        for j in range(x.size):
-            y, z = t * x[j], u * x[j]
-            total += max(z, 0.0) - max(y, 0.0)
-            total += math.log1p(math.exp(-abs(z))) - math.log1p(math.exp(-abs(y)))
+    low, high = x.dtype.type(t), x.dtype.type(u)
+    for j in range(x.size):
+        y, z = low * x[j], high * x[j]
+        total += max(z, _ZERO) - max(y, _ZERO)
+        total += log(_ONE + exp(-abs(z))) - log(_ONE + exp(-abs(y)))
     return total
 
 

@@ -186,7 +186,7 @@ def test_every_function_of_the_module_is_compiled():
     atomic = {"atomic_load", "atomic_add", "atomic_store"}
     assert operations == {*views, *atomic, "blas_gemm"}
     others = {node.name for node in functions} - {node.name for node in decorated}
-    helpers = {"_jit", "_dispatcher", "_operation", "_view", "_address"}
+    helpers = {"_jit", "_dispatcher", "_operation", "_view", "_address", "_by_type"}
     assert others == helpers
 
 
