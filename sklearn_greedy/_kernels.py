@@ -547,6 +547,13 @@ def fill(a, value):
 
 
 @_jit()
+def scale(a, factor):
+    """a <- factor * a; a : (size,)."""
+    for i in range(a.size):
+        a[i] *= factor
+
+
+@_jit()
 def add_bias(z, bias):
     """z <- z + bias, row by row; z : (rows, n), bias : (n,)."""
     for r in range(z.shape[0]):
@@ -563,12 +570,18 @@ def subtract_row(a, row):
 
 
 @_jit()
+def add_rows(a, weight, out):
+    """out <- out + weight * sum of the rows of a; a : (rows, n), out : (n,)."""
+    for r in range(a.shape[0]):
+        for j in range(a.shape[1]):
+            out[j] += weight * a[r, j]
+
+
+@_jit(inline="always")
 def column_sums(a, out):
     """out <- sum of the rows of a; a : (rows, n), out : (n,)."""
     fill(out, _ZERO)
-    for r in range(a.shape[0]):
-        for j in range(a.shape[1]):
-            out[j] += a[r, j]
+    add_rows(a, a.dtype.type(1.0), out)
 
 
 @_jit(fastmath=_REORDER)
@@ -1102,9 +1115,7 @@ def softmax(z):
         x = z[j] - top
         z[j] = exp(x)
         total += z[j]
-    scale = z.dtype.type(1.0 / total)
-    for j in range(z.size):
-        z[j] *= scale
+    scale(z, z.dtype.type(1.0 / total))
 
 
 @_jit(fastmath=_FUSE)
@@ -1350,41 +1361,30 @@ def cd_statistics(
     return loss, n_paired, few and few_below
 
 
-@_jit()
+@_jit(inline="always")
 def slide(offset, a, rate):
     """offset <- (1 - rate) offset + rate * mean of the rows of a."""
-    keep = a.dtype.type(1.0 - rate)
-    add = a.dtype.type(rate / a.shape[0])
-    for j in range(a.shape[1]):
-        offset[j] *= keep
-    for r in range(a.shape[0]):
-        for j in range(a.shape[1]):
-            offset[j] += add * a[r, j]
+    scale(offset, a.dtype.type(1.0 - rate))
+    add_rows(a, a.dtype.type(rate / a.shape[0]), offset)
 
 
-@_jit()
+@_jit(inline="always")
 def weigh_phases(h, m):
     """Scale the first m rows of h by 1 / m and the others by -1 / their number, so
     that a sum over rows is the difference of the two phases' means.
     """
-    positive = h.dtype.type(1.0 / m)
-    negative = h.dtype.type(-1.0 / (h.shape[0] - m))
-    for r in range(h.shape[0]):
-        weight = positive if r < m else negative
-        for j in range(h.shape[1]):
-            h[r, j] *= weight
+    n = h.shape[0] - m
+    scale(flat(rows_at(h, 0, m)), h.dtype.type(1.0 / m))
+    scale(flat(rows_at(h, m, n)), h.dtype.type(-1.0 / n))
 
 
-@_jit()
+@_jit(inline="always")
 def weighted_column_sums(v, m, out):
     """out <- mean of the first m rows of v minus the mean of the others."""
-    positive = v.dtype.type(1.0 / m)
-    negative = v.dtype.type(-1.0 / (v.shape[0] - m))
+    n = v.shape[0] - m
     fill(out, _ZERO)
-    for r in range(v.shape[0]):
-        weight = positive if r < m else negative
-        for j in range(v.shape[1]):
-            out[j] += weight * v[r, j]
+    add_rows(rows_at(v, 0, m), v.dtype.type(1.0 / m), out)
+    add_rows(rows_at(v, m, n), v.dtype.type(-1.0 / n), out)
 
 
 @_jit(inline="always")
@@ -1747,15 +1747,13 @@ def weigh_rows(weights, row_weights):
     """Multiply the weights of cells : (m, n) by those of their rows : (m,), scaled to
     mean 1. Returns the sum of the row weights; where it is 0, all cells get 0.
     """
-    m, n = weights.shape
+    m = weights.shape[0]
     total = 0.0
     for r in range(m):
         total += row_weights[r]
-    scale = m / total if total > 0.0 else 0.0
+    share = m / total if total > 0.0 else 0.0
     for r in range(m):
-        weight = weights.dtype.type(row_weights[r] * scale)
-        for c in range(n):
-            weights[r, c] *= weight
+        scale(weights[r], weights.dtype.type(row_weights[r] * share))
     return total
 
 
@@ -1784,9 +1782,9 @@ def softmax_loss(z, y):
         loss -= y[j] * x
         z[j] = exp(x)
         total += z[j]
-    scale = z.dtype.type(1.0 / total)
+    scale(z, z.dtype.type(1.0 / total))
     for j in range(z.size):
-        z[j] = z[j] * scale - y[j]
+        z[j] -= y[j]
     return loss + math.log(total)
 
 
@@ -1840,10 +1838,9 @@ def weighted_loss(z, y, weights, kind):
                 width = 1
     total = 0.0
     for i in range(0, z.size, width):
-        loss = block_loss(vector_at(z, i, width), vector_at(y, i, width), kind)
-        total += weights[i] * loss
-        for k in range(i, i + width):
-            z[k] *= weights[i]
+        part = vector_at(z, i, width)
+        total += weights[i] * block_loss(part, vector_at(y, i, width), kind)
+        scale(part, weights[i])
     return total
 
 
@@ -1870,10 +1867,7 @@ def output_delta(z, y, weights, blocks):
                 total += weighted_loss(part_z, part_y, part_weights, blocks[b, KIND])
             else:
                 total += block_loss(part_z, part_y, blocks[b, KIND])
-    scale = z.dtype.type(1.0 / m)
-    for r in range(m):
-        for j in range(n):
-            z[r, j] *= scale
+    scale(flat(z), z.dtype.type(1.0 / m))
     return total / m
 
 
@@ -2087,10 +2081,7 @@ def backward(
             if traits[i, DROPOUT] > 0.0:
                 # The derivative is written on what the unit was before.
                 drop_input(below, traits[i, DROPOUT], seed, step, i)
-                before = a.dtype.type(1.0 - traits[i, DROPOUT])
-                for r in range(m):
-                    for j in range(n_in):
-                        a[r, j] *= before
+                scale(flat(a), a.dtype.type(1.0 - traits[i, DROPOUT]))
             if i == 1:
                 w = matrix_at(theta, layers[0, WEIGHT], layers[0, N_IN], n_in)
                 sums = vector_at(scratch, 0, n_in)
@@ -2155,9 +2146,7 @@ def clip_gradient(grad, most):
         square += number * number
     norm = math.sqrt(square)
     if norm > most:
-        factor = grad.dtype.type(most / norm)
-        for i in range(grad.size):
-            grad[i] *= factor
+        scale(grad, grad.dtype.type(most / norm))
 
 
 @_jit()

@@ -273,12 +273,21 @@ def fill(a, value):
     a[...] = value
 
 
+def scale(a, factor):
+    a *= factor
+
+
 def add_bias(z, bias):
     z += bias
 
 
 def subtract_row(a, row):
     a -= row
+
+
+def add_rows(a, weight, out):
+    """The sum of the rows, weighted, on top of what is there."""
+    out += weight * a.sum(axis=0)
 
 
 def column_sums(a, out):

@@ -543,6 +543,8 @@ def test_small_array_kernels_equal_their_twins(dtype, rng):
         check_twin("add_bias", a, row)
         check_twin("subtract_row", a, row)
         check_twin("column_sums", a, unwritten(columns, dtype))
+        check_twin("add_rows", a, dtype(0.3), row)
+        check_twin("scale", a.ravel(), dtype(0.3))
         check_twin("squared_distance", a.ravel(), b.ravel())
         check_twin("inner_product", a.ravel(), b.ravel())
         check_twin("slide", row, a, 0.05)
