@@ -64,12 +64,12 @@ def products_of(kernels):
     matmul, as_it_is, turned = kernels.matmul, kernels.AS_IT_IS, kernels.TURNED
 
     @numba.njit
-    def listed(a, w, d, out, grad, team):
-        product(a, w, out, team)
-        outer_product(a, d, grad, team)
+    def listed(a, w, d, out, grad, lists, team):
+        product(a, w, out, lists, team)
+        outer_product(a, d, grad, lists, team)
 
     @numba.njit
-    def dense(a, w, d, out, grad, team):
+    def dense(a, w, d, out, grad, lists, team):
         matmul(a, w, as_it_is, as_it_is, out, team)
         matmul(a, d, turned, as_it_is, grad, team)
 
@@ -79,7 +79,8 @@ def products_of(kernels):
 def break_even(repeats):
     """Lines of the first table."""
     rng = np.random.default_rng(0)
-    listed, dense = products_of(kernels_with(1.0))
+    kernels = kernels_with(1.0)
+    listed, dense = products_of(kernels)
     lines = [
         "| product | " + " | ".join(f"{share:.0%}" for share in SHARES) + " |",
         "|---" * (len(SHARES) + 1) + "|",
@@ -91,7 +92,8 @@ def break_even(repeats):
         cells = []
         for share in SHARES:
             a = (rng.random((m, k)) < share).astype(np.float32)
-            given = a, w, d, out, grad, ALONE
+            lists = kernels.room_for_lists(m, [(k, n)])
+            given = a, w, d, out, grad, lists, ALONE
             contenders = {
                 "ours": lambda given=given: listed(*given),
                 "dense": lambda given=given: dense(*given),

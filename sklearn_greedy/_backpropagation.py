@@ -214,7 +214,8 @@ class Backpropagation:
         self.updates = np.array(state["updates"])
         self._rate, self._n_seen = optimizer.learning_rate_init, state["n_seen"]
         self._rated_epoch = 0
-        sizes = network.layers[:, N_IN] * network.layers[:, N_OUT]
+        shapes = network.layers[:, [N_IN, N_OUT]]
+        sizes = shapes.prod(axis=1)
         self.products_per_row = int(3 * sizes.sum())
         self.largest_product = int(sizes.max()) * batch_size
         self.calls_per_step = 3 * len(sizes)
@@ -232,6 +233,7 @@ class Backpropagation:
         self._weights = np.empty(n_cells if weighted else 0, np.float32)
         widest = int(network.layers[:, N_OUT].max())
         self._scratch = np.empty(int(sizes.max()) if tied else widest, np.float32)
+        self._lists = kernels().room_for_lists(batch_size, shapes)
 
     def state(self) -> dict:
         """Optimiser state as plain arrays and numbers."""
@@ -316,6 +318,7 @@ class Backpropagation:
             self._work,
             self._deltas,
             self._scratch,
+            self._lists,
             team,
         )
         self.step += -(-len(index) // self.batch_size)

@@ -73,7 +73,7 @@ class ContrastiveDivergence:
             fresh = self._initial_chain(task)
             self.chain = np.concatenate([self.chain, fresh[len(self.chain) :]])
         self._grad = np.empty_like(self.theta)
-        self._work = self._workspace()
+        self._work, self._lists = self._workspace()
 
     @property
     def samples_any(self) -> bool:
@@ -105,11 +105,14 @@ class ContrastiveDivergence:
         w, c, b = (part.astype(np.float64) for part in self.views())
         return RBM(w, c, b, self.blocks, self.hidden)
 
-    def _workspace(self) -> Array:
-        """Room for the states of both phases and of the chains (see the kernel)."""
+    def _workspace(self) -> tuple[Array, Array]:
+        """Room for the states of both phases and of the chains, and for the list of
+        what is not 0 in them (see the kernel).
+        """
         n_chains = max(len(self.chain), self.batch_size)
-        floats = (self.batch_size + n_chains) * (self.n_columns + self.width)
-        return np.empty(floats + 2 * n_chains * self.width, dtype=np.float32)
+        n, shape = self.batch_size + n_chains, (self.n_columns, self.width)
+        work = np.empty(n * sum(shape) + 2 * n_chains * self.width, np.float32)
+        return work, kernels().room_for_lists(n, [shape])
 
     def views(self) -> tuple[Array, Array, Array]:
         """Weights, hidden biases and visible biases, as views into theta."""
@@ -226,6 +229,7 @@ class ContrastiveDivergence:
             self.step,
             self._grad,
             self._work,
+            self._lists,
             team,
         )
         self.step += -(-len(index) // self.batch_size)

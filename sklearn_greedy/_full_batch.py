@@ -43,8 +43,10 @@ class FullBatch:
             share = model.row_weights[index] / model.row_weights[index].mean()
             self._weights = np.repeat(share[:, None], self._y.shape[1], axis=1)
         self._work, self._deltas = np.empty(m * width), np.empty(m * width)
-        largest = int((layers[:, N_IN] * layers[:, N_OUT]).max())
+        shapes = layers[:, [N_IN, N_OUT]]
+        largest = int(shapes.prod(axis=1).max())
         self._scratch, self._largest_product = np.empty(largest), largest * m
+        self._lists = kernels().room_for_lists(m, shapes)
 
     def __call__(self, theta: Array) -> tuple[float, Array]:
         model, loss, grad = self._model, 0.0, np.zeros_like(theta)
@@ -83,6 +85,7 @@ class FullBatch:
                 self._work,
                 self._deltas,
                 self._scratch,
+                self._lists,
                 team,
             )
         return loss, grad

@@ -1,10 +1,9 @@
 """Everything compiled: random numbers, contrastive divergence, backpropagation.
 
 All kernels live in this one file because numba's disk cache does not notice an
-edited callee in another file. They are pure functions of arrays: they allocate only
-lists of non-zeros, write only to their workspace, state and output arrays, and run one
-slice (many mini-batches) per call, so that Python regains control several times a
-second.
+edited callee in another file. They are pure functions of arrays: they allocate
+nothing, write only to their workspace, state and output arrays, and run one slice (many
+mini-batches) per call, so that Python regains control several times a second.
 
 Random numbers are a pure function of ``(seed, step, phase, element)``. A result
 therefore does not depend on how an epoch is cut into slices. Training runs in
@@ -62,6 +61,9 @@ def _jit(fastmath=False, inline="never", forceinline=False, entry=False):
     entry : whether Python calls it; only then it gets the wrapper for that. The one for
     calls from C, which nobody makes, is left out.
 
+    Nobody counts who uses an array, which costs a twelfth of the time of compiling and
+    is for arrays that are made while a kernel runs.
+
     Functions that do little themselves and call others, and those with one caller, are
     put into their callers (inline="always"), since LLVM would optimise all below them
     twice: alone and in the caller. They must have its fastmath. They should be short
@@ -81,6 +83,7 @@ def _jit(fastmath=False, inline="never", forceinline=False, entry=False):
             "forceinline": forceinline,
             "no_cpython_wrapper": not entry,
             "no_cfunc_wrapper": True,
+            "_nrt": False,
             "fastmath": set(fastmath) if fastmath else False,
         }
         kernel = _dispatcher(func, options)
@@ -719,37 +722,65 @@ def blas_gemm(
     The parameters of xGEMM, with addresses as numbers. np.dot takes no parts of
     matrices, and looks at its arguments wherever it stands.
     """
-    ensure_blas()
 
     def generate(context, builder, signature, arguments):
-        turned_a, turned_b, m, n, k, a, lda, b, ldb, c, ldc, item_size = arguments
-        char, pointer = ir.IntType(8), cgutils.voidptr_t
-
-        def letter(flag, if_set, otherwise):
-            is_set = builder.icmp_signed("!=", flag, flag.type(0))
-            return builder.select(is_set, char(ord(if_set)), char(ord(otherwise)))
-
-        def constant(number):
-            numbers = [
-                builder.bitcast(
-                    cgutils.alloca_once_value(builder, kind(number)), pointer
-                )
-                for kind in (ir.FloatType(), ir.DoubleType())
-            ]
-            return builder.select(is_single, *numbers)
-
-        is_single = builder.icmp_signed("==", item_size, item_size.type(4))
-        a, b, c = (builder.inttoptr(address, pointer) for address in (a, b, c))
-        kind = builder.select(is_single, char(ord("s")), char(ord("d")))
-        turned = letter(turned_a, "t", "n"), letter(turned_b, "t", "n")
-        values = [kind, *turned, m, n, k, constant(1.0), a, lda, b, ldb]
-        values += [constant(0.0), c, ldc]
-        shape = ir.FunctionType(ir.IntType(32), [value.type for value in values])
-        gemm = cgutils.get_or_insert_function(builder.module, shape, "numba_xxgemm")
-        builder.call(gemm, values)
-        return context.get_dummy_value()
+        *turned, m, n, k, a, lda, b, ldb, c, ldc, size = arguments
+        a, b, c = _pointers(builder, a, b, c)
+        one, zero = (_blas_number(builder, number, size) for number in (1.0, 0.0))
+        sizes_and_matrices = m, n, k, one, a, lda, b, ldb, zero, c, ldc
+        return _call_blas(context, builder, "gemm", size, turned, sizes_and_matrices)
 
     return types.void(*[types.intp] * 12), generate
+
+
+@_operation()
+def blas_gemv(typing_context, turned, m, n, a, lda, x, y, item_size):
+    """y <- A x in column order; the parameters of xGEMV, as in ``blas_gemm``."""
+
+    def generate(context, builder, signature, arguments):
+        turned, m, n, a, lda, x, y, size = arguments
+        a, x, y = _pointers(builder, a, x, y)
+        one, zero = (_blas_number(builder, number, size) for number in (1.0, 0.0))
+        sizes_and_arrays = m, n, one, a, lda, x, zero, y
+        return _call_blas(context, builder, "gemv", size, [turned], sizes_and_arrays)
+
+    return types.void(*[types.intp] * 8), generate
+
+
+def _pointers(builder, *addresses):
+    """Pointers to addresses that are numbers."""
+    return [builder.inttoptr(address, cgutils.voidptr_t) for address in addresses]
+
+
+def _by_size(builder, item_size, single, double):
+    """``single`` where numbers take four bytes, else ``double``."""
+    is_single = builder.icmp_signed("==", item_size, item_size.type(4))
+    return builder.select(is_single, single, double)
+
+
+def _blas_number(builder, number, item_size):
+    """Pointer to a number as BLAS takes it."""
+    kinds = ir.FloatType(), ir.DoubleType()
+    slots = [cgutils.alloca_once_value(builder, kind(number)) for kind in kinds]
+    pointers = [builder.bitcast(slot, cgutils.voidptr_t) for slot in slots]
+    return _by_size(builder, item_size, *pointers)
+
+
+def _call_blas(context, builder, name, item_size, turned, others):
+    """Call numba's way into a function of BLAS: a letter for the type, one for each
+    matrix that says whether it is transposed, and the other arguments.
+    """
+    ensure_blas()
+    letter = {character: ir.IntType(8)(ord(character)) for character in "sdnt"}
+    values = [_by_size(builder, item_size, letter["s"], letter["d"])]
+    for flag in turned:
+        is_set = builder.icmp_signed("!=", flag, flag.type(0))
+        values.append(builder.select(is_set, letter["t"], letter["n"]))
+    values += others
+    shape = ir.FunctionType(ir.IntType(32), [value.type for value in values])
+    call = cgutils.get_or_insert_function(builder.module, shape, f"numba_xx{name}")
+    builder.call(call, values)
+    return context.get_dummy_value()
 
 
 @_jit()
@@ -827,23 +858,29 @@ def matmul(a, w, a_turned, w_turned, out, team):
     All in row order; out : (m, n); team : (TEAM_SIZE,) state of the threads that share
     large products, or (0,) where they stay whole.
     """
+    if not COMPILED:  # else numba leaves this out, and with it what np.dot costs
+        np.dot(a.T if a_turned else a, w.T if w_turned else w, out)
+        return
     m, n = out.shape
-    k = a.shape[0] if a_turned else a.shape[1]
+    at_a, at_w, at_out = a.ctypes.data, w.ctypes.data, out.ctypes.data
+    (a_rows, lda), (w_rows, ldw), size = a.shape, w.shape, out.itemsize
+    k = a_rows if a_turned else lda
     n_parts = n_parts_of(m, k, n)
     if team.size == 0 or n_parts == 1:
-        if a_turned:
-            np.dot(a.T, w, out)
-        elif w_turned:
-            np.dot(a, w.T, out)
+        # In column order all three are transposed, so out' <- w' a'.
+        if n == 1:
+            blas_gemv(not a_turned, lda, a_rows, at_a, lda, at_w, at_out, size)
+        elif m == 1:
+            blas_gemv(w_turned, ldw, w_rows, at_w, ldw, at_a, at_out, size)
         else:
-            np.dot(a, w, out)
+            turns = w_turned, a_turned
+            blas_gemm(*turns, n, m, k, at_w, ldw, at_a, lda, at_out, n, size)
         return
     product = vector_at(team, PRODUCT, TEAM_SIZE - PRODUCT)
-    product[LEFT], product[RIGHT] = a.ctypes.data, w.ctypes.data
-    product[OUT] = out.ctypes.data
+    product[LEFT], product[RIGHT], product[OUT] = at_a, at_w, at_out
     product[N_ROWS], product[N_INNER], product[N_COLUMNS] = m, k, n
     product[LEFT_TURNED], product[RIGHT_TURNED] = a_turned, w_turned
-    product[ITEM_SIZE] = out.itemsize
+    product[ITEM_SIZE] = size
     atomic_store(team, DONE, 0)
     atomic_store(team, TAKEN, n_parts << 16)
     take_parts(team)
@@ -976,6 +1013,18 @@ def nonzero_room(m, k, n):
     return np.int64(SPARSE_SHARE * m * k) + k
 
 
+def room_for_lists(m, shapes):
+    """Workspace ``lists`` of the kernels for matrices (m, k) in products with n
+    columns, of the given shapes (k, n): (4, longest) numbers.
+
+    Its rows are starts and places, as few_nonzeros says, and ends and rows, as
+    by_column says. What they hold is of no use after a call.
+    """
+    room = getattr(nonzero_room, "py_func", nonzero_room)
+    longest = max(max(m + 1, k + 1, room(m, k, n)) for k, n in shapes)
+    return np.empty((4, longest), np.int64)
+
+
 @_jit(fastmath=_FUSE)
 def sparse_product(a, w, starts, places, out):
     """out <- a w, over the elements of a that are listed; a : (m, k), w : (k, n). Four
@@ -1001,24 +1050,25 @@ def sparse_product(a, w, starts, places, out):
 
 
 @_jit()
-def by_column(starts, places, k):
-    """The rows r of the listed elements of an (m, k) matrix, sorted by their columns
-    and in each by r; and the ends of the columns among them, (k,).
+def by_column(starts, places, ends, rows):
+    """rows <- the rows r of the listed elements of an (m, k) matrix, sorted by their
+    columns and in each by r; ends <- the ends of the columns among them, and of all.
+
+    starts : (m + 1,); ends : (k + 1,); places, rows : as nonzero_room says.
     """
-    m = starts.size - 1
-    ends = np.zeros(k + 1, np.int64)
+    m, k = starts.size - 1, ends.size - 1
+    for i in range(k + 1):
+        ends[i] = 0
     for p in range(starts[0], starts[m]):
         ends[places[p] + 1] += 1
     for i in range(k):
         ends[i + 1] += ends[i]
     # The elements of column i begin at ends[i], which moves to their end.
-    rows = np.empty(ends[k], np.int64)
     for r in range(m):
         for p in range(starts[r], starts[r + 1]):
             i = places[p]
             rows[ends[i]] = r
             ends[i] += 1
-    return rows, vector_at(ends, 0, k)
 
 
 @_jit(fastmath=_FUSE)
@@ -1069,24 +1119,29 @@ def listed_product(a, w, starts, places, out, team):
 
 
 @_jit(inline="always")
-def product(a, w, out, team):
-    """out <- a w, dense or over what is not 0; a : (m, k), w : (k, n), out : (m, n)."""
-    m, k = a.shape
-    starts = np.zeros(m + 1, np.int64)
-    places = np.empty(nonzero_room(m, k, w.shape[1]), np.int64)
+def product(a, w, out, lists, team):
+    """out <- a w, dense or over what is not 0; a : (m, k), w : (k, n), out : (m, n).
+    lists : room_for_lists.
+    """
+    room = nonzero_room(a.shape[0], a.shape[1], w.shape[1])
+    starts, places = lists[0], vector_at(lists, lists.shape[1], room)
+    starts[0] = 0
     listed_product(a, w, starts, places, out, team)
 
 
 @_jit(inline="always")
-def outer_product(a, d, out, team):
+def outer_product(a, d, out, lists, team):
     """out <- a' d, dense or over what is not 0; a : (m, k), d : (m, n), out :
-    (k, n).
+    (k, n). lists : room_for_lists.
     """
     m, k = a.shape
-    starts = np.zeros(m + 1, np.int64)
-    places = np.empty(nonzero_room(m, k, d.shape[1]), np.int64)
+    longest = lists.shape[1]
+    starts = vector_at(lists, 0, m + 1)
+    places = vector_at(lists, longest, nonzero_room(m, k, d.shape[1]))
+    starts[0] = 0
     if few_nonzeros(a, starts, places):
-        rows, ends = by_column(starts, places, k)
+        ends, rows = vector_at(lists, 2 * longest, k + 1), lists[3]
+        by_column(starts, places, ends, rows)
         sparse_outer_product(a, d, rows, ends, _FIRST, out)
     else:
         matmul(a, d, TURNED, AS_IT_IS, out, team)
@@ -1488,6 +1543,8 @@ def sparse_ascent(
     m,
     starts,
     places,
+    ends,
+    rows,
     centered,
     mu,
     lam,
@@ -1505,8 +1562,9 @@ def sparse_ascent(
 
         D[(v - mu)' (h - lam)] = D[v' (h - lam)] - mu D[h].
 
-    v : (m + n_chains, n_visible); h : (m + n_chains, n_hidden), overwritten; mu, lam :
-    offsets; theta, velocity, grad : flat (w, c, b); difference : (n_hidden,), for D[h].
+    v : (m + n_chains, n_visible); h : (m + n_chains, n_hidden), overwritten; starts,
+    places : of the list of v; ends, rows : room for that by columns; mu, lam : offsets;
+    theta, velocity, grad : flat (w, c, b); difference : (n_hidden,), for D[h].
     """
     n_visible, n_hidden = v.shape[1], h.shape[1]
     size = n_visible * n_hidden
@@ -1518,7 +1576,7 @@ def sparse_ascent(
         copy(gc, difference)
         subtract_row(h, lam)
     weigh_phases(h, m)
-    rows, ends = by_column(starts, places, n_visible)
+    by_column(starts, places, ends, rows)
     for first in range(0, n_visible, ROWS_AT_ONCE):
         n_rows = min(ROWS_AT_ONCE, n_visible - first)
         start, n = first * n_hidden, n_rows * n_hidden
@@ -1569,6 +1627,7 @@ def cd_slice(
     step,
     grad,
     work,
+    lists,
     team,
 ):
     """Train an RBM on consecutive mini-batches of rows (the last may be short).
@@ -1579,7 +1638,8 @@ def cd_slice(
     hidden units; hyper: (learning rate, its decay per update, momentum, L2, L1,
     sparsity target, sparsity weight); work: at least
     (batch_size + n_chains) (n_visible + n_hidden) + 2 n_chains n_hidden floats, with
-    batch_size chains where none persist. Only chains at temperature 1 count.
+    batch_size chains where none persist; lists: room_for_lists of as many rows as there
+    are in a batch and all chains. Only chains at temperature 1 count.
     Returns (sum of squared reconstruction errors, number of elements in that sum).
     """
     n_visible, n_hidden = mu.size, lam.size
@@ -1591,8 +1651,9 @@ def cd_slice(
     # The gradient is written after the statistics are taken.
     shifts = vector_at(grad, 0, n_hidden + n_visible)
     most = batch_size + max(batch_size, chain.shape[0])
-    starts = np.empty(most + 1, np.int64)
-    places = np.empty(nonzero_room(most, n_visible, n_hidden), np.int64)
+    longest = lists.shape[1]
+    places = vector_at(lists, longest, nonzero_room(most, n_visible, n_hidden))
+    ends = vector_at(lists, 2 * longest, n_visible + 1)
     for start in range(0, rows.shape[0], batch_size):
         m = min(batch_size, rows.shape[0] - start)
         batch = rows_at(rows, start, m)
@@ -1607,7 +1668,7 @@ def cd_slice(
         fields = matrix_at(work, at, n_chains, n_hidden)
         if betas.size > 1:
             above = matrix_at(shifts, 0, 1, n_hidden)
-            product(matrix_at(mu, 0, 1, n_visible), w, above, team)
+            product(matrix_at(mu, 0, 1, n_visible), w, above, lists, team)
             below = matrix_at(shifts, n_hidden, 1, n_visible)
             product_transposed(matrix_at(lam, 0, 1, n_hidden), w, below, team)
         loss, n_paired, listed = cd_statistics(
@@ -1628,7 +1689,7 @@ def cd_slice(
             h,
             s,
             fields,
-            starts,
+            lists[0],
             places,
             team,
         )
@@ -1647,8 +1708,10 @@ def cd_slice(
                 v,
                 h,
                 m,
-                vector_at(starts, 0, counted + 1),
+                vector_at(lists, 0, counted + 1),
                 places,
+                ends,
+                lists[3],
                 centered,
                 mu,
                 lam,
@@ -1905,12 +1968,12 @@ def drop_input(a, rate, seed, step, layer):
 
 
 @_jit(inline="always")
-def forward(rows, theta, layers, traits, code, seed, step, work, team):
+def forward(rows, theta, layers, traits, code, seed, step, work, lists, team):
     """Activations of all layers, one after the other in work; the last layer is left
     at its pre-activation : (m, n_out), which is returned. rows : (m, n_in of the first
     layer), of which some may have been dropped; layers : (L, 6); traits : (L, 2), of
     which DROPOUT counts here; code : constants of the penalties, of which N_ACTIVE
-    counts here.
+    counts here; lists : as for ``product``.
     """
     m = rows.shape[0]
     a = rows
@@ -1920,7 +1983,7 @@ def forward(rows, theta, layers, traits, code, seed, step, work, team):
         z = matrix_at(work, at, m, n_out)
         first = layers[i, WEIGHT]
         if i == 0:
-            product(a, matrix_at(theta, first, n_in, n_out), z, team)
+            product(a, matrix_at(theta, first, n_in, n_out), z, lists, team)
         elif layers[i, TRANSPOSED] == 0:
             matmul(a, matrix_at(theta, first, n_in, n_out), AS_IT_IS, AS_IT_IS, z, team)
         else:
@@ -1938,15 +2001,15 @@ def forward(rows, theta, layers, traits, code, seed, step, work, team):
 
 
 @_jit(inline="always")
-def weight_gradient(a, delta, transposed, shared, grad, scratch, team):
+def weight_gradient(a, delta, transposed, shared, grad, scratch, lists, team):
     """grad <- a' delta (or delta' a for transposed weights); added to what is there
     when the weights are shared with a layer further up. a : (m, n_in), delta :
-    (m, n_out), grad, scratch : (n_in * n_out,).
+    (m, n_out), grad, scratch : (n_in * n_out,); lists : as for ``outer_product``.
     """
     n_in, n_out = a.shape[1], delta.shape[1]
     out = vector_at(scratch if shared else grad, 0, n_in * n_out)
     if transposed == 0:
-        outer_product(a, delta, matrix_at(out, 0, n_in, n_out), team)
+        outer_product(a, delta, matrix_at(out, 0, n_in, n_out), lists, team)
     else:
         matmul(delta, a, TURNED, AS_IT_IS, matrix_at(out, 0, n_out, n_in), team)
     if shared:
@@ -2033,7 +2096,19 @@ def add_contraction(h, w, activation, code, grad, sums):
 
 @_jit(inline="always")
 def backward(
-    rows, theta, grad, layers, traits, code, seed, step, work, deltas, scratch, team
+    rows,
+    theta,
+    grad,
+    layers,
+    traits,
+    code,
+    seed,
+    step,
+    work,
+    deltas,
+    scratch,
+    lists,
+    team,
 ):
     """Gradient of the mean loss by backpropagation (user guide, eqs. 28-29), and of the
     penalties on the first layer's hidden units, whose sum is returned. Layers below the
@@ -2041,7 +2116,8 @@ def backward(
 
     work : activations as ``forward`` leaves them (changed here), the last layer's part
     replaced by (mean - target) / m; deltas : workspace like work; scratch : the largest
-    weight matrix where weights are tied, else a row of the widest layer.
+    weight matrix where weights are tied, else a row of the widest layer; lists :
+    room_for_lists of all layers.
     """
     m = rows.shape[0]
     lowest = 0
@@ -2067,7 +2143,8 @@ def backward(
             a = matrix_at(work, at, m, n_in)
         else:
             a = rows
-        weight_gradient(a, delta, transposed, n_sharing > 0, own, scratch, team)
+        shared = n_sharing > 0
+        weight_gradient(a, delta, transposed, shared, own, scratch, lists, team)
         column_sums(delta, vector_at(grad, layers[i, BIAS], n_out))
         if i > lowest:
             below = matrix_at(deltas, at, m, n_in)
@@ -2122,6 +2199,7 @@ def loss_gradient(
     work,
     deltas,
     scratch,
+    lists,
     team,
 ):
     """Mean loss of a batch with its penalties on the code; its gradient goes to grad
@@ -2130,10 +2208,22 @@ def loss_gradient(
     rows : (m, n_in), targets : (m, n_out); seed, step : which hidden units are
     dropped; see ``forward``, ``output_delta`` and ``backward``.
     """
-    z = forward(rows, theta, layers, traits, code, seed, step, work, team)
+    z = forward(rows, theta, layers, traits, code, seed, step, work, lists, team)
     loss = output_delta(z, targets, weights, blocks)
     return loss + backward(
-        rows, theta, grad, layers, traits, code, seed, step, work, deltas, scratch, team
+        rows,
+        theta,
+        grad,
+        layers,
+        traits,
+        code,
+        seed,
+        step,
+        work,
+        deltas,
+        scratch,
+        lists,
+        team,
     )
 
 
@@ -2280,6 +2370,7 @@ def backprop_slice(
     work,
     deltas,
     scratch,
+    lists,
     team,
 ):
     """Train a network on consecutive mini-batches (the last may be short).
@@ -2329,7 +2420,7 @@ def backprop_slice(
                 drop_input(noisy_x, traits[0, DROPOUT], seed, number, _FIRST)
             x = noisy_x
         # As loss_gradient does, which would be one level more to put in (see _jit).
-        z = forward(x, theta, layers, traits, code, seed, number, work, team)
+        z = forward(x, theta, layers, traits, code, seed, number, work, lists, team)
         loss = output_delta(z, y, cells, blocks)
         loss += backward(
             x,
@@ -2343,6 +2434,7 @@ def backprop_slice(
             work,
             deltas,
             scratch,
+            lists,
             team,
         )
         total += loss * mass
@@ -2370,7 +2462,9 @@ def softplus_difference(x, t, u):
 
 
 @_jit(entry=True)
-def ais_slice(v, w, c, a, b, blocks, temperatures, seed, step, x, s, log_weights, team):
+def ais_slice(
+    v, w, c, a, b, blocks, temperatures, seed, step, x, s, log_weights, lists, team
+):
     """Carry annealing runs through some temperatures (user guide, eq. 18).
 
     From each t to the next u a run is weighed,
@@ -2381,12 +2475,12 @@ def ais_slice(v, w, c, a, b, blocks, temperatures, seed, step, x, s, log_weights
     with x = c + v w, and then takes a Gibbs step at u. v : (n_runs, n_visible) states,
     changed in place; a, b : visible biases of the base and of the target; blocks : all
     sampled; step : number of the first temperature; x, s : (n_runs, n_hidden)
-    workspace; log_weights : (n_runs,) float64, added to.
+    workspace; log_weights : (n_runs,) float64, added to; lists : as for ``product``.
     """
     flat_s = flat(s)
     for k in range(temperatures.size - 1):
         t, u = temperatures[k], temperatures[k + 1]
-        product(v, w, x, team)
+        product(v, w, x, lists, team)
         add_bias(x, c)
         for r in range(v.shape[0]):
             linear = 0.0

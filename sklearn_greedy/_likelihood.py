@@ -239,11 +239,12 @@ def _anneal(
     sampled = rbm.blocks.copy()
     sampled[:, SAMPLED] = 1
     x, s = np.empty((2, m, n_hidden), np.float32)
-    log_weights = np.zeros(m)
+    log_weights, lists = np.zeros(m), kernels().room_for_lists(m, [rbm.w.shape])
+    work = x, s, log_weights, lists, ALONE
     per_call = max(1, _CALL_PRODUCTS // (2 * m * n_visible * n_hidden))
     for step in range(0, len(temperatures) - 1, per_call):
         part = np.ascontiguousarray(temperatures[step : step + per_call + 1])
-        kernels().ais_slice(*parts, sampled, part, seed, step, x, s, log_weights, ALONE)
+        kernels().ais_slice(*parts, sampled, part, seed, step, *work)
     return log_weights
 
 

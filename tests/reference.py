@@ -495,11 +495,12 @@ def nonzero_room(m, k, n):
     return int(SPARSE_SHARE * m * k) + k if min(k, n) >= WIDE_ROW else 0
 
 
-def product(a, w, out, team):
+def product(a, w, out, lists, team):
     out[...] = a @ w
 
 
-dense_product = product
+def dense_product(a, w, out, team):
+    out[...] = a @ w
 
 
 def sparse_product(a, w, starts, places, out):
@@ -632,17 +633,18 @@ def weigh_phases(h, m):
     h[m:] /= -(len(h) - m)
 
 
-def outer_product(a, d, out, team):
+def outer_product(a, d, out, lists, team):
     """Product of a transposed matrix and another."""
     out[...] = a.T @ d
 
 
-def by_column(starts, places, k):
+def by_column(starts, places, ends, rows):
     """The rows of listed elements, sorted by their columns, and where these end."""
-    rows = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
+    in_order = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
     columns = places[starts[0] : starts[-1]]
-    ends = np.cumsum(np.bincount(columns, minlength=k))
-    return rows[np.argsort(columns, kind="stable")], ends
+    rows[: len(columns)] = in_order[np.argsort(columns, kind="stable")]
+    ends[:-1] = np.cumsum(np.bincount(columns, minlength=len(ends) - 1))
+    ends[-1] = len(columns)
 
 
 def sparse_outer_product(a, d, rows, ends, first, out):
@@ -702,6 +704,8 @@ def sparse_ascent(
     m,
     starts,
     places,
+    ends,
+    rows,
     centered,
     mu,
     lam,
@@ -713,6 +717,7 @@ def sparse_ascent(
     difference,
 ):
     """One step uphill along the gradient from the elements that are listed."""
+    by_column(starts, places, ends, rows)
     if centered:
         difference[...] = h[:m].mean(axis=0) - h[m:].mean(axis=0)
     cd_gradient(_listed(v, starts, places), h, m, centered, mu, lam, grad, None)
@@ -738,6 +743,7 @@ def cd_slice(
     step,
     grad,
     work,
+    lists,
     team,
 ):
     """Train an RBM on consecutive mini-batches."""
@@ -760,7 +766,7 @@ def cd_slice(
         shifts = np.concatenate([mu @ weights, weights @ lam])
         starts = np.empty(len(v) + 1, np.int64)
         places = np.empty(nonzero_room(len(v), n_visible, n_hidden), np.int64)
-        loss, n_paired, listed = cd_statistics(
+        loss, n_paired, few = cd_statistics(
             batch,
             weights,
             hidden_bias,
@@ -791,9 +797,11 @@ def cd_slice(
         counted = m + n_chains // len(betas)
         phases, model = (v[:counted], h[:counted], m), (centered, mu, lam)
         rate = hyper[RATE] / (1 + hyper[RATE_DECAY] * step)
-        if listed:
-            few, update = starts[: counted + 1], (theta, velocity, grad, rate, hyper)
-            sparse_ascent(*phases, few, places, *model, *update, s[0])
+        if few:
+            listed = starts[: counted + 1], places
+            turned = np.empty(n_visible + 1, np.int64), np.empty_like(places)
+            update = theta, velocity, grad, rate, hyper
+            sparse_ascent(*phases, *listed, *turned, *model, *update, s[0])
         else:
             cd_gradient(*phases, *model, grad, team)
             momentum_ascent(theta, velocity, grad, n_weights, rate, hyper)
@@ -960,7 +968,7 @@ def drop_input(a, rate, seed, step, layer):
     drop(a.reshape(-1), rate, *stream_keys(seed, step, layer + 1))
 
 
-def forward(rows, theta, layers, traits, code, seed, step, work, team):
+def forward(rows, theta, layers, traits, code, seed, step, work, lists, team):
     """Activations of each layer in work; the last one stays a pre-activation."""
     a = rows
     outputs = _activations(layers, len(rows), work)
@@ -976,7 +984,7 @@ def forward(rows, theta, layers, traits, code, seed, step, work, team):
     return a
 
 
-def weight_gradient(a, delta, transposed, shared, grad, scratch, team):
+def weight_gradient(a, delta, transposed, shared, grad, scratch, lists, team):
     """Gradient of one layer's weights, in the order in which they are stored."""
     product = delta.T @ a if transposed else a.T @ delta
     if shared:
@@ -1026,7 +1034,19 @@ def add_contraction(h, w, activation, code, grad, sums):
 
 
 def backward(
-    rows, theta, grad, layers, traits, code, seed, step, work, deltas, scratch, team
+    rows,
+    theta,
+    grad,
+    layers,
+    traits,
+    code,
+    seed,
+    step,
+    work,
+    deltas,
+    scratch,
+    lists,
+    team,
 ):
     """Backpropagate (mean - target) / m, which the last layer's part of work holds."""
     outputs = _activations(layers, len(rows), work)
@@ -1045,6 +1065,7 @@ def backward(
             layer[WEIGHT] in layers[i + 1 :, WEIGHT],
             grad[layer[WEIGHT] : layer[WEIGHT] + size],
             scratch,
+            lists,
             team,
         )
         column_sums(delta, _bias(grad, layer))
@@ -1084,13 +1105,26 @@ def loss_gradient(
     work,
     deltas,
     scratch,
+    lists,
     team,
 ):
     """Mean loss of a batch with its penalties, and its gradient in grad."""
-    output = forward(rows, theta, layers, traits, code, seed, step, work, team)
+    output = forward(rows, theta, layers, traits, code, seed, step, work, lists, team)
     loss = output_delta(output, targets, weights, blocks)
     return loss + backward(
-        rows, theta, grad, layers, traits, code, seed, step, work, deltas, scratch, team
+        rows,
+        theta,
+        grad,
+        layers,
+        traits,
+        code,
+        seed,
+        step,
+        work,
+        deltas,
+        scratch,
+        lists,
+        team,
     )
 
 
@@ -1187,6 +1221,7 @@ def backprop_slice(
     work,
     deltas,
     scratch,
+    lists,
     team,
 ):
     """Train a network on consecutive mini-batches."""
@@ -1232,6 +1267,7 @@ def backprop_slice(
             work,
             deltas,
             scratch,
+            lists,
             team,
         )
         total += loss * mass
@@ -1250,7 +1286,9 @@ def softplus_difference(x, t, u):
     return np.sum(np.logaddexp(0, u * _wide(x)) - np.logaddexp(0, t * _wide(x)))
 
 
-def ais_slice(v, w, c, a, b, blocks, temperatures, seed, step, x, s, log_weights, team):
+def ais_slice(
+    v, w, c, a, b, blocks, temperatures, seed, step, x, s, log_weights, lists, team
+):
     """Weigh the states between two temperatures, then move them at the second."""
     for k, (t, u) in enumerate(itertools.pairwise(temperatures)):
         x[...] = v @ w + c

@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOptimizer
-from tools import kernels, rbm_constants, solver_constants, traits_of
+from tools import kernels, lists_for, rbm_constants, solver_constants, traits_of
 
 from sklearn_greedy import GreedyPretrainedMLPClassifier, GreedyPretrainedMLPRegressor
 from sklearn_greedy._kernels import (
@@ -74,6 +74,7 @@ class Loss:
         self.deltas = np.empty_like(self.work)
         sizes = network.layers[:, 0] * network.layers[:, 1]
         self.scratch = np.empty(int(sizes.max()))
+        self.lists = lists_for(N_ROWS, *network.layers[:, :2])
 
     def __call__(self, theta):
         """Loss and gradient."""
@@ -93,6 +94,7 @@ class Loss:
             self.work,
             self.deltas,
             self.scratch,
+            self.lists,
             ALONE,
         )
         return loss, grad
@@ -250,7 +252,9 @@ def test_dropout_is_right_on_average(activation, rng):
     theta = np.abs(rng.normal(size=network.n_parameters))
     rows, traits = np.ones((n, 2)), traits_of(2, dropout=[0.0, 0.4])
     work, code = np.empty(n * 4), np.zeros(5)
-    kernels.forward(rows, theta, network.layers, traits, code, SEED, 0, work, ALONE)
+    inputs = rows, theta, network.layers, traits, code
+    lists = lists_for(len(rows), *network.layers[:, :2])
+    kernels.forward(*inputs, SEED, 0, work, lists, ALONE)
     hidden, output = work[: 3 * n].reshape(n, 3), work[3 * n :]
     coefs, intercepts = network.views(theta)
     clean = np.ones(2) @ coefs[0] + intercepts[0]

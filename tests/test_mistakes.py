@@ -33,6 +33,7 @@ from sklearn.preprocessing import StandardScaler
 from tools import (
     bit_states,
     kernels,
+    lists_for,
     no_list,
     rbm_constants,
     solver_constants,
@@ -126,7 +127,8 @@ def cd_slice(rows, parameters, *, batch=4, rate=0.1, momentum=0.0, alpha=0.0, **
     n, width = parameters[0].shape
     velocity = more.get("velocity", np.zeros_like(theta))
     chain = more.get("chain", np.empty((0, width), F32))
-    work = np.empty(2 * max(batch, len(chain)) * (n + 2 * width), F32)
+    m = 2 * max(batch, len(chain))
+    work, lists = np.empty(m * (n + 2 * width), F32), lists_for(m, (n, width))
     kernels.cd_slice(
         rows.astype(F32),
         batch,
@@ -146,6 +148,7 @@ def cd_slice(rows, parameters, *, batch=4, rate=0.1, momentum=0.0, alpha=0.0, **
         more.get("step", 0),
         np.empty_like(theta),
         work,
+        lists,
         ALONE,
     )
     return theta
@@ -903,6 +906,7 @@ def test_row_38_only_the_input_is_corrupted(corruption):
         np.empty(90, F32),
         np.empty(90, F32),
         np.empty(6, F32),
+        lists_for(10, *layers[:, :2]),
         ALONE,
     )
     assert loss == pytest.approx(expected, rel=1e-5)

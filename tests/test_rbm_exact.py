@@ -19,7 +19,7 @@ from numpy.testing import assert_allclose
 from scipy.integrate import quad
 from scipy.special import expit, logsumexp, softmax
 from scipy.stats import chi2, chisquare
-from tools import kernels, no_list, numeric_gradient, rbm_constants
+from tools import kernels, lists_for, no_list, numeric_gradient, rbm_constants
 
 from sklearn_greedy import StackedRBMTransformer
 from sklearn_greedy._energy import RBM
@@ -376,6 +376,7 @@ def train_by_kernel(rbm, rows, mu, lam, sliding, batch_size=5, rounds=10):
     mu, lam = mu.astype(F32), lam.astype(F32)
     n, width = rbm.w.shape
     work = np.empty(4 * batch_size * (n + width), F32)
+    lists = lists_for(2 * batch_size, (n, width))
     for epoch in range(rounds):
         kernels.cd_slice(
             rows.astype(F32),
@@ -396,6 +397,7 @@ def train_by_kernel(rbm, rows, mu, lam, sliding, batch_size=5, rounds=10):
             100 * epoch,
             grad,
             work,
+            lists,
             ALONE,
         )
     return rbm.at(theta.astype(float))
@@ -741,7 +743,7 @@ def test_persistent_chains_outlive_a_short_batch():
     by_hand.run(rows, 8).run(rows, 8)
     theta, chain = rbm.theta.astype(F32), chain.astype(F32)
     velocity, mu, lam = np.zeros_like(theta), mu.astype(F32), lam.astype(F32)
-    work = np.empty(2 * 16 * (4 + width), F32)
+    work, lists = np.empty(2 * 16 * (4 + width), F32), lists_for(16, (4, width))
     for step in (0, 2):
         kernels.cd_slice(
             rows.astype(F32),
@@ -762,6 +764,7 @@ def test_persistent_chains_outlive_a_short_batch():
             step,
             np.empty_like(theta),
             work,
+            lists,
             ALONE,
         )
     assert_allclose(theta, by_hand.rbm.theta, atol=1e-5)

@@ -21,13 +21,14 @@ SCIKIT_LEARN = tuple(int(part) for part in sklearn.__version__.split(".")[:2])
 
 class _KernelsFromPython:
     """The kernels as functions that Python may call: those that only kernels call are
-    compiled anew, with a way in.
+    compiled anew, with a way in, and counting who uses the arrays that they return.
     """
 
     def __getattr__(self, name):
         kernel = getattr(_kernels, name)
         if isinstance(kernel, _kernels.Inner):
-            options = {**kernel.targetoptions, "no_cpython_wrapper": False}
+            ways = {"no_cpython_wrapper": False, "_nrt": True}
+            options = {**kernel.targetoptions, **ways}
             kernel = numba.jit(**options)(kernel.py_func)
         setattr(self, name, kernel)
         return kernel
@@ -66,6 +67,13 @@ def linear_score(features, y):
 def no_list(n_rows):
     """Arguments of an RBM's kernels where no list of its nonzeros is wanted."""
     return np.empty(n_rows + 1, np.int64), np.empty(0, np.int64)
+
+
+def lists_for(m, *shapes):
+    """Workspace of the kernels for lists of nonzeros, filled with what is in none."""
+    lists = _kernels.room_for_lists(m, shapes)
+    lists[...] = np.iinfo(lists.dtype).max
+    return lists
 
 
 def traits_of(n_layers, dropout=0.0, pace=1.0):
