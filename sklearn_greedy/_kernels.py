@@ -61,8 +61,8 @@ def _jit(fastmath=False, inline="never", forceinline=False, entry=False):
     entry : whether Python calls it; only then it gets the wrapper for that. The one for
     calls from C, which nobody makes, is left out.
 
-    Nobody counts who uses an array, which costs a twelfth of the time of compiling and
-    is for arrays that are made while a kernel runs.
+    Who uses an array is not counted: that is for arrays that a kernel makes while it
+    runs, of which there are none, and takes a twelfth of the time of compiling.
 
     Functions that do little themselves and call others, and those with one caller, are
     put into their callers (inline="always"), since LLVM would optimise all below them
@@ -316,7 +316,7 @@ def _by_type(single, double) -> Any:
     branches would both be compiled wherever they stand.)
     """
 
-    @_operation(lambda x: single(x) if x.dtype == np.float32 else double(x))
+    @_operation(lambda x: single(x) if x.dtype == np.float32 else np.float64(double(x)))
     def operation(typing_context, x):
         chosen = single if x == types.float32 else double
         function = typing_context.resolve_value_type(chosen)
@@ -1668,7 +1668,7 @@ def cd_slice(
         fields = matrix_at(work, at, n_chains, n_hidden)
         if betas.size > 1:
             above = matrix_at(shifts, 0, 1, n_hidden)
-            product(matrix_at(mu, 0, 1, n_visible), w, above, lists, team)
+            dense_product(matrix_at(mu, 0, 1, n_visible), w, above, team)
             below = matrix_at(shifts, n_hidden, 1, n_visible)
             product_transposed(matrix_at(lam, 0, 1, n_hidden), w, below, team)
         loss, n_paired, listed = cd_statistics(

@@ -625,12 +625,17 @@ def rbm_arguments(
     batch_size=5,
     seed=1,
     hidden="bernoulli",
+    n_chains=None,
 ):
-    """Arguments of cd_slice by name, with a short last batch."""
+    """Arguments of cd_slice by name, with a short last batch; as many persistent chains
+    as rows in a batch, but for a number that is given.
+    """
     rng = np.random.default_rng(seed)
     size = N_VISIBLE * N_HIDDEN + N_VISIBLE + N_HIDDEN
-    n_chains = batch_size if persistent else 0
-    floats = 2 * batch_size * (N_VISIBLE + 2 * N_HIDDEN)
+    if n_chains is None:
+        n_chains = batch_size * persistent
+    most = max(batch_size, n_chains)
+    floats = (batch_size + most) * (N_VISIBLE + N_HIDDEN) + 2 * most * N_HIDDEN
     return {
         "rows": visible_rows(side, n_rows, rng, dtype),
         "batch_size": batch_size,
@@ -650,7 +655,7 @@ def rbm_arguments(
         "step": 6,
         "grad": unwritten(size, dtype),
         "work": unwritten(floats, dtype),
-        "lists": lists_for(2 * batch_size, (N_VISIBLE, N_HIDDEN)),
+        "lists": lists_for(batch_size + most, (N_VISIBLE, N_HIDDEN)),
         "team": ALONE,
     }
 
@@ -1046,12 +1051,10 @@ def test_rbm_momentum_and_decay_equal_their_twin(momentum, alpha):
 @pytest.mark.parametrize("persistent", [False, True])
 def test_every_pair_of_unit_kinds_trains_as_its_twin(dtype, side, hidden, persistent):
     """With small steps: linear hidden units answer to rounding without bound."""
-    arguments = rbm_arguments(dtype, side, gibbs=2, hidden=hidden, n_rows=13)
+    options = {"hidden": hidden, "n_rows": 13, "n_chains": 7 * persistent}
+    arguments = rbm_arguments(dtype, side, gibbs=2, **options)
     arguments["theta"] *= dtype(0.2)
     arguments["hyper"] = rbm_constants(rate=0.01, momentum=0.5)
-    if persistent:
-        arguments["chain"] = np.full((7, N_HIDDEN), 0.5, dtype)
-        arguments["work"] = unwritten(24 * (N_VISIBLE + N_HIDDEN), dtype)
     check_twin("cd_slice", *arguments.values())
 
 
@@ -1062,12 +1065,10 @@ def test_tempered_training_equals_its_twin(dtype, side, centered, rng):
     """Five chains at each of three temperatures. Offsets slide for them also where the
     gradient is not centered.
     """
-    arguments = rbm_arguments(dtype, side, gibbs=2, persistent=True)
+    arguments = rbm_arguments(dtype, side, gibbs=2, n_chains=15)
     arguments["centered"] = centered
     arguments["theta"] *= dtype(0.5)
-    arguments["chain"] = (rng.random((15, N_HIDDEN)) < 0.5).astype(dtype)
     arguments["betas"] = np.array([1.0, 0.7, 0.2])
-    arguments["work"] = unwritten(20 * N_VISIBLE + 50 * N_HIDDEN, dtype)
     check_twin("cd_slice", *arguments.values())
     a, states = rng.normal(size=(2, 15, N_HIDDEN)).astype(dtype)
     betas, lam = arguments["betas"], arguments["lam"]
