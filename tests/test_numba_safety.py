@@ -242,8 +242,8 @@ def test_upgrade_never_runs_stale_code(tmp_path):
     edit(source / "pyproject.toml", r'^version = ".*"$', 'version = "99.0"')
     edit(
         source / "sklearn_greedy" / "_kernels.py",
-        r"z\[i\] = _ONE / \(_ONE \+ exp32\(-z\[i\]\)\)",
-        "z[i] = _ONE / (_TWO + exp32(-z[i]))",
+        r"z\[i\] = _ONE / \(_ONE \+ exp\(-z\[i\]\)\)",
+        "z[i] = _ONE / (_TWO + exp(-z[i]))",
     )
     install(source, python)
     new = json.loads(run(code, env=cold, **options))
