@@ -557,19 +557,11 @@ def scale(a, factor):
 
 
 @_jit()
-def add_bias(z, bias):
-    """z <- z + bias, row by row; z : (rows, n), bias : (n,)."""
-    for r in range(z.shape[0]):
-        for j in range(z.shape[1]):
-            z[r, j] += bias[j]
-
-
-@_jit()
-def subtract_row(a, row):
-    """a <- a - row in every row; a : (rows, n), row : (n,)."""
+def add_row(a, weight, row):
+    """a <- a + weight * row in every row; a : (rows, n), row : (n,)."""
     for r in range(a.shape[0]):
         for j in range(a.shape[1]):
-            a[r, j] -= row[j]
+            a[r, j] += weight * row[j]
 
 
 @_jit()
@@ -1283,10 +1275,9 @@ def scale_rows(a, betas, shift):
     """
     share = a.shape[0] // betas.size
     for t in range(1, betas.size):  # the first beta is 1
-        beta = a.dtype.type(betas[t])
-        for r in range(t * share, (t + 1) * share):
-            for j in range(a.shape[1]):
-                a[r, j] = beta * a[r, j] + (_ONE - beta) * shift[j]
+        part, beta = rows_at(a, t * share, share), a.dtype.type(betas[t])
+        scale(flat(part), beta)
+        add_row(part, _ONE - beta, shift)
 
 
 @_jit()
@@ -1374,7 +1365,7 @@ def cd_statistics(
     few, few_below = listed_product(v0, w, starts, places, h0, team), False
     if not few:
         starts[m] = 0
-    add_bias(h0, hidden_bias)
+    add_row(h0, _ONE, hidden_bias)
     key0, key1 = stream_keys(seed, step, _FIRST)
     hidden_units(flat(h0), states, hidden, not persistent, key0, key1)
     if persistent:
@@ -1383,7 +1374,7 @@ def cd_statistics(
         n_paired = min(n_paired, chain.shape[0])
         paired = rows_at(v1, 0, n_paired)
         product_transposed(rows_at(h0, 0, n_paired), w, paired, team)
-        add_bias(paired, visible_bias)
+        add_row(paired, _ONE, visible_bias)
         visible_means(paired, blocks)
         loss = reconstruction_error(rows, v1, n_paired)
         copy(flat(chain), states)
@@ -1392,7 +1383,7 @@ def cd_statistics(
     for k in range(gibbs):
         product_transposed(s, w, v1, team)
         scale_rows(v1, betas, visible_shift)
-        add_bias(v1, visible_bias)
+        add_row(v1, _ONE, visible_bias)
         visible_means(v1, blocks)
         if k == 0 and not persistent:
             loss = reconstruction_error(rows, v1, n_paired)
@@ -1402,9 +1393,9 @@ def cd_statistics(
         few_below = listed_product(v1, w, starts_below, places, h1, team)
         if tempered:
             copy(flat(h1), flat(fields))
-            subtract_row(fields, hidden_shift)
+            add_row(fields, -_ONE, hidden_shift)
             scale_rows(h1, betas, hidden_shift)
-        add_bias(h1, hidden_bias)
+        add_row(h1, _ONE, hidden_bias)
         key0, key1 = stream_keys(seed, step, 2 * k + 2)
         drawn = persistent or k < gibbs - 1
         hidden_units(flat(h1), states, hidden, drawn, key0, key1)
@@ -1489,8 +1480,8 @@ def cd_gradient(v, h, m, centered, mu, lam, grad, team):
     weighted_column_sums(v, m, gb)
     weighted_column_sums(h, m, gc)
     if centered:
-        subtract_row(v, mu)
-        subtract_row(h, lam)
+        add_row(v, -_ONE, mu)
+        add_row(h, -_ONE, lam)
     weigh_phases(h, m)
     matmul(v, h, TURNED, AS_IT_IS, gw, team)
     if centered:
@@ -1574,7 +1565,7 @@ def sparse_ascent(
     listed_column_sums(v, m, starts, places, gb)
     if centered:
         copy(gc, difference)
-        subtract_row(h, lam)
+        add_row(h, -_ONE, lam)
     weigh_phases(h, m)
     by_column(starts, places, ends, rows)
     for first in range(0, n_visible, ROWS_AT_ONCE):
@@ -1732,15 +1723,26 @@ def cd_slice(
 # --- backpropagation -----------------------------------------------------------
 
 
+@_jit()
+def draw_cells(out, units, key0, key1):
+    """out <- uniform numbers, one in each row for all columns of a unit; out : (m, n),
+    units : (n,) column at which the unit of each column begins.
+    """
+    m, n = out.shape
+    for r in range(m):
+        for c in range(n):
+            counter = np.uint32(r * n + units[c])
+            out[r, c] = uniform_number(random_bits(counter, key0, key1))
+
+
 @_jit(entry=True)
 def corrupt(rows, noisy, corruption, level, units, limits, key0, key1):
     """noisy <- corrupted rows; both (m, n).
 
     Gaussian noise adds ``level * N(0, 1)``. The others change a cell with probability
     ``level``: masking sets it to 0, salt-and-pepper to the lower or the upper limit of
-    its column, swap to the value of its column in another row. units : (n,) column at
-    which the unit of each column begins, so that a softmax group is changed as a
-    whole; limits : (2, n).
+    its column, swap to the value of its column in another row. units : see
+    ``draw_cells``, so that a softmax group is changed as a whole; limits : (2, n).
     """
     m, n = rows.shape
     amount = _F32(level)
@@ -1748,20 +1750,20 @@ def corrupt(rows, noisy, corruption, level, units, limits, key0, key1):
         copy(flat(rows), flat(noisy))
         add_normal(flat(noisy), rows.dtype.type(level), _FIRST, key0, key1)
         return
+    draw_cells(noisy, units, key0, key1)
     half, stride = amount * _HALF, _F32((m - 1) / level)
     for r in range(m):
         if corruption == MASKING:
             for c in range(n):
-                u = uniform_number(random_bits(np.uint32(r * n + units[c]), key0, key1))
-                noisy[r, c] = rows[r, c] * (_ZERO if u < amount else _ONE)
+                noisy[r, c] = rows[r, c] * (_ZERO if noisy[r, c] < amount else _ONE)
         elif corruption == SALT_AND_PEPPER:
             for c in range(n):
-                u = uniform_number(random_bits(np.uint32(r * n + units[c]), key0, key1))
+                u = noisy[r, c]
                 end = limits[0, c] if u < half else limits[1, c]
                 noisy[r, c] = end if u < amount else rows[r, c]
         else:
             for c in range(n):
-                u = uniform_number(random_bits(np.uint32(r * n + units[c]), key0, key1))
+                u = _F32(noisy[r, c])
                 other = r
                 if u < amount:  # then u / level is uniform too and chooses the row
                     other += 1 + min(np.int64(u * stride), m - 2)
@@ -1795,14 +1797,13 @@ def weigh_cells(weights, noise, units, key0, key1):
     """Weight in the loss of each cell : (m, n), by whether ``corrupt`` changes it with
     the same keys. noise : (level, weight of the changed cells).
     """
-    m, n = weights.shape
     amount = _F32(noise[LEVEL])
     changed = weights.dtype.type(noise[EMPHASIS])
     unchanged = weights.dtype.type(2.0 - noise[EMPHASIS])
-    for r in range(m):
-        for c in range(n):
-            u = uniform_number(random_bits(np.uint32(r * n + units[c]), key0, key1))
-            weights[r, c] = changed if u < amount else unchanged
+    draw_cells(weights, units, key0, key1)
+    cells = flat(weights)
+    for i in range(cells.size):
+        cells[i] = changed if cells[i] < amount else unchanged
 
 
 @_jit()
@@ -1918,12 +1919,12 @@ def output_delta(z, y, weights, blocks):
     m, n = z.shape
     total = 0.0
     # Units of one kind that do not depend on each other need no loop over rows.
-    alike = blocks.shape[0] == 1 and blocks[0, KIND] != SOFTMAX and weights.size == 0
-    if alike:
-        total += block_loss(flat(z), flat(y), blocks[0, KIND])
-    for r in range(0 if alike else m):
+    whole = blocks.shape[0] == 1 and blocks[0, KIND] != SOFTMAX and weights.size == 0
+    for r in range(1 if whole else m):
         for b in range(blocks.shape[0]):
             first, width = r * n + blocks[b, START], blocks[b, STOP] - blocks[b, START]
+            if whole:
+                width = z.size
             part_z, part_y = vector_at(z, first, width), vector_at(y, first, width)
             if weights.size > 0:
                 part_weights = vector_at(weights, first, width)
@@ -1988,7 +1989,7 @@ def forward(rows, theta, layers, traits, code, seed, step, work, lists, team):
             matmul(a, matrix_at(theta, first, n_in, n_out), AS_IT_IS, AS_IT_IS, z, team)
         else:
             matmul(a, matrix_at(theta, first, n_out, n_in), AS_IT_IS, TURNED, z, team)
-        add_bias(z, vector_at(theta, layers[i, BIAS], n_out))
+        add_row(z, _ONE, vector_at(theta, layers[i, BIAS], n_out))
         if i < layers.shape[0] - 1:
             activate(flat(z), layers[i, ACTIVATION])
         if i == 0 and code[N_ACTIVE] > 0.0:
@@ -2481,7 +2482,7 @@ def ais_slice(
     for k in range(temperatures.size - 1):
         t, u = temperatures[k], temperatures[k + 1]
         product(v, w, x, lists, team)
-        add_bias(x, c)
+        add_row(x, _ONE, c)
         for r in range(v.shape[0]):
             linear = 0.0
             for i in range(v.shape[1]):

@@ -277,12 +277,8 @@ def scale(a, factor):
     a *= factor
 
 
-def add_bias(z, bias):
-    z += bias
-
-
-def subtract_row(a, row):
-    a -= row
+def add_row(a, weight, row):
+    a += weight * row
 
 
 def add_rows(a, weight, out):
@@ -819,10 +815,10 @@ def _carve(work, *shapes):
 # --- backpropagation -----------------------------------------------------------
 
 
-def _cell_numbers(shape, units, key0, key1):
+def draw_cells(out, units, key0, key1):
     """One uniform number per unit of each row."""
-    cells = np.arange(shape[0])[:, None] * shape[1] + units
-    return uniform_number(random_bits(cells.astype(np.uint32), key0, key1))
+    cells = np.arange(len(out))[:, None] * out.shape[1] + units
+    out[...] = uniform_number(random_bits(cells.astype(np.uint32), key0, key1))
 
 
 def corrupt(rows, noisy, corruption, level, units, limits, key0, key1):
@@ -832,7 +828,8 @@ def corrupt(rows, noisy, corruption, level, units, limits, key0, key1):
         add_normal(noisy.reshape(-1), rows.dtype.type(level), 0, key0, key1)
         return
     m, n = rows.shape
-    u = _cell_numbers(rows.shape, units, key0, key1)
+    u = np.empty(rows.shape, np.float32)
+    draw_cells(u, units, key0, key1)
     amount = np.float32(level)
     changed = u < amount
     if corruption == MASKING:
@@ -859,7 +856,8 @@ def drop(a, rate, key0, key1):
 
 def weigh_cells(weights, noise, units, key0, key1):
     """Weight of each cell by whether it is corrupted."""
-    changed = _cell_numbers(weights.shape, units, key0, key1) < np.float32(noise[LEVEL])
+    draw_cells(weights, units, key0, key1)
+    changed = weights < np.float32(noise[LEVEL])
     weights[...] = np.where(changed, noise[EMPHASIS], 2 - noise[EMPHASIS])
 
 
