@@ -48,7 +48,8 @@ def seconds_of(checkout, cache):
     """Seconds that the first fits of a version cost more than the second ones."""
     out = subprocess.run(
         [sys.executable, "-c", FITS],
-        env={**os.environ, "PYTHONPATH": str(checkout), "NUMBA_CACHE_DIR": cache},
+        cwd=checkout,  # from where Python imports first
+        env={**os.environ, "NUMBA_CACHE_DIR": cache},
         capture_output=True,
         text=True,
         check=True,
@@ -83,11 +84,12 @@ def main():
     )
     checkouts = [ROOT] if options.against is None else [ROOT, options.against]
     seconds = figures(checkouts, options.repeats)
-    other = "another version" if options.against is None else options.against.name
+    other, command = "another version", "python benchmarks/startup.py --write"
+    if options.against is not None:
+        other, command = options.against.name, f"{command} --against CHECKOUT"
     lines = [
         f"{stamp(versions())}, numba {numba.__version__}; {processor()}; medians of "
-        f"{options.repeats}; from `python benchmarks/startup.py --against CHECKOUT "
-        "--write`.",
+        f"{options.repeats}; from `{command}`.",
         "",
         "| first fits of all four estimators | seconds (range) | asked "
         f"| beside {other} |",
