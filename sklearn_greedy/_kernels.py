@@ -1012,6 +1012,7 @@ def room_for_lists(m, shapes):
     Its rows are starts and places, as few_nonzeros says, and ends and rows, as
     by_column says. What they hold is of no use after a call.
     """
+    # As Python: the kernel is for other kernels alone.
     room = getattr(nonzero_room, "py_func", nonzero_room)
     longest = max(max(m + 1, k + 1, room(m, k, n)) for k, n in shapes)
     return np.empty((4, longest), np.int64)
