@@ -576,7 +576,7 @@ def add_rows(a, weight, out):
 def column_sums(a, out):
     """out <- sum of the rows of a; a : (rows, n), out : (n,)."""
     fill(out, _ZERO)
-    add_rows(a, a.dtype.type(1.0), out)
+    add_rows(a, _ONE, out)
 
 
 @_jit(fastmath=_REORDER)
@@ -2057,9 +2057,7 @@ def code_penalty(h, delta, w, activation, code, sums):
             total += code[CODE_SPARSITY] * divergence
             slope = (1.0 - p) / (1.0 - q) - p / q
             sums[j] = code[CODE_SPARSITY] * share * slope
-        for r in range(m):
-            for j in range(n):
-                delta[r, j] += sums[j]
+        add_row(delta, _ONE, sums)
     if code[CONTRACTION] > 0.0:
         squared_columns(w, sums)
         factor = h.dtype.type(code[CONTRACTION] * share)
@@ -2490,16 +2488,15 @@ def ais_slice(
                 linear += v[r, i] * (b[i] - a[i])
             log_weights[r] += (u - t) * linear + softplus_difference(x[r], t, u)
         hot, cold = v.dtype.type(u), v.dtype.type(1.0 - u)
-        for r in range(v.shape[0]):
-            for j in range(x.shape[1]):
-                s[r, j] = hot * x[r, j]
+        copy(flat(x), flat_s)
+        scale(flat_s, hot)
         logistic(flat_s)
         key0, key1 = stream_keys(seed, step + k, _FIRST)
         sample_bernoulli(flat_s, _FIRST, key0, key1)
         product_transposed(s, w, v, team)
-        for r in range(v.shape[0]):
-            for i in range(v.shape[1]):
-                v[r, i] = hot * (v[r, i] + b[i]) + cold * a[i]
+        add_row(v, _ONE, b)
+        scale(flat(v), hot)
+        add_row(v, cold, a)
         visible_means(v, blocks)
         key0, key1 = stream_keys(seed, step + k, np.int64(1))
         sample_visible(v, blocks, key0, key1)
