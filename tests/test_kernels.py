@@ -6,6 +6,7 @@ Workspaces start as NaN, so that a kernel that reads one before writing it fails
 """
 
 import ast
+import gc
 import inspect
 import itertools
 import os
@@ -13,11 +14,13 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import nullcontext
 
 import numba
 import numpy as np
 import pytest
 import reference
+from numba.core.registry import CPUDispatcher
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import expit, logsumexp, ndtri, softmax, xlogy
 from scipy.stats import chi2, poisson
@@ -208,6 +211,32 @@ def test_kernels_for_kernels_alone_refuse_calls_from_python():
     assert set(DISPATCHERS) - inner == slices | others
     with pytest.raises(TypeError, match="exp32 is for other kernels alone"):
         _kernels.exp32(np.float32(1))
+
+
+@pytest.mark.skipif(not _kernels.COMPILED, reason="nothing compiles")
+@pytest.mark.parametrize("first", [700, 1_000_000, 0], ids=["often", "seldom", "off"])
+@pytest.mark.parametrize("fails", [False, True])
+def test_garbage_is_collected_seldom_while_compiling(first, fails, monkeypatch):
+    """Often is a tenth of the time. Afterwards all is as it was."""
+    before = gc.get_threshold()
+    during = []
+
+    def compile_nothing(self, signature):
+        during.append(gc.get_threshold())
+        if fails:
+            raise ValueError("no such signature")
+
+    monkeypatch.setattr(CPUDispatcher, "compile", compile_nothing)
+    try:
+        gc.set_threshold(first, 9, 8)
+        with pytest.raises(ValueError, match="no such") if fails else nullcontext():
+            _kernels.stream_keys.compile(())
+        after = gc.get_threshold()
+    finally:
+        gc.set_threshold(*before)
+    assert after == (first, 9, 8)
+    seldom = {700: 100_000, 1_000_000: 1_000_000, 0: 0}
+    assert during == [(seldom[first], 9, 8)]
 
 
 # --- views ---------------------------------------------------------------------
