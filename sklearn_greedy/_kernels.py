@@ -829,7 +829,7 @@ def multiply_part(product, part, n_parts):
     )
 
 
-@_jit()
+@_jit(inline="always")
 def take_parts(team):
     """Multiply parts of the team's present product until none is left to take. Returns
     how many it were. team : (TEAM_SIZE,) state.
@@ -1063,10 +1063,7 @@ def sparse_product(a, w, starts, places, out):
                     x2 * w[i2, j] + x3 * w[i3, j]
                 )
         for p in range(whole, end):
-            i = places[p]
-            x = row[i]
-            for j in range(total.size):
-                total[j] += x * w[i, j]
+            add_row(rows_at(out, r, 1), row[places[p]], w[places[p]])
 
 
 @_jit()
@@ -1107,10 +1104,7 @@ def sparse_outer_product(a, d, rows, ends, first, out):
                 total[j] += x0 * d[r0, j] + x1 * d[r1, j]
             p += 2
         if p < ends[i]:
-            r = rows[p]
-            x = a[r, i]
-            for j in range(total.size):
-                total[j] += x * d[r, j]
+            add_row(rows_at(out, i - first, 1), a[rows[p], i], d[rows[p]])
             p += 1
 
 
@@ -1481,9 +1475,9 @@ def centre_biases(gw, mu, lam, gc, gb):
     (n_hidden,).
     """
     for i in range(gw.shape[0]):
-        for j in range(gw.shape[1]):
-            gc[j] -= mu[i] * gw[i, j]
-        gb[i] -= inner_product(gw[i], lam)
+        row = gw[i]
+        add_row(matrix_at(gc, 0, 1, gc.size), -mu[i], row)
+        gb[i] -= inner_product(row, lam)
 
 
 @_jit(inline="always")
@@ -1809,18 +1803,6 @@ def mark_changes(rows, noisy, changed):
 
 
 @_jit()
-def drop(a, rate, key0, key1):
-    """a <- 0 with probability rate, else a / (1 - rate), in place (user guide, eq. 37);
-    a : (size,).
-    """
-    limit = _F32(rate)
-    gone, kept = a.dtype.type(0.0), a.dtype.type(1.0 / (1.0 - rate))
-    for i in range(a.size):
-        u = uniform_number(random_bits(np.uint32(i), key0, key1))
-        a[i] *= gone if u < limit else kept
-
-
-@_jit()
 def weigh_cells(weights, noise, units, key0, key1):
     """Weight in the loss of each cell : (m, n), by whether ``corrupt`` changes it with
     the same keys. noise : (level, weight of the changed cells).
@@ -1845,7 +1827,9 @@ def weigh_rows(weights, row_weights):
         total += row_weights[r]
     share = m / total if total > 0.0 else 0.0
     for r in range(m):
-        scale(weights[r], weights.dtype.type(row_weights[r] * share))
+        factor = weights.dtype.type(row_weights[r] * share)
+        for j in range(weights.shape[1]):
+            weights[r, j] *= factor
     return total
 
 
@@ -1905,7 +1889,7 @@ def poisson_loss(z, y):
     return total
 
 
-@_jit()
+@_jit(inline="always")
 def block_loss(z, y, kind):
     """Loss of the columns of one block of one row, and z <- mean - target."""
     if kind == GAUSSIAN:
@@ -1918,47 +1902,39 @@ def block_loss(z, y, kind):
 
 
 @_jit()
-def weighted_loss(z, y, weights, kind):
-    """``block_loss`` with a weight for each unit; that of a softmax group is its
-    first column's.
-    """
-    width = z.size
-    if kind != SOFTMAX:
-        # One by one where weights differ: many columns of a row mostly share theirs.
-        for i in range(z.size):
-            if weights[i] != weights[0]:
-                width = 1
-    total = 0.0
-    for i in range(0, z.size, width):
-        part = vector_at(z, i, width)
-        total += weights[i] * block_loss(part, vector_at(y, i, width), kind)
-        scale(part, weights[i])
-    return total
-
-
-@_jit()
 def output_delta(z, y, weights, blocks):
     """z <- (mean - target) / m and the loss: one canonical link per unit block.
 
     z : (m, n) pre-activations of the output; y : (m, n) targets; weights : (m, n) of
-    the cells, or without rows where all weigh 1. Returns the mean over rows of the
-    summed negative log-likelihood of the columns.
+    the cells, or without rows where all weigh 1; that of a softmax group is its first
+    column's. Returns the mean over rows of the summed negative log-likelihood of the
+    columns.
     """
     m, n = z.shape
+    weighted = weights.size > 0
+    flat_weights = flat(weights)
     total = 0.0
     # Units of one kind that do not depend on each other need no loop over rows.
-    whole = blocks.shape[0] == 1 and blocks[0, KIND] != SOFTMAX and weights.size == 0
+    whole = blocks.shape[0] == 1 and blocks[0, KIND] != SOFTMAX and not weighted
     for r in range(1 if whole else m):
         for b in range(blocks.shape[0]):
+            kind = blocks[b, KIND]
             first, width = r * n + blocks[b, START], blocks[b, STOP] - blocks[b, START]
             if whole:
                 width = z.size
-            part_z, part_y = vector_at(z, first, width), vector_at(y, first, width)
-            if weights.size > 0:
-                part_weights = vector_at(weights, first, width)
-                total += weighted_loss(part_z, part_y, part_weights, blocks[b, KIND])
-            else:
-                total += block_loss(part_z, part_y, blocks[b, KIND])
+            step = width
+            if weighted and kind != SOFTMAX:
+                # One by one where weights differ: many columns mostly share theirs.
+                for i in range(first, first + width):
+                    if flat_weights[i] != flat_weights[first]:
+                        step = 1
+            for i in range(first, first + width, step):
+                part = vector_at(z, i, step)
+                loss = block_loss(part, vector_at(y, i, step), kind)
+                if weighted:
+                    loss *= flat_weights[i]
+                    scale(part, flat_weights[i])
+                total += loss
     scale(flat(z), z.dtype.type(1.0 / m))
     return total / m
 
@@ -1991,9 +1967,16 @@ def keep_largest(h, n_active):
 
 @_jit()
 def drop_input(a, rate, seed, step, layer):
-    """Drop some of the input of a layer, the same ones for a step; a : (m, n)."""
+    """a <- 0 with probability rate, else a / (1 - rate), in place (user guide, eq. 37);
+    a : (m, n) input of a layer. The same ones for a step.
+    """
     key0, key1 = stream_keys(seed, step, layer + 1)  # phase 0 corrupts
-    drop(flat(a), rate, key0, key1)
+    limit = _F32(rate)
+    gone, kept = a.dtype.type(0.0), a.dtype.type(1.0 / (1.0 - rate))
+    numbers = flat(a)
+    for i in range(numbers.size):
+        u = uniform_number(random_bits(np.uint32(i), key0, key1))
+        numbers[i] *= gone if u < limit else kept
 
 
 @_jit(inline="always")
@@ -2274,10 +2257,12 @@ def sgd_update(theta, velocity, grad, learning_rate, momentum, nesterov, alpha):
     lr = theta.dtype.type(learning_rate)
     beta = theta.dtype.type(momentum)
     decay = theta.dtype.type(alpha)
+    # One loop for both: velocity itself, or a step beyond it.
+    kept, again = (beta, _ONE) if nesterov else (_ONE, _ZERO)
     for i in range(theta.size):
         move = lr * (grad[i] + decay * theta[i])
         velocity[i] = beta * velocity[i] - move
-        theta[i] += beta * velocity[i] - move if nesterov else velocity[i]
+        theta[i] += kept * velocity[i] - again * move
 
 
 @_jit()
@@ -2297,7 +2282,7 @@ def adam_update(theta, first, second, grad, rate, beta_1, beta_2, epsilon, alpha
         theta[i] -= lr * first[i] / (np.sqrt(second[i]) + eps)
 
 
-@_jit()
+@_jit(inline="always")
 def update_part(theta, first, second, grad, solver, hyper, step, pace, alpha):
     """One optimiser step on a part of the parameters, of ``pace`` times the learning
     rate; first, second : moments, all (size,). hyper : constants of the optimiser.
@@ -2305,7 +2290,7 @@ def update_part(theta, first, second, grad, solver, hyper, step, pace, alpha):
     step_size = hyper[STEP_SIZE] * pace
     if solver == ADAM:
         b1, b2, epsilon = hyper[BETA_1], hyper[BETA_2], hyper[EPSILON]
-        t = step + 1
+        t = float(step + 1)
         rate = step_size * math.sqrt(1.0 - b2**t) / (1.0 - b1**t)
         adam_update(theta, first, second, grad, rate, b1, b2, epsilon, alpha)
     else:

@@ -848,12 +848,6 @@ def mark_changes(rows, noisy, changed):
     changed[...] = rows != noisy
 
 
-def drop(a, rate, key0, key1):
-    """Zero some elements and scale up the others."""
-    u = uniform_number(random_bits(np.arange(a.size, dtype=np.uint32), key0, key1))
-    a *= np.where(u < np.float32(rate), 0, 1 / (1 - rate))
-
-
 def weigh_cells(weights, noise, units, key0, key1):
     """Weight of each cell by whether it is corrupted."""
     draw_cells(weights, units, key0, key1)
@@ -910,30 +904,18 @@ def block_loss(z, y, kind):
     return losses.get(kind, softmax_loss)(z, y)
 
 
-def weighted_loss(z, y, weights, kind):
-    """Loss of one block of one row with weighted units."""
-    if kind == SOFTMAX:
-        loss = weights[0] * softmax_loss(z, y)
-        z *= weights[0]
-        return loss
-    loss = sum(
-        w * block_loss(z[i : i + 1], y[i : i + 1], kind) for i, w in enumerate(weights)
-    )
-    z *= weights
-    return loss
-
-
 def output_delta(z, y, weights, blocks):
     """z <- (mean - target) / m, and the mean loss of a row."""
     total = 0.0
+    weights = weights if weights.size else np.ones_like(z)
     for r in range(len(z)):
         for block in blocks:
-            columns = slice(block[START], block[STOP])
-            if weights.size:
-                parts = z[r, columns], y[r, columns], weights[r, columns]
-                total += weighted_loss(*parts, block[KIND])
-            else:
-                total += block_loss(z[r, columns], y[r, columns], block[KIND])
+            start, stop, kind = block[START], block[STOP], block[KIND]
+            width = stop - start if kind == SOFTMAX else 1
+            for i in range(start, stop, width):
+                part = slice(i, i + width)
+                total += weights[r, i] * block_loss(z[r, part], y[r, part], kind)
+                z[r, part] *= weights[r, i]
     z /= len(z)
     return total / len(z)
 
@@ -962,8 +944,10 @@ def _bias(theta, layer):
 
 
 def drop_input(a, rate, seed, step, layer):
-    """Drop some of the input of a layer."""
-    drop(a.reshape(-1), rate, *stream_keys(seed, step, layer + 1))
+    """Zero some of the input of a layer and scale up the rest."""
+    keys = stream_keys(seed, step, layer + 1)
+    u = uniform_number(random_bits(np.arange(a.size, dtype=np.uint32), *keys))
+    a *= np.where(u < np.float32(rate), 0, 1 / (1 - rate)).reshape(a.shape)
 
 
 def forward(rows, theta, layers, traits, code, seed, step, work, lists, team):

@@ -330,7 +330,7 @@ def test_source_imports_nothing_of_the_package():
             assert node.level == 0
             imported.add(node.module)
     packages = {name.split(".")[0] for name in imported}
-    standard = {"functools", "math", "os", "typing"}
+    standard = {"functools", "gc", "math", "os", "typing"}
     assert packages == {*standard, "numba", "llvmlite", "numpy"}
 
 
@@ -1470,13 +1470,12 @@ def test_output_delta_equals_its_twin(dtype, rng):
     for m in (1, 5):
         z = (2 * rng.normal(size=(m, 7))).astype(dtype)
         y = mixed_targets(m, rng, dtype)
-        for weights in (rng.random((m, 7)), np.empty((0, 7))):
+        of_cells, of_rows = rng.random((m, 7)), rng.random((m, 1)).repeat(7, axis=1)
+        for weights in (of_cells, of_rows, np.empty((0, 7))):
             check_twin("output_delta", z, y, weights.astype(dtype), MIXED_OUTPUT)
         for start, stop, kind, _ in MIXED_OUTPUT:
             row = z[0, start:stop].copy(), y[0, start:stop].copy()
             check_twin("block_loss", *row, kind)
-            for weights in (rng.random(stop - start), np.full(stop - start, 0.3)):
-                check_twin("weighted_loss", *row, weights.astype(dtype), kind)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -1709,12 +1708,10 @@ def test_limited_columns_equal_their_twin(dtype, rng):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("rate", [0.0, 0.3, 0.9])
 def test_dropping_equals_its_twin(dtype, rate, rng):
-    keys = kernels.stream_keys(np.array([5, 6], dtype=np.uint32), 4, 2)
-    for size in SIZES:
-        a = rng.normal(size=size).astype(dtype)
-        check_twin("drop", a, rate, *keys)
     seed = np.array([5, 6], dtype=np.uint32)
-    check_twin("drop_input", rng.normal(size=(3, 4)).astype(dtype), rate, seed, 4, 1)
+    for shape in itertools.product((1, 3), SIZES):
+        a = rng.normal(size=shape).astype(dtype)
+        check_twin("drop_input", a, rate, seed, 4, 1)
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.8])
