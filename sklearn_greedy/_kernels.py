@@ -338,6 +338,42 @@ def rows_at(typing_context, a, first, m):
     return _view(a, 2, 2, place)
 
 
+def _bits_of_tile(row, start):
+    return sum(1 << int(j) for j in np.flatnonzero(row[start : start + TILE]))
+
+
+@_operation(_bits_of_tile)
+def nonzero_bits(typing_context, row, start):
+    """A bit for each of TILE elements of a row, from ``start`` on: 1 where it is not 0,
+    which are found by one comparison of vectors.
+    """
+
+    def generate(context, builder, signature, arguments):
+        array = context.make_array(row)(context, builder, arguments[0])
+        first = arguments[1]
+        if context.enable_boundscheck:
+            last = builder.add(first, first.type(TILE - 1))
+            cgutils.do_boundscheck(context, builder, last, array.nitems)
+        kind = ir.VectorType(context.get_value_type(row.dtype), TILE)
+        place = builder.bitcast(builder.gep(array.data, [first]), kind.as_pointer())
+        tile = builder.load(place, align=row.dtype.bitwidth // 8)
+        differs = builder.fcmp_unordered("!=", tile, ir.Constant(kind, None))  # or NaN
+        bits = builder.bitcast(differs, ir.IntType(TILE))
+        return builder.zext(bits, ir.IntType(64))
+
+    return types.int64(row, types.intp), generate
+
+
+@_operation(lambda bits: (bits & -bits).bit_length() - 1)
+def lowest_bit(typing_context, bits):
+    """Place of the lowest bit that is set, of a number that is not 0."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.cttz(arguments[0], ir.IntType(1)(1))
+
+    return types.int64(types.int64), generate
+
+
 def _by_type(single, double) -> Any:
     """An operation on a number: ``single`` in float32 and ``double`` in float64. (Two
     branches would both be compiled wherever they stand.)
@@ -975,28 +1011,19 @@ def few_rows_product_transposed(a, w, out):
             out[q, i] = inner_product(second, w[i])
 
 
-@_jit(fastmath=_REORDER)
+@_jit()
 def nonzero_places(row, places):
-    """places[:n] <- where row : (k,) is not 0, in order; places : (k,). Returns n.
-
-    Most tiles of a sparse row hold nothing, which one sum of magnitudes tells; in the
-    others each place is written and kept or not, without a branch.
+    """places[:n] <- where row : (k,) is not 0, in order; places : (k,), k of at least
+    TILE. Returns n.
     """
     n = 0
-    whole = row.size // TILE
-    tiles = matrix_at(row, 0, whole, TILE)
-    for t in range(whole):
-        tile = tiles[t]
-        size = row.dtype.type(0.0)
-        for j in range(TILE):
-            size += abs(tile[j])
-        if size != _ZERO:  # NaN as well
-            for j in range(TILE):
-                places[n] = t * TILE + j
-                n += tile[j] != _ZERO
-    for i in range(whole * TILE, row.size):
-        places[n] = i
-        n += row[i] != _ZERO
+    for start in range(0, row.size, TILE):
+        first = min(start, row.size - TILE)  # the last tile ends with the row
+        bits = nonzero_bits(row, first) >> (start - first)
+        while bits != 0:
+            places[n] = start + lowest_bit(bits)
+            n += 1
+            bits &= bits - 1
     return n
 
 

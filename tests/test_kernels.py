@@ -195,9 +195,11 @@ def test_every_function_of_the_module_is_compiled():
     # What is written in the compiler's own terms, and what writes that.
     views = {"flat", "vector_at", "matrix_at", "rows_at"}
     atomic = {"atomic_load", "atomic_add", "atomic_store"}
-    assert operations == {*views, *atomic, "blas_gemm", "blas_gemv"}
+    of_bits = {"nonzero_bits", "lowest_bit"}
+    assert operations == {*views, *atomic, *of_bits, "blas_gemm", "blas_gemv"}
     others = {node.name for node in functions} - {node.name for node in decorated}
     wrappers = {"_jit", "_dispatcher", "_operation", "_view", "_address", "_by_type"}
+    wrappers.add("_bits_of_tile")
     blas = {"_call_blas", "_pointers", "_blas_number", "_by_size"}
     assert others == wrappers | blas | {"room_for_lists"}
 
@@ -835,13 +837,23 @@ def test_products_of_sparse_rows_equal_their_twins(dtype, share, k, rng):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 1.0])
-@pytest.mark.parametrize("k", [kernels.TILE - 1, 3 * kernels.TILE, 130])
-def test_places_of_nonzeros(dtype, share, k, rng):
-    row = np.where(rng.random(k) < share, rng.normal(size=k), 0).astype(dtype)
+@pytest.mark.parametrize("k", [kernels.TILE, 3 * kernels.TILE - 1, 130])
+@pytest.mark.parametrize("zero", [0.0, -0.0])
+def test_places_of_nonzeros(dtype, share, k, zero, rng):
+    row = np.where(rng.random(k) < share, rng.normal(size=k), zero).astype(dtype)
     ours, theirs = np.empty((2, k), np.int64)
     found = kernels.nonzero_places(row, ours)
     assert found == reference.nonzero_places(row, theirs)
     assert_array_equal(ours[:found], theirs[:found])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("place", [5, 125, 129])
+def test_what_is_not_a_number_is_not_zero(dtype, place):
+    row, places = np.zeros(130, dtype), np.empty(130, np.int64)
+    row[place] = np.nan
+    assert kernels.nonzero_places(row, places) == 1
+    assert places[0] == place
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
