@@ -199,7 +199,6 @@ def test_every_function_of_the_module_is_compiled():
     assert operations == {*views, *atomic, *of_bits, "blas_gemm", "blas_gemv"}
     others = {node.name for node in functions} - {node.name for node in decorated}
     wrappers = {"_jit", "_dispatcher", "_operation", "_view", "_address", "_by_type"}
-    wrappers.add("_bits_of_tile")
     blas = {"_call_blas", "_pointers", "_blas_number", "_by_size"}
     assert others == wrappers | blas | {"room_for_lists"}
 
