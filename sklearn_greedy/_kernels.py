@@ -173,7 +173,7 @@ LONG_ROW = 32
 # than BLAS, in matrices of some width (measured by benchmarks/nonzeros.py).
 SPARSE_SHARE = 0.15
 WIDE_ROW = 100
-# Elements of a row that are tested together.
+# Elements of a row that are tested together, no more than a wide row has.
 TILE = 16
 # Rows of the weights whose gradient by such sums is put to use before that of the next
 # ones is taken, while it is still at hand (measured).
@@ -271,6 +271,24 @@ def _operation(plain=None) -> Any:
     return intrinsic if COMPILED else lambda generator: plain
 
 
+def _address(context, builder, signature, arguments, size=1):
+    """Pointer to a place of a one-dimensional array from which on ``size`` elements are
+    asked for.
+    """
+    array = context.make_array(signature.args[0])(context, builder, arguments[0])
+    start = arguments[1]
+    _check_bounds(context, builder, array, start, start.type(size))
+    return builder.gep(array.data, [start])
+
+
+def _check_bounds(context, builder, array, start, size):
+    """With NUMBA_BOUNDSCHECK, raise IndexError unless all these elements are there."""
+    if context.enable_boundscheck:
+        room = builder.add(array.nitems, array.nitems.type(1))
+        for bound in (start, builder.add(start, size)):
+            cgutils.do_boundscheck(context, builder, bound, room)
+
+
 def _view(a, n_dim, n_numbers, place):
     """Signature and generator of an operation (a, *numbers) that shows some of a
     contiguous array: place(builder, array, *numbers) gives its first element and shape.
@@ -282,11 +300,7 @@ def _view(a, n_dim, n_numbers, place):
     def generate(context, builder, signature, arguments):
         array = context.make_array(a)(context, builder, arguments[0])
         start, shape = place(builder, array, *arguments[1:])
-        if context.enable_boundscheck:
-            end = builder.add(start, reduce(builder.mul, shape))
-            room = builder.add(array.nitems, context.get_constant(types.intp, 1))
-            for bound in (start, end):
-                cgutils.do_boundscheck(context, builder, bound, room)
+        _check_bounds(context, builder, array, start, reduce(builder.mul, shape))
         size = context.get_constant(types.intp, kind.dtype.bitwidth // 8)
         view = context.make_array(kind)(context, builder)
         populate_array(
@@ -339,7 +353,9 @@ def rows_at(typing_context, a, first, m):
 
 
 @_operation(
-    lambda row, start: sum(1 << int(j) for j in np.flatnonzero(row[start:][:TILE]))
+    lambda row, start: sum(
+        1 << int(j) for j in np.flatnonzero(row[start : start + TILE].reshape(TILE))
+    )
 )
 def nonzero_bits(typing_context, row, start):
     """A bit for each of TILE elements of a row, from ``start`` on: 1 where it is not 0,
@@ -347,14 +363,10 @@ def nonzero_bits(typing_context, row, start):
     """
 
     def generate(context, builder, signature, arguments):
-        array = context.make_array(row)(context, builder, arguments[0])
-        first = arguments[1]
-        if context.enable_boundscheck:
-            last = builder.add(first, first.type(TILE - 1))
-            cgutils.do_boundscheck(context, builder, last, array.nitems)
         kind = ir.VectorType(context.get_value_type(row.dtype), TILE)
-        place = builder.bitcast(builder.gep(array.data, [first]), kind.as_pointer())
-        tile = builder.load(place, align=row.dtype.bitwidth // 8)
+        at = _address(context, builder, signature, arguments, TILE)
+        at = builder.bitcast(at, kind.as_pointer())
+        tile = builder.load(at, align=row.dtype.bitwidth // 8)
         differs = builder.fcmp_unordered("!=", tile, ir.Constant(kind, None))  # or NaN
         bits = builder.bitcast(differs, ir.IntType(TILE))
         return builder.zext(bits, ir.IntType(64))
@@ -758,12 +770,6 @@ def atomic_store(typing_context, array, place, number):
         return context.get_dummy_value()
 
     return types.void(array, types.intp, types.int64), generate
-
-
-def _address(context, builder, signature, arguments):
-    """Pointer to a place of a one-dimensional array."""
-    array = context.make_array(signature.args[0])(context, builder, arguments[0])
-    return builder.gep(array.data, [arguments[1]])
 
 
 @_operation()
@@ -1499,9 +1505,10 @@ def centre_biases(gw, mu, lam, gc, gb):
     gw : (rows, n_hidden); mu, gb : (rows,), of the same visible units; lam, gc :
     (n_hidden,).
     """
+    gc_row = matrix_at(gc, 0, 1, gc.size)
     for i in range(gw.shape[0]):
         row = gw[i]
-        add_row(matrix_at(gc, 0, 1, gc.size), -mu[i], row)
+        add_row(gc_row, -mu[i], row)
         gb[i] -= inner_product(row, lam)
 
 
@@ -1623,8 +1630,7 @@ def sparse_ascent(
         if centered:
             offsets, slopes = vector_at(mu, first, n_rows), vector_at(gb, first, n_rows)
             for i in range(n_rows):
-                for j in range(n_hidden):
-                    gw[i, j] -= offsets[i] * difference[j]
+                add_row(rows_at(gw, i, 1), -offsets[i], difference)
             centre_biases(gw, offsets, lam, gc, slopes)
         momentum_ascent(
             vector_at(theta, start, n),
@@ -1852,9 +1858,7 @@ def weigh_rows(weights, row_weights):
         total += row_weights[r]
     share = m / total if total > 0.0 else 0.0
     for r in range(m):
-        factor = weights.dtype.type(row_weights[r] * share)
-        for j in range(weights.shape[1]):
-            weights[r, j] *= factor
+        scale(weights[r], weights.dtype.type(row_weights[r] * share))
     return total
 
 
@@ -1926,6 +1930,15 @@ def block_loss(z, y, kind):
     return softmax_loss(z, y)
 
 
+@_jit(inline="always")
+def are_equal(a):
+    """Whether all elements of a : (size,) are one number."""
+    for i in range(a.size):
+        if a[i] != a[0]:
+            return False
+    return True
+
+
 @_jit()
 def output_delta(z, y, weights, blocks):
     """z <- (mean - target) / m and the loss: one canonical link per unit block.
@@ -1950,9 +1963,8 @@ def output_delta(z, y, weights, blocks):
             step = width
             if weighted and kind != SOFTMAX:
                 # One by one where weights differ: many columns mostly share theirs.
-                for i in range(first, first + width):
-                    if flat_weights[i] != flat_weights[first]:
-                        step = 1
+                if not are_equal(vector_at(weights, first, width)):
+                    step = 1
             for i in range(first, first + width, step):
                 part = vector_at(z, i, step)
                 loss = block_loss(part, vector_at(y, i, step), kind)
@@ -2050,8 +2062,7 @@ def weight_gradient(a, delta, transposed, shared, grad, scratch, lists, team):
     else:
         matmul(delta, a, TURNED, AS_IT_IS, matrix_at(out, 0, n_out, n_in), team)
     if shared:
-        for i in range(grad.size):
-            grad[i] += scratch[i]
+        add_row(matrix_at(grad, 0, 1, grad.size), _ONE, scratch)
 
 
 @_jit()
@@ -2282,12 +2293,10 @@ def sgd_update(theta, velocity, grad, learning_rate, momentum, nesterov, alpha):
     lr = theta.dtype.type(learning_rate)
     beta = theta.dtype.type(momentum)
     decay = theta.dtype.type(alpha)
-    # One loop for both: velocity itself, or a step beyond it.
-    kept, again = (beta, _ONE) if nesterov else (_ONE, _ZERO)
     for i in range(theta.size):
         move = lr * (grad[i] + decay * theta[i])
         velocity[i] = beta * velocity[i] - move
-        theta[i] += kept * velocity[i] - again * move
+        theta[i] += beta * velocity[i] - move if nesterov else velocity[i]
 
 
 @_jit()
@@ -2315,7 +2324,7 @@ def update_part(theta, first, second, grad, solver, hyper, step, pace, alpha):
     step_size = hyper[STEP_SIZE] * pace
     if solver == ADAM:
         b1, b2, epsilon = hyper[BETA_1], hyper[BETA_2], hyper[EPSILON]
-        t = float(step + 1)
+        t = float(step + 1)  # numba would compile a function for whole exponents
         rate = step_size * math.sqrt(1.0 - b2**t) / (1.0 - b1**t)
         adam_update(theta, first, second, grad, rate, b1, b2, epsilon, alpha)
     else:

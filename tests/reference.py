@@ -904,6 +904,10 @@ def block_loss(z, y, kind):
     return losses.get(kind, softmax_loss)(z, y)
 
 
+def are_equal(a):
+    return bool((a == a[0]).all())
+
+
 def output_delta(z, y, weights, blocks):
     """z <- (mean - target) / m, and the mean loss of a row."""
     total = 0.0

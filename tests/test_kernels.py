@@ -198,9 +198,10 @@ def test_every_function_of_the_module_is_compiled():
     of_bits = {"nonzero_bits", "lowest_bit"}
     assert operations == {*views, *atomic, *of_bits, "blas_gemm", "blas_gemv"}
     others = {node.name for node in functions} - {node.name for node in decorated}
-    wrappers = {"_jit", "_dispatcher", "_operation", "_view", "_address", "_by_type"}
+    wrappers = {"_jit", "_dispatcher", "_operation", "_by_type"}
+    places = {"_view", "_address", "_check_bounds"}
     blas = {"_call_blas", "_pointers", "_blas_number", "_by_size"}
-    assert others == wrappers | blas | {"room_for_lists"}
+    assert others == wrappers | places | blas | {"room_for_lists"}
 
 
 @pytest.mark.skipif(not _kernels.COMPILED, reason="plain functions may be called")
@@ -296,22 +297,24 @@ def test_views_of_vectors_keep_them_alive():
 def test_views_beyond_an_array_are_found_where_bounds_are_checked(setting):
     code = """
 import numba, numpy as np
-from sklearn_greedy._kernels import matrix_at, rows_at, vector_at
+from sklearn_greedy._kernels import matrix_at, nonzero_bits, rows_at, vector_at
 for beyond in (
-    lambda a: vector_at(a, 8, 5),
+    lambda a: vector_at(a, 44, 5),
     lambda a: vector_at(a, -1, 5),
-    lambda a: matrix_at(a, 0, 5, 3),
+    lambda a: matrix_at(a, 0, 17, 3),
     lambda a: rows_at(a, 2, 2),
+    lambda a: nonzero_bits(a[0], 1),
+    lambda a: nonzero_bits(a[0], -1),
 ):
     try:
-        numba.njit(beyond)(np.arange(12.0).reshape(3, 4))
+        numba.njit(beyond)(np.arange(12.0).reshape(3, 4).repeat(4, axis=1))
     except (IndexError, ValueError):
         print("found")
 """
     run = [sys.executable, "-c", code]
     environment = {**os.environ, setting: "1"}
     done = subprocess.run(run, env=environment, capture_output=True, text=True)
-    assert done.stdout.split() == ["found"] * 4, done.stderr
+    assert done.stdout.split() == ["found"] * 6, done.stderr
 
 
 def test_source_draws_no_numpy_random_numbers():
@@ -587,6 +590,8 @@ def test_small_array_kernels_equal_their_twins(dtype, rng):
         check_twin("squared_distance", a.ravel(), b.ravel())
         check_twin("inner_product", a.ravel(), b.ravel())
         check_twin("slide", row, a, 0.05)
+        for numbers in (row, np.full_like(row, 0.3), np.full_like(row, np.nan)):
+            check_twin("are_equal", numbers)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
